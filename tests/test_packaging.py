@@ -1,0 +1,52 @@
+"""The wheel, installed as a newcomer installs it: into an empty environment, used from somewhere else."""
+
+import json
+import os
+import subprocess
+import sys
+import venv
+import zipfile
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def run(*command: str | Path, cwd: Path) -> str:
+    """Standard output of a command that has to succeed, with nothing of this checkout on its path."""
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    done = subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, f"{command} ended with {done.returncode}:\n{done.stdout}\n{done.stderr}"
+    return done.stdout
+
+
+@pytest.mark.slow
+def test_built_wheel_works_in_a_clean_environment(tmp_path: Path) -> None:
+    # By way of the source archive, as a release is made.
+    run(sys.executable, "-m", "build", "--outdir", tmp_path / "dist", ROOT, cwd=tmp_path)
+    (wheel,) = (tmp_path / "dist").glob("*.whl")
+    with zipfile.ZipFile(wheel) as archive:
+        held = {name for name in archive.namelist() if ".dist-info/" not in name}
+    assert held == {
+        file.relative_to(ROOT).as_posix()
+        for package in ("dept", "lab")
+        for file in (ROOT / package).rglob("*")
+        if file.is_file() and "__pycache__" not in file.parts
+    }
+
+    environment = tmp_path / "environment"
+    venv.create(environment, with_pip=True)
+    python, dept, dept_lab = (environment / "bin" / name for name in ("python", "dept", "dept-lab"))
+    pip = (python, "-m", "pip", "--disable-pip-version-check")
+    run(*pip, "install", "--quiet", "--constraint", ROOT / "constraints.txt", wheel, cwd=tmp_path)
+    run(*pip, "check", cwd=tmp_path)
+
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    tasks = json.loads(run(dept, "tasks", "--json", cwd=elsewhere))
+    names = {task["name"] for task in tasks}
+    assert {"sst2", "multirc", "nq", "winogrande", "squad", "record"} <= names
+    assert len(names) == len(tasks) >= 23  # the paper's 21 text tasks and the two source tasks
+    assert "demo" in run(dept_lab, "--help", cwd=elsewhere)
+    assert not list(elsewhere.iterdir()), "listing tasks wrote a file"

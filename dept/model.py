@@ -1,0 +1,419 @@
+"""A frozen backbone with a soft prompt and a low-rank update before it (paper 2.1, 2.2; Eq. 1 to 3).
+
+`PromptedModel.embed` is the one place that turns input ids into embeddings; `forward` and `generate` both use it.
+Shapes in comments: B batch, M virtual tokens, L tokens, T target tokens, D hidden size, V vocabulary.
+"""
+
+import dataclasses
+import inspect
+import warnings
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple, Self
+
+import torch
+import torch.nn.functional as F  # noqa: N812 - the field's own name for it
+from torch import Tensor, nn
+from transformers import GenerationConfig, PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
+from transformers.utils import ModelOutput
+
+from dept.budget import rank_for, split_of
+from dept.config import DeptConfig, MethodConfig, PromptTuningConfig
+from dept.errors import BackboneError, ConfigError
+from dept.prompt import LowRankUpdate, SoftPrompt, prompt_at_random, prompt_from_text, prompt_from_vocabulary
+
+IGNORED_LABEL = -100  # transformers' value for positions without a loss
+
+
+class PromptedInputs(NamedTuple):
+    """What a backbone reads instead of input ids."""
+
+    inputs_embeds: Tensor  # [B, M + L, D]
+    attention_mask: Tensor  # [B, M + L]
+    position_ids: Tensor | None  # [B, M + L], decoder-only backbones that take them
+
+
+class PromptedModel(nn.Module):
+    """A backbone whose word embeddings are updated and preceded by a soft prompt.
+
+    Works inside transformers' Trainer and Seq2SeqTrainer (`dept.build_optimizer` gives them both learning rates).
+    `state_dict` and `load_state_dict` hold the adapter alone; backbone tensors are reached through `backbone`.
+    Made by `get_prompted_model` and `from_pretrained`.
+
+    Args:
+        backbone: an encoder-decoder or decoder-only transformers model; its parameters are frozen here.
+        config: the method's config, with its rank resolved to a number.
+        soft_prompt: the vectors before the input, or None.
+        low_rank_update: the update of the word embeddings, or None.
+    """
+
+    main_input_name = "input_ids"
+
+    def __init__(
+        self,
+        backbone: PreTrainedModel,
+        config: MethodConfig,
+        soft_prompt: SoftPrompt | None,
+        low_rank_update: LowRankUpdate | None,
+    ) -> None:
+        super().__init__()
+        self.backbone = backbone.requires_grad_(False)
+        self.method_config = config
+        self.soft_prompt = soft_prompt
+        self.low_rank_update = low_rank_update
+        forward_arguments = inspect.signature(backbone.forward).parameters
+        self._takes_position_ids = "position_ids" in forward_arguments
+        self._takes_logits_to_keep = "logits_to_keep" in forward_arguments
+        self.register_state_dict_post_hook(_drop_backbone_tensors)
+        self.register_load_state_dict_post_hook(_expect_no_backbone_tensors)
+
+    # What transformers' trainers and generation ask of a model.
+
+    @property
+    def config(self) -> PretrainedConfig:
+        return self.backbone.config
+
+    @property
+    def generation_config(self) -> GenerationConfig:
+        return self.backbone.generation_config
+
+    @generation_config.setter
+    def generation_config(self, value: GenerationConfig) -> None:
+        self.backbone.generation_config = value
+
+    @property
+    def device(self) -> torch.device:
+        return self.backbone.get_input_embeddings().weight.device
+
+    @property
+    def is_encoder_decoder(self) -> bool:
+        return bool(self.backbone.config.is_encoder_decoder)
+
+    @property
+    def num_virtual_tokens(self) -> int:
+        return 0 if self.soft_prompt is None else len(self.soft_prompt.prompt_embeddings)
+
+    @property
+    def max_seq_length(self) -> int | None:
+        """Source tokens that the update has rows for; None without an update."""
+        return None if self.low_rank_update is None else self.low_rank_update.max_seq_length
+
+    @property
+    def is_gradient_checkpointing(self) -> bool:
+        return bool(self.backbone.is_gradient_checkpointing)
+
+    def gradient_checkpointing_enable(
+        self, gradient_checkpointing_kwargs: Mapping[str, Any] | None = None
+    ) -> None:
+        """Recompute the backbone's activations in the backward pass (the prompt itself is never recomputed)."""
+        self.backbone.gradient_checkpointing_enable(
+            gradient_checkpointing_kwargs=dict(gradient_checkpointing_kwargs or {"use_reentrant": False})
+        )
+
+    def gradient_checkpointing_disable(self) -> None:
+        self.backbone.gradient_checkpointing_disable()
+
+    # The method.
+
+    def embed(
+        self, input_ids: Tensor, attention_mask: Tensor | None, source_mask: Tensor | None
+    ) -> PromptedInputs:
+        """[prompt; updated word embeddings] for a batch (Eq. 2).
+
+        Args:
+            input_ids: [B, L].
+            attention_mask: [B, L], None attends everywhere; padding may sit on either side.
+            source_mask: [B, L], 1 on the tokens that own rows of the update; None means every attended token.
+
+        Raises:
+            ValueError: more source tokens than the update has rows, or an input longer than the backbone's positions.
+        """
+        mask = torch.ones_like(input_ids) if attention_mask is None else attention_mask.to(torch.long)
+        source = mask if source_mask is None else source_mask.to(mask) * mask
+        if self.is_encoder_decoder:
+            # T5's relative positions would see a gap between prompt and tokens, so padding goes last.
+            order = mask.argsort(dim=1, descending=True, stable=True)  # [B, L]
+            input_ids, mask, source = (t.gather(1, order) for t in (input_ids, mask, source))
+
+        embeds = self.backbone.get_input_embeddings()(input_ids)  # [B, L, D]
+        dtype = embeds.dtype
+        if self.low_rank_update is not None:
+            embeds = (embeds + self._update_rows(source)).to(dtype)
+        if self.soft_prompt is not None:
+            prompt = self.soft_prompt(len(embeds)).to(dtype)  # [B, M, D]
+            embeds = torch.cat([prompt, embeds], dim=1)  # [B, M + L, D]
+            mask = F.pad(mask, (self.num_virtual_tokens, 0), value=1)  # [B, M + L]
+
+        position_ids = None
+        if not self.is_encoder_decoder:
+            longest = getattr(self.backbone.config, "max_position_embeddings", None)
+            if longest is not None and mask.shape[1] > longest:
+                raise ValueError(
+                    f"{self.num_virtual_tokens} virtual and {input_ids.shape[1]} input tokens are more than the "
+                    f"backbone's {longest} positions: shorten the prompt or the input"
+                )
+            if self._takes_position_ids:
+                position_ids = (mask.cumsum(1) - 1).clamp(min=0)
+        return PromptedInputs(embeds, mask, position_ids)
+
+    def _update_rows(self, source: Tensor) -> Tensor:
+        """The update for each token, [B, L, D]: row i for the i-th source token, zero for the others."""
+        assert self.low_rank_update is not None
+        most, length = self.low_rank_update.max_seq_length, source.shape[1]
+        if length > most and int(source.sum(1).max()) > most:
+            raise ValueError(
+                f"an input has {int(source.sum(1).max())} source tokens, the update has rows for {most} "
+                "(max_seq_length): truncate the source"
+            )
+        num_rows = min(length, most)
+        table = F.pad(self.low_rank_update(num_rows), (0, 0, 0, 1))  # [num_rows + 1, D], the last row zero
+        row = torch.where(source.bool(), source.cumsum(1) - 1, num_rows)  # [B, L]
+        return F.embedding(row, table)
+
+    def forward(
+        self,
+        input_ids: Tensor,
+        attention_mask: Tensor | None = None,
+        labels: Tensor | None = None,
+        source_mask: Tensor | None = None,
+        decoder_input_ids: Tensor | None = None,
+        logits_to_keep: int = 0,
+        num_items_in_batch: Tensor | int | None = None,
+        **kwargs: Any,
+    ) -> ModelOutput:
+        """The backbone's output for prompted inputs, with the loss of Eq. 1 or 3 where labels are given.
+
+        Args:
+            input_ids: [B, L].
+            attention_mask: [B, L]; outputs are promised on attended positions.
+            labels: encoder-decoder [B, T], decoder-only [B, L]; -100 has no loss. A decoder-only token is predicted
+                from the attended position before it, wherever padding sits.
+            source_mask: [B, L], 1 on the tokens that own rows of the update; None means every attended token.
+            decoder_input_ids: [B, T] for encoder-decoder backbones; from the labels by default.
+            logits_to_keep: compute the logits of the last so many positions only; 0 gives all of them, the virtual
+                ones of decoder-only backbones included.
+            num_items_in_batch: what the summed loss is divided by; None divides by the labels with a loss.
+            kwargs: for the backbone's own forward.
+
+        Returns:
+            The backbone's ModelOutput: loss (where labels are given), logits [B, T, V] or [B, M + L, V], ...
+
+        Raises:
+            ValueError: see `embed`; labels outside the kept logits; neither labels nor decoder_input_ids.
+        """
+        inputs = self.embed(input_ids, attention_mask, source_mask)
+        kwargs.setdefault("use_cache", False)
+        arguments: dict[str, Any] = {
+            "inputs_embeds": inputs.inputs_embeds,
+            "attention_mask": inputs.attention_mask,
+        }
+        targets = labels
+        if self.is_encoder_decoder:
+            if decoder_input_ids is None:
+                if labels is None:
+                    raise ValueError("an encoder-decoder backbone needs labels or decoder_input_ids")
+                decoder_input_ids = self.backbone.prepare_decoder_input_ids_from_labels(labels=labels)
+            arguments["decoder_input_ids"] = decoder_input_ids
+        else:
+            if inputs.position_ids is not None:
+                arguments["position_ids"] = inputs.position_ids
+            if labels is not None:
+                # Virtual positions predict nothing: the loss is the next-token loss over the tokens.
+                virtual = self.num_virtual_tokens
+                targets = _next_attended(labels, inputs.attention_mask[:, virtual:])  # [B, L]
+                targets = F.pad(targets, (virtual, 0), value=IGNORED_LABEL)  # [B, M + L]
+        if logits_to_keep and self._takes_logits_to_keep:
+            arguments["logits_to_keep"] = logits_to_keep
+
+        output = self.backbone(**arguments, **kwargs, return_dict=True)
+        values = dict(output.items())
+        if logits_to_keep and not self._takes_logits_to_keep:
+            values["logits"] = values["logits"][:, -logits_to_keep:]
+        if targets is None:
+            return type(output)(**values)
+        if logits_to_keep:
+            if (targets[:, :-logits_to_keep] != IGNORED_LABEL).any():
+                raise ValueError(
+                    f"labels lie outside the last {logits_to_keep} positions whose logits are kept"
+                )
+            targets = targets[:, -logits_to_keep:]
+        return type(output)(**{**values, "loss": _loss(values["logits"], targets, num_items_in_batch)})
+
+    @torch.no_grad()
+    def generate(
+        self, input_ids: Tensor, attention_mask: Tensor | None = None, **kwargs: Any
+    ) -> Tensor | ModelOutput:
+        """transformers' `generate` on prompted inputs; the whole input is the source.
+
+        Args:
+            input_ids: [B, L].
+            attention_mask: [B, L]; padding may sit on either side.
+            kwargs: for transformers' `generate` (max_new_tokens, num_beams, do_sample, ...).
+
+        Returns:
+            [B, T] as transformers gives it for an encoder-decoder; the new tokens only for a decoder-only backbone.
+        """
+        if not self.is_encoder_decoder and attention_mask is not None:
+            # New tokens follow the last column: real tokens must end there.
+            order = attention_mask.to(torch.long).argsort(dim=1, stable=True)  # [B, L]
+            input_ids, attention_mask = input_ids.gather(1, order), attention_mask.gather(1, order)
+        inputs = self.embed(input_ids, attention_mask, None)
+        return self.backbone.generate(
+            inputs_embeds=inputs.inputs_embeds, attention_mask=inputs.attention_mask, **kwargs
+        )
+
+    # The adapter.
+
+    def adapter_tensors(self) -> dict[str, Tensor]:
+        """The trainable tensors by the names that the adapter file uses."""
+        return {
+            name.rpartition(".")[2]: tensor
+            for name, tensor in self.named_parameters()
+            if tensor.requires_grad
+        }
+
+    def trainable_parameters(self) -> int:
+        return sum(tensor.numel() for tensor in self.parameters() if tensor.requires_grad)
+
+    def print_trainable_parameters(self) -> None:
+        """One line: trainable parameters, all parameters, their share."""
+        trainable, everything = self.trainable_parameters(), sum(p.numel() for p in self.parameters())
+        print(
+            f"trainable params: {trainable:,} || all params: {everything:,} || "
+            f"trainable%: {100 * trainable / everything:.4f}"
+        )
+
+    def save_pretrained(self, folder: str | Path, **kwargs: Any) -> None:
+        """Write the adapter folder; see `dept.adapters.save_adapter` for what can be added to it."""
+        from dept.adapters import save_adapter  # the adapter folder is a layer above the model
+
+        save_adapter(self, folder, **kwargs)
+
+    @classmethod
+    def from_pretrained(cls, backbone: PreTrainedModel, folder: str | Path, **kwargs: Any) -> Self:
+        """The model of an adapter folder or hub id; see `dept.adapters.load_adapter`."""
+        from dept.adapters import load_adapter
+
+        return load_adapter(backbone, folder, model_class=cls, **kwargs)
+
+
+def _drop_backbone_tensors(
+    module: nn.Module, state_dict: dict[str, Tensor], prefix: str, local_metadata: object
+) -> None:
+    for name in [name for name in state_dict if name.startswith(f"{prefix}backbone.")]:
+        del state_dict[name]
+
+
+def _expect_no_backbone_tensors(module: nn.Module, incompatible: Any) -> None:
+    incompatible.missing_keys[:] = [
+        name for name in incompatible.missing_keys if "backbone" not in name.split(".")[:-1]
+    ]
+
+
+def _next_attended(labels: Tensor, attention_mask: Tensor) -> Tensor:
+    """For each position the label of the next attended one, which it predicts; -100 where there is none.
+
+    The usual shift by one, except that gaps of padding are stepped over. Labels and mask: [B, L].
+    """
+    attended = attention_mask.bool()
+    length = attended.shape[1]
+    positions = torch.arange(length, device=labels.device).expand_as(labels)
+    here_or_later = torch.where(attended, positions, length).flip(1).cummin(1).values.flip(1)
+    following = F.pad(here_or_later[:, 1:], (0, 1), value=length)
+    shifted = F.pad(labels, (0, 1), value=IGNORED_LABEL).gather(1, following)
+    return shifted.masked_fill(~attended, IGNORED_LABEL)
+
+
+def _loss(logits: Tensor, targets: Tensor, num_items: Tensor | int | None) -> Tensor:
+    """Summed negative log-likelihood over `num_items`, or its mean over the targets (Eq. 1, Eq. 3)."""
+    flat = logits.flatten(0, 1).float(), targets.flatten().to(logits.device)
+    if num_items is None:
+        return F.cross_entropy(*flat, ignore_index=IGNORED_LABEL)
+    total = F.cross_entropy(*flat, ignore_index=IGNORED_LABEL, reduction="sum")
+    return total / (num_items.to(total.device) if isinstance(num_items, Tensor) else num_items)
+
+
+def get_prompted_model(
+    backbone: PreTrainedModel, config: MethodConfig, tokenizer: PreTrainedTokenizerBase | None = None
+) -> PromptedModel:
+    """Wrap a backbone with a fresh prompt (paper 2.1, 2.2); the backbone is frozen in place.
+
+    The prompt and A are drawn from torch's global generator: seed it for the same start.
+
+    Args:
+        backbone: a transformers encoder-decoder or decoder-only model, recognised by its config.
+        config: the method; a rank of "auto" is resolved for this backbone, never above the budget.
+        tokenizer: needed for `prompt_init="text"` only.
+
+    Raises:
+        BackboneError: a backbone that cannot generate text.
+        ConfigError: nothing to train, or a text without a tokenizer.
+
+    Warns:
+        UserWarning: an explicit rank that takes more parameters than the budget.
+    """
+    if not (getattr(backbone.config, "is_encoder_decoder", False) or backbone.can_generate()):
+        raise BackboneError(
+            f"{type(backbone).__name__} is neither an encoder-decoder nor a decoder-only language model"
+        )
+    embeddings = backbone.get_input_embeddings().weight.detach()  # [V, D]
+    hidden_size = embeddings.shape[1]
+    update = None
+    if isinstance(config, DeptConfig):
+        config = _resolve_rank(config, hidden_size)
+        assert isinstance(config.rank, int)
+        if config.rank:
+            update = LowRankUpdate(
+                config.max_seq_length,
+                config.rank,
+                hidden_size,
+                alpha=config.low_rank_alpha,
+                init=config.low_rank_init,
+            ).to(embeddings.device)
+    prompt = None
+    if config.num_virtual_tokens:
+        prompt = SoftPrompt(_initial_prompt(backbone, embeddings, config, tokenizer))
+    if prompt is None and update is None:
+        raise ConfigError("the budget leaves neither a prompt nor a rank: there is nothing to train")
+    return PromptedModel(backbone, config, prompt, update)
+
+
+def _resolve_rank(config: DeptConfig, hidden_size: int) -> DeptConfig:
+    length, budget = config.max_seq_length, config.budget_tokens
+    if config.rank == "auto":
+        rank = rank_for(config.num_virtual_tokens, hidden_size, length, budget)
+        return dataclasses.replace(config, rank=rank)
+    split = split_of(config.num_virtual_tokens, config.rank, hidden_size, length, budget)
+    if split.over_budget:
+        warnings.warn(
+            f"rank {config.rank} with {config.num_virtual_tokens} virtual tokens takes "
+            f"{split.trainable_parameters:,} parameters, {-split.left_over:,} more than the budget of "
+            f"{budget} x {hidden_size}",
+            stacklevel=3,
+        )
+    return config
+
+
+def _initial_prompt(
+    backbone: PreTrainedModel,
+    embeddings: Tensor,
+    config: MethodConfig,
+    tokenizer: PreTrainedTokenizerBase | None,
+) -> Tensor:
+    if config.prompt_init == "random":
+        return prompt_at_random(embeddings, config.num_virtual_tokens)
+    if config.prompt_init == "text":
+        if tokenizer is None:
+            raise ConfigError("prompt_init 'text' needs the backbone's tokenizer")
+        token_ids = tokenizer(config.prompt_init_text, add_special_tokens=False)["input_ids"]
+        if not token_ids:
+            raise ConfigError(f"prompt_init_text {config.prompt_init_text!r} has no tokens")
+        return prompt_from_text(embeddings, token_ids, config.num_virtual_tokens)
+    special = set()
+    for name in ("pad_token_id", "eos_token_id", "bos_token_id"):
+        value = getattr(backbone.config, name, None)
+        special.update(value if isinstance(value, list) else [] if value is None else [value])
+    return prompt_from_vocabulary(embeddings, config.num_virtual_tokens, sorted(special))
+
+
+__all__ = ["DeptConfig", "PromptTuningConfig", "PromptedInputs", "PromptedModel", "get_prompted_model"]

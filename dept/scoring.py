@@ -1,0 +1,144 @@
+"""Label scoring: greedy search restricted to the labels' tokens.
+
+The labels' token sequences form a trie ("0" is two tokens in T5, "1" is one). At each branch the search takes the
+likeliest of the tokens that some label continues with, so it equals generation wherever that gives a valid label. A
+label's probability is the product of its branches' probabilities, renormalised at each branch.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F  # noqa: N812 - the field's own name for it
+from torch import Tensor
+from transformers.modeling_outputs import BaseModelOutput
+
+from dept.model import PromptedModel
+
+
+@dataclass(frozen=True)
+class Branch:
+    """A place in the trie where labels part: the tokens before it and those that can follow."""
+
+    prefix: tuple[int, ...]
+    tokens: tuple[int, ...]
+
+
+class LabelTrie:
+    """The labels' tokens and the branches that tell them apart.
+
+    Args:
+        label_ids: each label's tokens, the end-of-text token last (so that no label is the start of another).
+
+    Raises:
+        ValueError: fewer than two labels, two equal ones, or one that is the start of another.
+    """
+
+    def __init__(self, label_ids: Sequence[Sequence[int]]) -> None:
+        labels = [tuple(ids) for ids in label_ids]
+        following: dict[tuple[int, ...], list[int]] = {}
+        for label in labels:
+            for depth, token in enumerate(label):
+                tokens = following.setdefault(label[:depth], [])
+                if token not in tokens:
+                    tokens.append(token)
+        if len(labels) < 2 or len(set(labels)) < len(labels) or any(label in following for label in labels):
+            raise ValueError(f"these are no two or more labels that end apart: {labels}")
+        self.branches = [
+            Branch(prefix, tuple(tokens)) for prefix, tokens in following.items() if len(tokens) > 1
+        ]
+        self.num_labels = len(labels)
+        # Where each label goes at the branches on its way: (branch, which of its tokens).
+        self.paths = [
+            [
+                (index, branch.tokens.index(label[len(branch.prefix)]))
+                for index, branch in enumerate(self.branches)
+                if label[: len(branch.prefix)] == branch.prefix
+            ]
+            for label in labels
+        ]
+
+    def walk(self, branch_logits: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+        """What greedy search chooses, and each label's probability.
+
+        Args:
+            branch_logits: for each branch the logits of its tokens, [B, tokens].
+
+        Returns:
+            chosen label [B] and probabilities [B, labels].
+        """
+        shares = [logits.float().softmax(-1) for logits in branch_logits]
+        taken = [F.one_hot(logits.argmax(-1), logits.shape[-1]).bool() for logits in branch_logits]
+        probabilities = [torch.stack([shares[b][:, t] for b, t in path]).prod(0) for path in self.paths]
+        reached = [torch.stack([taken[b][:, t] for b, t in path]).all(0) for path in self.paths]
+        return torch.stack(reached, 1).int().argmax(1), torch.stack(probabilities, 1)
+
+
+@torch.inference_mode()
+def score_labels(
+    model: PromptedModel, trie: LabelTrie, input_ids: Tensor, attention_mask: Tensor
+) -> tuple[Tensor, Tensor]:
+    """The label that greedy search over the trie chooses for each source, and all labels' probabilities.
+
+    Args:
+        model: in eval mode.
+        input_ids: sources, [B, L]; decoder-only ones padded on the left.
+        attention_mask: [B, L].
+
+    Returns:
+        chosen label [B] and probabilities [B, labels].
+    """
+    logits = (_decoder_logits if model.is_encoder_decoder else _continuation_logits)(
+        model, [branch.prefix for branch in trie.branches], input_ids, attention_mask
+    )  # [B, branches, V]
+    return trie.walk([logits[:, i, list(branch.tokens)] for i, branch in enumerate(trie.branches)])
+
+
+def _decoder_logits(
+    model: PromptedModel, prefixes: Sequence[Sequence[int]], input_ids: Tensor, attention_mask: Tensor
+) -> Tensor:
+    """Logits after each prefix, [B, P, V]: the encoder runs once, the decoder once over all prefixes."""
+    inputs = model.embed(input_ids, attention_mask, None)
+    encoded = model.backbone.get_encoder()(
+        inputs_embeds=inputs.inputs_embeds, attention_mask=inputs.attention_mask, return_dict=True
+    ).last_hidden_state  # [B, M + L, D]
+    batch, count = len(input_ids), len(prefixes)
+    start = model.generation_config.decoder_start_token_id
+    tokens, last = _padded_prefixes([[start, *prefix] for prefix in prefixes], input_ids.device)
+    output = model.backbone(
+        encoder_outputs=BaseModelOutput(last_hidden_state=encoded.repeat_interleave(count, 0)),
+        attention_mask=inputs.attention_mask.repeat_interleave(count, 0),
+        decoder_input_ids=tokens.repeat(batch, 1),  # [B * P, T]
+        use_cache=False,
+        return_dict=True,
+    )
+    logits = output.logits.unflatten(0, (batch, count))  # [B, P, T, V]
+    return logits[:, torch.arange(count, device=logits.device), last]
+
+
+def _continuation_logits(
+    model: PromptedModel, prefixes: Sequence[Sequence[int]], input_ids: Tensor, attention_mask: Tensor
+) -> Tensor:
+    """Logits after source and each prefix, [B, P, V], in one pass over B * P rows."""
+    batch, count = len(input_ids), len(prefixes)
+    rows = [list(prefix) for prefix in prefixes]
+    longest = max(map(len, rows))
+    added = torch.tensor([row + [0] * (longest - len(row)) for row in rows], dtype=torch.long)
+    attended = torch.tensor([[1] * len(row) + [0] * (longest - len(row)) for row in rows], dtype=torch.long)
+    added, attended = (part.to(input_ids.device).repeat(batch, 1) for part in (added, attended))  # [B * P, K]
+    sources = attention_mask.repeat_interleave(count, 0)
+    logits = model(
+        input_ids=torch.cat([input_ids.repeat_interleave(count, 0), added], 1),
+        attention_mask=torch.cat([sources, attended], 1),
+        source_mask=torch.cat([sources, torch.zeros_like(attended)], 1),
+        logits_to_keep=longest + 1,
+    ).logits.unflatten(0, (batch, count))  # [B, P, K + 1, V]
+    last = torch.tensor([len(row) for row in rows], device=logits.device)
+    return logits[:, torch.arange(count, device=logits.device), last]
+
+
+def _padded_prefixes(rows: Sequence[Sequence[int]], device: torch.device) -> tuple[Tensor, Tensor]:
+    """Rows padded on the right, [P, T] (causal attention never sees the padding), and each one's last position."""
+    longest = max(map(len, rows))
+    tokens = torch.tensor([[*row, *[0] * (longest - len(row))] for row in rows], device=device)
+    return tokens, torch.tensor([len(row) - 1 for row in rows], device=device)

@@ -1,0 +1,223 @@
+"""Load and freeze a backbone by name, hub id or folder.
+
+A name is one of, in this order:
+
+- an alias of `known_backbones.yaml` (t5-base, gpt2, llama-2-7b, smollm2-135m, ...);
+- `random:<alias>` or `random:<folder>`: that shape with seeded random weights, without any download;
+- a local folder as transformers' `save_pretrained` writes it;
+- the id of a model on the Hugging Face hub.
+
+What a backbone is (encoder-decoder or decoder-only) is read from its config, never from its name. Code that
+comes with a model is never run, and weights are read from safetensors only.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from dept.saved_model import (
+    CONFIG_PATTERNS,
+    TOKENIZER_PATTERNS,
+    WEIGHT_PATTERNS,
+    auto_class,
+    explained,
+    has_tokenizer,
+    input_embeddings,
+    load_folder,
+    load_tokenizer,
+    quiet,
+    read_config,
+)
+from dept.errors import BackboneError, ConfigError
+from dept.hub import locate
+from dept.known_backbones import BackboneInfo, known_backbone, known_backbones, registry, suggestion
+
+if TYPE_CHECKING:
+    import torch
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+__all__ = [
+    "BackboneInfo",
+    "backbone_info",
+    "default_learning_rates",
+    "embedding_rms",
+    "fingerprint",
+    "freeze",
+    "known_backbones",
+    "load_backbone",
+]
+
+T5_PROMPT_LR = 0.3  # paper, Table 8
+T5_LOW_RANK_LR = 5e-4
+# RMS of an entry of T5's pretrained input embeddings, which these rates suit: of the order of ten
+# (11.6 is reported for T5 v1.1 small, huggingface/transformers#26441).
+T5_EMBEDDING_RMS = 10.0
+
+_RANDOM = "random:"
+_DTYPES = {"fp32": "float32", "bf16": "bfloat16", "fp16": "float16"}
+_SAMPLES_PER_TENSOR = 1024  # of a fingerprint
+
+
+def backbone_info(name: str) -> BackboneInfo:
+    """What is known of a backbone without its weights.
+
+    Aliases and `random:<alias>` are answered from data; a folder's config.json is read; of a hub id that file
+    alone is downloaded, and the shape is counted without memory for the weights.
+
+    Raises:
+        BackboneError: unknown, unreachable, gated, damaged, or neither encoder-decoder nor decoder-only text.
+    """
+    if name in registry():
+        return known_backbone(name)
+    if name.startswith(_RANDOM):
+        return replace(backbone_info(_shape(name)), name=name, hub_id=None, source="random", gated=False)
+
+    import torch
+
+    folder, source = locate(name, CONFIG_PATTERNS)
+    config = read_config(folder, name)
+    with explained(folder / "config.json", "cannot be used"), torch.device("meta"):
+        model = auto_class(config, name).from_config(config)
+        hidden_size = input_embeddings(model).shape[1]
+    return BackboneInfo(
+        name=name,
+        hub_id=name if source == "hub" else None,
+        source=source,
+        hidden_size=hidden_size,
+        is_encoder_decoder=bool(config.is_encoder_decoder),
+        parameters=model.num_parameters(),
+    )
+
+
+def load_backbone(
+    name: str, *, dtype: str = "float32", tokenizer: str | None = None
+) -> tuple[PreTrainedModel, PreTrainedTokenizerBase | None]:
+    """Load a backbone, frozen and in eval mode, and its tokenizer.
+
+    Args:
+        name: see the module's docstring.
+        dtype: float32, bfloat16 or float16 (or fp32, bf16, fp16) of the weights in memory; transformers keeps
+            the few layers that overflow in float16 (T5's wo) in float32.
+        tokenizer: a folder, alias or hub id to take the tokenizer from instead of the backbone's own.
+
+    Returns:
+        The model, whose `name_or_path` is `name`, and the tokenizer: None for random weights and for
+        folders without one, unless `tokenizer` names one. It always has a padding token: a tokenizer without
+        one (GPT-2, LLaMA-2) pads with its end-of-text token, which the attention mask makes harmless.
+
+    Raises:
+        BackboneError: unknown, unreachable, gated, damaged, pickled, or of another kind (encoder-only ...).
+        ConfigError: an unknown dtype.
+    """
+    full_name = _DTYPES.get(dtype, dtype)
+    if full_name not in _DTYPES.values():
+        raise ConfigError(f"dtype: {dtype!r} is unknown; one of {', '.join(_DTYPES.values())}")
+    import torch
+
+    torch_dtype: torch.dtype = getattr(torch, full_name)
+    # Found first: a wrong name should not wait for the weights.
+    tokenizer_folder = locate(tokenizer, TOKENIZER_PATTERNS)[0] if tokenizer is not None else None
+    if name.startswith(_RANDOM):
+        backbone = _load_random(name, torch_dtype)
+    else:
+        folder, source = locate(name, WEIGHT_PATTERNS)
+        backbone = load_folder(folder, name, source, torch_dtype)
+        if tokenizer_folder is None and has_tokenizer(folder):
+            tokenizer_folder = folder
+    loaded = load_tokenizer(tokenizer_folder, backbone) if tokenizer_folder else None
+    backbone.name_or_path = backbone.config.name_or_path = name
+    freeze(backbone)
+    return backbone, loaded
+
+
+def freeze(backbone: PreTrainedModel) -> None:
+    """No gradients for any weight of the backbone, and eval mode (no dropout)."""
+    backbone.requires_grad_(False)
+    backbone.eval()
+
+
+def _shape(name: str) -> str:
+    """The alias or folder in `random:<shape>`."""
+    shape = name.removeprefix(_RANDOM)
+    if shape not in registry() and not Path(shape).expanduser().is_dir():
+        known = ", ".join(registry())
+        raise BackboneError(f"{name}: {shape!r} is neither a folder nor one of {known}{suggestion(shape)}")
+    return shape
+
+
+@quiet()
+def _load_random(name: str, dtype: torch.dtype) -> PreTrainedModel:
+    from transformers import AutoConfig
+
+    from dept.random_weights import random_backbone
+
+    shape = _shape(name)
+    if shape in registry():
+        config = AutoConfig.for_model(**registry()[shape]["config"])
+    else:
+        config = read_config(Path(shape).expanduser(), name)
+    with explained(name, "cannot be built"):
+        return random_backbone(auto_class(config, name), config, dtype)
+
+
+def fingerprint(backbone: PreTrainedModel) -> str:
+    """A sha256 (hex) that tells this backbone from any other, another checkpoint of the same shape included.
+
+    It covers the kind, the heads, every weight's name and shape, and up to 1,024 evenly spaced entries of
+    each weight, rounded to bfloat16: float32 and bfloat16 of one checkpoint agree. float16 agrees where the
+    checkpoint is itself float16 (LLaMA-2); otherwise its own rounding comes first and the fingerprint is
+    another one. A change to entries that are not sampled, or smaller than bfloat16 shows, is not seen.
+    """
+    import torch
+
+    config = backbone.config
+    kind = {key: getattr(config, key, None) for key in ("model_type", "is_encoder_decoder", "num_attention_heads")}
+    digest = hashlib.sha256(json.dumps(kind, sort_keys=True).encode())
+    with torch.no_grad():
+        for name, weight in backbone.named_parameters():  # tied weights once
+            digest.update(f"{name} {tuple(weight.shape)}".encode())
+            flat = weight.detach().reshape(-1)
+            # In whole numbers: a float32 linspace is off by hundreds of entries in a large embedding.
+            count = min(flat.numel(), _SAMPLES_PER_TENSOR)
+            places = torch.arange(count, device=flat.device) * flat.numel() // max(count, 1)
+            sample = flat[places].to(torch.bfloat16).cpu().contiguous()
+            digest.update(sample.view(torch.int16).numpy().astype("<i2").tobytes())
+    return digest.hexdigest()
+
+
+def default_learning_rates(backbone: PreTrainedModel) -> tuple[float, float]:
+    """(prompt_lr, low_rank_lr) for a backbone: registered by name or hub id, else derived.
+
+    AdamW moves an entry by about one learning rate a step, whatever the gradient's size; what matters is that
+    step beside the entries of the input embeddings that the prompt and the update live among. So both rates
+    are T5's (0.3 and 5e-4) times RMS(embeddings) / RMS(T5's embeddings), to two digits. The low-rank update
+    starts at A @ 0, thus grows with B's rate alone at first: its rate scales by the same factor.
+    """
+    name = str(backbone.config.name_or_path).removeprefix(_RANDOM)
+    for info in known_backbones():
+        if name in (info.name, info.hub_id) and info.prompt_lr is not None and info.low_rank_lr is not None:
+            return info.prompt_lr, info.low_rank_lr
+    scale = embedding_rms(backbone) / T5_EMBEDDING_RMS
+    return float(f"{T5_PROMPT_LR * scale:.2g}"), float(f"{T5_LOW_RANK_LR * scale:.2g}")
+
+
+def embedding_rms(backbone: PreTrainedModel) -> float:
+    """Root mean square of an entry of the backbone's input embeddings.
+
+    Raises:
+        BackboneError: they are all zero or not finite, so that no learning rate can be derived from them.
+    """
+    import torch
+
+    weight = input_embeddings(backbone).detach()
+    # By row, so that no float32 copy of a large embedding is made.
+    row_norms = torch.linalg.vector_norm(weight, dim=1, dtype=torch.float32)
+    rms = math.sqrt(float(row_norms.square().mean()) / weight.shape[1])
+    if not math.isfinite(rms) or rms == 0:
+        raise BackboneError("the backbone's input embeddings are zero or not finite: set prompt_lr and low_rank_lr")
+    return rms

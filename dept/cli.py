@@ -1,0 +1,210 @@
+"""`dept`: tasks, budget, train, evaluate, predict.
+
+Heavy libraries are imported inside the commands, so that `--help`, `tasks` and `budget` answer at once.
+"""
+
+import dataclasses
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import typer
+
+from dept.backbones import backbone_info
+from dept.budget import Split, budget_table
+from dept.config import TrainConfig
+from dept.errors import ConfigError
+from dept.flags import STOPPED, run_app, with_flags
+from dept.tasks import Task, list_tasks, load_task
+
+app = typer.Typer(
+    help="Decomposed prompt tuning (DePT) of frozen language models (Shi & Lipani, ICLR 2024).",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+)
+
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+RunArgument = Annotated[Path, typer.Argument(metavar="RUN", help="A run folder or an adapter folder.")]
+Decoding = Literal["label_scoring", "generate"]
+
+
+@app.command()
+def tasks(
+    as_json: AsJson = False,
+    new: Annotated[
+        Path | None, typer.Option(metavar="TABLE", help="Write a commented task YAML from a table's columns.")
+    ] = None,
+    check: Annotated[
+        Path | None, typer.Option(metavar="YAML", help="Show a task's rows as they will be fed, and what is wrong.")
+    ] = None,
+    data: Annotated[str | None, typer.Option(help="With --check: the table, data folder or hub id.")] = None,
+) -> int:
+    """List the tasks; start or check your own."""
+    if new is not None:
+        from dept.own_task import new_task_yaml
+
+        print(new_task_yaml(new), end="")
+        return 0
+    if check is not None:
+        from dept.own_task import check_task
+
+        if data is None:
+            raise ConfigError("--check needs --data: the table whose rows are to be shown")
+        report = check_task(load_task(str(check)), data)
+        print(report.text)
+        return 0 if report.ok else 2
+    known = list_tasks()
+    if as_json:
+        print(json.dumps([_task_facts(task) for task in known], indent=2))
+        return 0
+    print(f"{'task':<15} {'benchmark':<10} {'main metric':<12} {'s':>4}  labels")
+    for task in known:
+        labels = ", ".join(task.labels) if task.labels else "(generated text)"
+        mark = "  [source task]" if task.source_task else ""
+        print(f"{task.name:<15} {task.benchmark:<10} {task.main_metric:<12} {task.max_seq_length:>4}  {labels}{mark}")
+    return 0
+
+
+def _task_facts(task: Task) -> dict[str, Any]:
+    names = ("name", "benchmark", "hub_id", "hub_config", "metrics", "main_metric", "labels", "max_seq_length")
+    return {name: getattr(task, name) for name in names} | {"source_task": task.source_task}
+
+
+@app.command()
+def budget(
+    backbone: Annotated[str, typer.Option(help="Alias, hub id, local folder or random:<alias>.")] = "t5-base",
+    budget_tokens: Annotated[int, typer.Option(help="l, length of the PT prompt to match.")] = 100,
+    max_seq_length: Annotated[int, typer.Option(help="s, source tokens.")] = 256,
+    as_json: AsJson = False,
+) -> None:
+    """Show how the parameter budget can be split: the rank that each prompt length leaves (paper 2.2)."""
+    info = backbone_info(backbone)
+    table = budget_table(info.hidden_size, max_seq_length, budget_tokens)
+    if as_json:
+        print(json.dumps([dataclasses.asdict(split) for split in table], indent=2))
+        return
+    total = budget_tokens * info.hidden_size
+    print(f"{backbone}: d = {info.hidden_size}, l = {budget_tokens}, s = {max_seq_length}, budget {total:,} parameters")
+    print(f"{'m':>6} {'rank':>6} {'parameters':>12} {'left over':>10} {'input length':>13}")
+    for split in table:
+        print(_budget_line(split))
+
+
+def _budget_line(split: Split) -> str:
+    return (
+        f"{split.num_virtual_tokens:>6} {split.rank:>6} {split.trainable_parameters:>12,} "
+        f"{split.left_over:>10,} {split.input_length:>13,}"
+    )
+
+
+@app.command()
+@with_flags(TrainConfig)
+def train(
+    given: dict[str, Any],
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in --output-dir.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", help="No progress bar.")] = False,
+) -> int:
+    """Train a prompt on a frozen backbone; keeps the best adapter by validation and tests it."""
+    config = TrainConfig.from_dict({**_settings_to_resume(given, resume), **given})
+    from dept.progress import Bar
+    from dept.train import Silent
+    from dept.train import train as run
+
+    reporter = Silent() if quiet else Bar()
+    with reporter:
+        result = run(config, resume=resume, reporter=reporter)
+    if result["status"] == "stopped":
+        print(f"stopped at step {result['steps']}; go on with: dept train --output-dir {config.output_dir} --resume")
+        return STOPPED
+    if "metrics" in result:  # the main process of several
+        main, scores = result["main_metric"], result["metrics"]
+        tested = f"test {scores['test'][main]:.2f}, " if scores["test"] else "no test rows, "
+        print(
+            f"{result['task']} {main}: {tested}validation {scores['validation'][main]:.2f} "
+            f"(untrained {scores['untrained_validation'][main]:.2f}), best step {result['best_step']}; "
+            f"data: {result['data']['source']}, backbone: {result['backbone']['source']}"
+        )
+        print(f"result: {Path(config.output_dir) / 'result.json'}")
+    return 0
+
+
+def _settings_to_resume(given: dict[str, Any], resume: bool) -> dict[str, Any]:
+    """A resumed run keeps its settings; flags that are given again must agree with them."""
+    if not resume:
+        return {}
+    from dept.run import RunFolder, read_json
+
+    folder = RunFolder(given.get("output_dir", TrainConfig.output_dir))
+    settings = read_json(folder.config_file)
+    return {name: value for name, value in settings.items() if name not in ("data_fingerprint", "output_dir")}
+
+
+@app.command()
+def evaluate(
+    run: RunArgument,
+    split: Annotated[Literal["train", "validation", "test"], typer.Option(help="Which rows.")] = "test",
+    decoding: Annotated[Decoding | None, typer.Option(help="[the run's]", show_default=False)] = None,
+    data: Annotated[str | None, typer.Option(help="Other data in the task's schema [the run's].")] = None,
+    backbone: Annotated[str | None, typer.Option(help="Another place of the same backbone.")] = None,
+    batch_size: Annotated[int, typer.Option(help="Examples per batch.", min=1)] = 64,
+    as_json: AsJson = False,
+) -> None:
+    """Score a run's best adapter on a split."""
+    from dept.inference import evaluate_run, load_run
+
+    loaded = load_run(run, backbone=backbone)
+    result = evaluate_run(loaded, split, data=data, decoding=decoding, batch_size=batch_size)
+    facts = {
+        "split": split,
+        "rows": len(result.predictions),
+        "metrics": result.metrics,
+        "main_metric": loaded.task.main_metric,
+        "decoding": result.decoding,
+        "samples_per_s": round(result.samples_per_s, 3),
+    }
+    if as_json:
+        print(json.dumps(facts, indent=2))
+        return
+    scores = ", ".join(f"{name} {value:.2f}" for name, value in result.metrics.items())
+    print(f"{loaded.task.name} {split}, {facts['rows']} rows: {scores} ({result.decoding}, {result.samples_per_s:.1f} samples/s)")
+
+
+@app.command()
+def predict(
+    run: RunArgument,
+    text: Annotated[list[str] | None, typer.Option(help="A text (repeatable); else the lines of stdin.")] = None,
+    decoding: Annotated[Decoding | None, typer.Option(help="[the run's]", show_default=False)] = None,
+    backbone: Annotated[str | None, typer.Option(help="Another place of the same backbone.")] = None,
+    batch_size: Annotated[int, typer.Option(help="Texts per batch.", min=1)] = 64,
+    as_json: AsJson = False,
+) -> None:
+    """Predict texts, or the lines of stdin."""
+    try:
+        texts = text or [line.rstrip("\n") for line in sys.stdin]
+    except UnicodeDecodeError:
+        raise ConfigError("stdin is not UTF-8 text") from None
+    if not texts:
+        raise ConfigError("nothing to predict: give --text, or lines on stdin")
+    from dept.evaluate import as_json as to_json
+    from dept.inference import load_run, predict_texts
+
+    loaded = load_run(run, backbone=backbone)
+    for source, prediction in zip(
+        texts, predict_texts(loaded, texts, decoding=decoding, batch_size=batch_size), strict=True
+    ):
+        if as_json:
+            print(json.dumps(to_json(source, prediction), ensure_ascii=False))
+        else:
+            print(prediction.text)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """The `dept` command; returns the exit code."""
+    return run_app(app, argv)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

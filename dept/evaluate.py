@@ -1,0 +1,165 @@
+"""Predictions and their scores: label scoring where the task has labels, else greedy generation (paper 3.1)."""
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from accelerate.utils import gather_object
+from transformers import PreTrainedTokenizerBase
+
+from dept.data import Collator, TokenisedSplit, evaluation_batches, label_token_ids
+from dept.metrics import compute_metrics
+from dept.model import PromptedModel
+from dept.scoring import LabelTrie, score_labels
+from dept.tasks import Task
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What the model says of one source.
+
+    Attributes:
+        text: the label's text, or the generated one.
+        probabilities: of each label's text; None for generated text.
+    """
+
+    text: str
+    probabilities: Mapping[str, float] | None = None
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Scores of one split.
+
+    Attributes:
+        metrics: per cent, by name.
+        predictions: in the rows' order.
+        decoding: label_scoring or generate.
+        samples_per_s: examples a second over the whole evaluation, all processes together.
+    """
+
+    metrics: dict[str, float]
+    predictions: list[Prediction]
+    decoding: str
+    samples_per_s: float
+
+
+class Predictor:
+    """Turns tokenised sources into predictions.
+
+    Args:
+        model: put into eval mode for the time of a call.
+        tokenizer: the backbone's.
+        task: whose labels, verbalizer and target length are used.
+        verbalizer: digits or words.
+        decoding: label_scoring or generate.
+        batch_size: sources a batch.
+
+    Raises:
+        ConfigError: label scoring for a task without labels.
+    """
+
+    def __init__(
+        self,
+        model: PromptedModel,
+        tokenizer: PreTrainedTokenizerBase,
+        task: Task,
+        *,
+        verbalizer: str,
+        decoding: str,
+        batch_size: int = 64,
+    ) -> None:
+        self._model = model
+        self._tokenizer = tokenizer
+        self._task = task
+        self._batch_size = batch_size
+        self._collate = Collator.for_tokenizer(
+            tokenizer, is_encoder_decoder=model.is_encoder_decoder, with_targets=False
+        )
+        self.decoding = decoding
+        self.labels = task.verbalizer(verbalizer)
+        self._trie = None
+        if decoding == "label_scoring":
+            self._trie = LabelTrie(
+                label_token_ids(task, verbalizer, tokenizer, is_encoder_decoder=model.is_encoder_decoder)
+            )
+
+    def predict(
+        self,
+        items: Sequence[Mapping[str, Sequence[int]]],
+        lengths: Sequence[int],
+        *,
+        rank: int = 0,
+        world: int = 1,
+        on_batch: Callable[[int], None] | None = None,
+    ) -> dict[int, Prediction]:
+        """Predictions by row index; process `rank` of `world` takes every world-th batch.
+
+        Args:
+            items: each with source_ids.
+            lengths: tokens of each source: rows of like length share a batch.
+            on_batch: called with the number of rows done so far.
+        """
+        done: dict[int, Prediction] = {}
+        was_training = self._model.training
+        self._model.eval()
+        try:
+            for batch in evaluation_batches(lengths, self._batch_size)[rank::world]:
+                tensors = self._collate([items[row] for row in batch])
+                device = self._model.device
+                done.update(
+                    zip(
+                        batch, self._predict_batch({k: v.to(device) for k, v in tensors.items()}), strict=True
+                    )
+                )
+                if on_batch is not None:
+                    on_batch(len(done))
+        finally:
+            self._model.train(was_training)
+        return done
+
+    def _predict_batch(self, batch: Mapping[str, torch.Tensor]) -> list[Prediction]:
+        if self._trie is not None and self.labels is not None:
+            chosen, probabilities = score_labels(self._model, self._trie, **batch)
+            return [
+                Prediction(self.labels[label], dict(zip(self.labels, row, strict=True)))
+                for label, row in zip(chosen.tolist(), probabilities.tolist(), strict=True)
+            ]
+        tokens = self._model.generate(
+            **batch,
+            max_new_tokens=self._task.max_target_length,
+            do_sample=False,
+            num_beams=1,
+            pad_token_id=self._collate.pad_token_id,
+        )
+        texts = self._tokenizer.batch_decode(tokens, skip_special_tokens=True)
+        return [Prediction(text.strip()) for text in texts]
+
+
+def evaluate(
+    predictor: Predictor,
+    split: TokenisedSplit,
+    task: Task,
+    *,
+    rank: int = 0,
+    world: int = 1,
+    on_batch: Callable[[int], None] | None = None,
+) -> Evaluation:
+    """Score a split with the task's metrics; every process gets the whole result."""
+    started = time.perf_counter()
+    done = predictor.predict(split, split.source_lengths.tolist(), rank=rank, world=world, on_batch=on_batch)
+    if world > 1:
+        done = dict(gather_object(list(done.items())))
+    predictions = [done[row] for row in range(len(split))]
+    metrics = compute_metrics(
+        task.metrics, [prediction.text for prediction in predictions], split.answers, labels=predictor.labels
+    )
+    seconds = time.perf_counter() - started
+    return Evaluation(metrics, predictions, predictor.decoding, len(split) / seconds)
+
+
+def as_json(text: str, prediction: Prediction) -> dict[str, Any]:
+    """One line of `dept predict --json`."""
+    return {"text": text, "prediction": prediction.text, "probabilities": prediction.probabilities}

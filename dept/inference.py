@@ -1,0 +1,156 @@
+"""Using what a run left: its adapter on its backbone, to evaluate a split or to predict texts."""
+
+import dataclasses
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from transformers import PreTrainedTokenizerBase
+
+from dept.adapters import read_adapter_config
+from dept.backbones import load_backbone
+from dept.config import TrainConfig
+from dept.data import TextEncoder, tokenise
+from dept.errors import BackboneError, ConfigError, RunError
+from dept.evaluate import Evaluation, Prediction, Predictor, evaluate
+from dept.model import PromptedModel
+from dept.run import read_json
+from dept.sources import load_rows
+from dept.tasks import Task
+from dept.tasks.template import columns_of, render
+
+
+@dataclass(frozen=True)
+class LoadedRun:
+    """An adapter, ready to use.
+
+    Attributes:
+        config: the run's settings, or None for a bare adapter folder.
+    """
+
+    model: PromptedModel
+    tokenizer: PreTrainedTokenizerBase
+    task: Task
+    verbalizer: str
+    max_seq_length: int
+    config: TrainConfig | None
+
+
+def load_run(folder: str | Path, *, backbone: str | None = None) -> LoadedRun:
+    """Load a run folder, or an adapter folder, with the backbone that it names.
+
+    Args:
+        folder: RUN, or RUN/adapter, or any adapter folder of ours.
+        backbone: another place of the same backbone (a local folder, ...).
+
+    Raises:
+        RunError: no run and no adapter there.
+        AdapterError: a damaged adapter, one that says nothing of its task, or one of another backbone.
+        BackboneError: the backbone cannot be loaded.
+    """
+    folder = Path(folder)
+    config_file = folder / "config.json"
+    config = None
+    if config_file.exists():
+        settings = read_json(config_file)
+        if not isinstance(settings, dict):
+            raise RunError(f"{config_file} does not hold settings")
+        config = TrainConfig.from_dict({k: v for k, v in settings.items() if k != "data_fingerprint"})
+        folder = folder / "adapter"
+    elif not folder.is_dir():
+        raise RunError(f"{folder} is no folder: give a run folder or an adapter folder")
+    info = read_adapter_config(folder)
+    if info.task is None:
+        raise RunError(f"{folder} does not say what task it is for; load it with PromptedModel.from_pretrained")
+    name = backbone or info.backbone_name
+    if name is None:
+        raise BackboneError(f"{folder} does not name its backbone: add --backbone")
+    dtype = config.dtype if config is not None else "float32"
+    frozen, tokenizer = load_backbone(name, dtype=dtype, tokenizer=info.tokenizer_name)
+    if tokenizer is None:
+        raise BackboneError(f"{name} has no tokenizer, and the adapter names none")
+    model = PromptedModel.from_pretrained(frozen, folder)
+    task = Task.from_dict(info.task, where=str(folder / "adapter_config.json"))
+    return LoadedRun(
+        model.eval(),
+        tokenizer,
+        task,
+        info.verbalizer or "digits",
+        info.max_seq_length or task.max_seq_length,
+        config,
+    )
+
+
+def evaluate_run(
+    run: LoadedRun,
+    split: str = "test",
+    *,
+    data: str | None = None,
+    decoding: str | None = None,
+    batch_size: int = 64,
+) -> Evaluation:
+    """Score an adapter on a split of its data, or of other data in the same schema.
+
+    Raises:
+        ConfigError: neither the run nor the caller says where the data is, or the task has no labels to score.
+        DataError: the data cannot be loaded, or has no such split.
+    """
+    data = data or (run.config.data if run.config is not None else None)
+    if data is None:
+        raise ConfigError("a bare adapter does not say where its data is: add --data")
+    sizes = {}
+    if run.config is not None:
+        limits = dataclasses.asdict(run.config)
+        for name in ("train", "validation", "test"):
+            if limits[f"max_{name}_rows"] is not None:
+                sizes[name] = limits[f"max_{name}_rows"]
+    seed = run.config.seed if run.config is not None else 0
+    rows = load_rows(run.task, data, sample_sizes=sizes, seed=seed, splits=[split]).limited(sizes)
+    tokenised = tokenise(
+        rows,
+        split,
+        run.task,
+        run.tokenizer,
+        max_seq_length=run.max_seq_length,
+        verbalizer=run.verbalizer,
+        is_encoder_decoder=run.model.is_encoder_decoder,
+    )
+    return evaluate(_predictor(run, decoding, batch_size), tokenised, run.task)
+
+
+def predict_texts(
+    run: LoadedRun, texts: Sequence[str], *, decoding: str | None = None, batch_size: int = 64
+) -> list[Prediction]:
+    """Predictions for sources as the task's template makes them (`sentence: ...`), or for plain text.
+
+    A task with one text column takes plain text: its template is put around it.
+    """
+    encoder = TextEncoder(
+        run.tokenizer, max_seq_length=run.max_seq_length, is_encoder_decoder=run.model.is_encoder_decoder
+    )
+    sources = encoder.sources([as_source(run.task, text) for text in texts])
+    items: list[dict[str, Any]] = [{"source_ids": ids} for ids in sources]
+    done = _predictor(run, decoding, batch_size).predict(items, [len(ids) for ids in sources])
+    return [done[row] for row in range(len(texts))]
+
+
+def as_source(task: Task, text: str) -> str:
+    """The text in the task's template where that has a single column, unless it is in it already."""
+    columns = columns_of(task.template)
+    before = task.template.partition("{")[0]
+    if len(columns) != 1 or (before and text.startswith(before)):
+        return text
+    return render(task.template, {columns[0]: text})
+
+
+def _predictor(run: LoadedRun, decoding: str | None, batch_size: int) -> Predictor:
+    own = run.config.decoding if run.config is not None else None
+    return Predictor(
+        run.model,
+        run.tokenizer,
+        run.task,
+        verbalizer=run.verbalizer,
+        decoding=decoding or own or run.task.decoding,
+        batch_size=batch_size,
+    )

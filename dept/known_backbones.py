@@ -1,0 +1,71 @@
+"""The backbones that have a short name, as data: answered without torch and without a download."""
+
+from __future__ import annotations
+
+import difflib
+import functools
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+
+Source = Literal["hub", "package", "folder", "random", "embedded"]
+
+
+@dataclass(frozen=True)
+class BackboneInfo:
+    """What is known of a backbone before its weights are loaded.
+
+    Attributes:
+        name: as `load_backbone` takes it.
+        hub_id: where the hub has it; None for folders, packages and random weights.
+        hidden_size: d, the width of an input embedding.
+        parameters: exact count, tied weights once.
+        prompt_lr, low_rank_lr: registered default rates; None where they are derived from the weights.
+        gated: whether the hub asks for a licence to be accepted first.
+    """
+
+    name: str
+    hub_id: str | None
+    source: Source
+    hidden_size: int
+    is_encoder_decoder: bool
+    parameters: int | None
+    prompt_lr: float | None = None
+    low_rank_lr: float | None = None
+    gated: bool = False
+
+
+@functools.cache
+def registry() -> Mapping[str, dict[str, Any]]:
+    text = (Path(__file__).parent / "known_backbones.yaml").read_text(encoding="utf-8")
+    registry: dict[str, dict[str, Any]] = yaml.safe_load(text)
+    return registry
+
+
+def known_backbone(alias: str) -> BackboneInfo:
+    entry = registry()[alias]
+    return BackboneInfo(
+        name=alias,
+        hub_id=entry.get("hub_id"),
+        source=entry.get("source", "hub"),
+        hidden_size=entry["hidden_size"],
+        is_encoder_decoder=entry["is_encoder_decoder"],
+        parameters=entry["parameters"],
+        prompt_lr=entry["prompt_lr"],
+        low_rank_lr=entry["low_rank_lr"],
+        gated=entry.get("gated", False),
+    )
+
+
+def known_backbones() -> list[BackboneInfo]:
+    """The backbones that have an alias; answered from data, without torch or a download."""
+    return [known_backbone(alias) for alias in registry()]
+
+
+def suggestion(name: str) -> str:
+    """' (did you mean t5-base?)' for a name that is nearly an alias, else nothing."""
+    close = [] if name in registry() else difflib.get_close_matches(name, registry(), n=1)
+    return f" (did you mean {close[0]}?)" if close else ""

@@ -1,0 +1,135 @@
+"""From settings to what a run needs: open values filled in, the backbone wrapped, the rows tokenised."""
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from transformers import PreTrainedTokenizerBase, set_seed
+
+from dept.backbones import BackboneInfo, backbone_info, default_learning_rates, load_backbone
+from dept.budget import Split, split_of
+from dept.config import DeptConfig, TrainConfig
+from dept.data import TokenisedSplit, tokenise
+from dept.errors import BackboneError, ConfigError
+from dept.model import PromptedModel, get_prompted_model
+from dept.sources import Rows, load_rows
+from dept.tasks import Task, load_task
+
+PAPER_LARGE_DATA = 100_000  # rows; beyond them the paper trains longer (appendix D)
+PAPER_STEPS, PAPER_STEPS_LARGE, PAPER_STEPS_MNLI = 30_000, 300_000, 200_000
+PAPER_RATES = {"prompt_lr": 0.3, "low_rank_lr": 5e-4}  # one point of Table 8's grid
+DEFAULT_STEPS = 1000
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """All that the loop works on.
+
+    Attributes:
+        config: every open value filled in.
+        budget: how the parameters are split, and what of the budget is left over.
+    """
+
+    config: TrainConfig
+    task: Task
+    backbone: BackboneInfo
+    model: PromptedModel
+    tokenizer: PreTrainedTokenizerBase
+    rows: Rows
+    splits: Mapping[str, TokenisedSplit]
+    budget: Split
+
+
+def prepare(config: TrainConfig, *, progress: bool = True) -> Prepared:
+    """Load and check everything before a run folder is touched.
+
+    The prompt and A are drawn here, from `config.seed`.
+
+    Raises:
+        DeptError: one of its kinds, with one line that says what is wrong.
+    """
+    task = load_task(config.task)
+    info = backbone_info(config.backbone)
+    rows = load_rows(task, config.data, sample_sizes=_sizes(config), seed=config.seed)
+    rows = rows.limited(_sizes(config))
+    backbone, tokenizer = load_backbone(config.backbone, dtype=config.dtype, tokenizer=config.tokenizer)
+    if tokenizer is None:
+        raise BackboneError(f"{config.backbone} has no tokenizer: name one with --tokenizer FOLDER-or-hub-id")
+    rates = dict(zip(("prompt_lr", "low_rank_lr"), default_learning_rates(backbone), strict=True))
+    config = resolve(config, task, rows.sizes["train"], backbone.config.is_encoder_decoder, rates)
+
+    splits = {
+        name: tokenise(
+            rows,
+            name,
+            task,
+            tokenizer,
+            max_seq_length=_known(config.max_seq_length),
+            verbalizer=str(config.verbalizer),
+            is_encoder_decoder=bool(backbone.config.is_encoder_decoder),
+            progress=progress,
+        )
+        for name in rows.splits  # a folder with very few rows may leave nothing to test on
+    }
+    set_seed(config.seed)
+    model = get_prompted_model(backbone, config.method_config(), tokenizer)
+    method, hidden_size = model.method_config, backbone.get_input_embeddings().weight.shape[1]
+    rank = _known(method.rank) if isinstance(method, DeptConfig) else 0
+    config = dataclasses.replace(config, rank=rank, num_virtual_tokens=method.num_virtual_tokens)
+    budget = split_of(
+        method.num_virtual_tokens, rank, hidden_size, _known(config.max_seq_length), config.budget_tokens
+    )
+    return Prepared(config, task, info, model, tokenizer, rows, splits, budget)
+
+
+def resolve(
+    config: TrainConfig, task: Task, train_rows: int, is_encoder_decoder: bool, rates: Mapping[str, float]
+) -> TrainConfig:
+    """Fill in what was left open, from the preset, the task and the backbone; what was set stays as it is.
+
+    Args:
+        train_rows: the paper trains longer on large data sets (appendix D).
+        rates: the backbone's own prompt_lr and low_rank_lr.
+
+    Raises:
+        ConfigError: label scoring, or a verbalizer, that the task does not have.
+    """
+    values: dict[str, Any] = {
+        "max_seq_length": task.max_seq_length,
+        "max_steps": DEFAULT_STEPS,
+        "verbalizer": "digits" if is_encoder_decoder or "words" not in task.verbalizers else "words",
+        "decoding": task.decoding,
+        **rates,
+    }
+    if config.preset == "paper":
+        steps = PAPER_STEPS_LARGE if train_rows > PAPER_LARGE_DATA else PAPER_STEPS
+        values |= PAPER_RATES | {
+            "max_steps": PAPER_STEPS_MNLI if task.name == "mnli" else steps,
+            "verbalizer": "digits",
+            "eval_every": 1000,
+        }
+    given = {name: getattr(config, name) for name in values if getattr(config, name, None) is not None}
+    values |= given
+    values.setdefault("eval_every", config.eval_every or max(1, values["max_steps"] // 10))
+    if task.verbalizers and values["verbalizer"] not in task.verbalizers:
+        raise ConfigError(
+            f"task {task.name} has no {values['verbalizer']} verbalizer: {', '.join(task.verbalizers)}"
+        )
+    if values["decoding"] == "label_scoring" and task.verbalizer(values["verbalizer"]) is None:
+        raise ConfigError(f"task {task.name} has no labels to score: leave out --decoding or use generate")
+    return dataclasses.replace(config, **values)
+
+
+def _sizes(config: TrainConfig) -> dict[str, int]:
+    sizes = {
+        "train": config.max_train_rows,
+        "validation": config.max_validation_rows,
+        "test": config.max_test_rows,
+    }
+    return {name: size for name, size in sizes.items() if size is not None}
+
+
+def _known(value: int | str | None) -> int:
+    assert isinstance(value, int), "filled in by resolve"
+    return value

@@ -1,0 +1,137 @@
+"""What a run leaves for its readers: `result.json`, the best adapter, where every number came from."""
+
+import hashlib
+import json
+import platform
+import resource
+import subprocess
+import sys
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from dept.evaluate import Evaluation
+from dept.prepare import Prepared
+from dept.run import RunFolder
+
+SCHEMA_VERSION = 1
+_PACKAGES = ("dept-lab", "torch", "transformers", "accelerate", "datasets", "numpy", "safetensors")
+
+
+def run_key(config: dict[str, Any], data_fingerprint: str) -> str:
+    """What tells one run from another: the hash of its resolved settings and its data, wherever it is written."""
+    settings = {name: value for name, value in config.items() if name != "output_dir"}
+    text = json.dumps({"config": settings, "data": data_fingerprint}, sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def save_best(folder: RunFolder, prepared: Prepared, step: int, metrics: dict[str, float]) -> None:
+    """Write `adapter/`, with all that is needed to use it."""
+    config, task = prepared.config, prepared.task
+    prepared.model.save_pretrained(
+        folder.adapter,
+        task=task.to_dict(),
+        verbalizer=config.verbalizer if task.verbalizers else None,
+        max_seq_length=config.max_seq_length,
+        backbone_name=config.backbone,
+        tokenizer_name=config.tokenizer,
+        training={
+            "step": step,
+            "validation": metrics,
+            "data": {"source": prepared.rows.source, "rows": prepared.rows.sizes},
+            "backbone": {"name": config.backbone, "source": prepared.backbone.source},
+            "seed": config.seed,
+            "prompt_lr": config.prompt_lr,
+            "low_rank_lr": config.low_rank_lr,
+            "batch_size": config.batch_size,
+            "max_steps": config.max_steps,
+        },
+    )
+
+
+def build_result(
+    prepared: Prepared,
+    *,
+    status: str,
+    step: int,
+    progress: dict[str, Any],
+    test: Evaluation | None,
+    elapsed_s: float,
+    device: torch.device,
+    processes: int,
+    error: str | None,
+) -> dict[str, Any]:
+    """The content of `result.json`; times in seconds, memory in bytes, metrics in per cent."""
+    config, settings = prepared.config, prepared.config.to_dict()
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "status": status,
+        "key": run_key(settings, prepared.rows.fingerprint),
+        "task": prepared.task.name,
+        "method": config.method,
+        "backbone": {
+            "name": config.backbone,
+            "source": prepared.backbone.source,
+            "parameters": sum(p.numel() for p in prepared.model.backbone.parameters()),
+        },
+        "data": {
+            "source": prepared.rows.source,
+            "location": prepared.rows.location,
+            "rows": prepared.rows.sizes,
+            "fingerprint": prepared.rows.fingerprint,
+        },
+        "config": settings,
+        "trainable_parameters": prepared.model.trainable_parameters(),
+        "num_virtual_tokens": prepared.budget.num_virtual_tokens,
+        "rank": prepared.budget.rank,
+        "input_length": prepared.budget.input_length,
+        "over_budget": prepared.budget.over_budget,
+        "left_over": prepared.budget.left_over,
+        "steps": step,
+        "best_step": progress["best_step"],
+        "metrics": {
+            "untrained_validation": progress["untrained"],
+            "validation": progress["validation"],
+            "test": test.metrics if test is not None else None,
+        },
+        "main_metric": prepared.task.main_metric,
+        "decoding": config.decoding,
+        "verbalizer": config.verbalizer,
+        "time": {
+            "total_s": round(elapsed_s, 3),
+            "test_samples_per_s": round(test.samples_per_s, 3) if test is not None else None,
+        },
+        "memory": {"peak_bytes": _peak_memory(device)},
+        "device": {"type": device.type, "processes": processes, "threads": torch.get_num_threads()},
+        "versions": {"python": platform.python_version(), **{name: version(name) for name in _PACKAGES}},
+        "commit": _commit(),
+        "seed": config.seed,
+        "error": error,
+    }
+
+
+def _peak_memory(device: torch.device) -> int:
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
+    # Linux counts in KiB, macOS in bytes.
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+
+
+def _commit() -> dict[str, Any] | None:
+    """The checkout that the code runs from; None for an installed package."""
+    here = Path(__file__).resolve().parent.parent
+    if not (here / ".git").exists():
+        return None
+    try:
+        head = subprocess.run(
+            ["git", "rev-parse", "HEAD"], cwd=here, capture_output=True, text=True, check=True
+        )
+        changes = subprocess.run(
+            ["git", "status", "--porcelain"], cwd=here, capture_output=True, text=True, check=True
+        )
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return {"id": head.stdout.strip(), "dirty": bool(changes.stdout.strip())}

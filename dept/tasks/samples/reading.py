@@ -1,0 +1,229 @@
+"""Reading samples: find, check or complete a fact in a passage of invented ones.
+
+boolq and multirc judge, squad and the MRQA tasks extract, qnli asks whether a sentence holds the answer, record
+fills a gap. A passage holds a second fact of the kind asked for, so that the answer's kind does not give it away.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from dept.tasks.samples.lexicon import Draw, fill, load, plural, sentence, spaced
+from dept.tasks.samples.pairs import MONTHS
+
+ENTITIES = {"person": "this person", "city": "this city", "company": "this firm", "year": "this year"}
+_FILE = "facts.yaml"
+
+
+class Values:
+    """Draws values for slots, none twice in a passage."""
+
+    def __init__(self, draw: Draw) -> None:
+        self.draw = draw
+        self.used: set[str] = set()
+
+    def take(self, kind: str) -> str:
+        while True:
+            value = self._draw(kind)
+            if self.used.isdisjoint(value.split()):
+                self.used.update(value.split())
+                return value
+
+    def _draw(self, kind: str) -> str:
+        if kind == "person":
+            return f"{self.draw.person()} {self.draw.word('surname')}"
+        if kind == "year":
+            return str(self.draw.choice(range(1900, 2020)))
+        if kind == "number":
+            return str(self.draw.choice(range(2, 100)))
+        if kind == "month":
+            return self.draw.choice(MONTHS)
+        return plural(self.draw.word("object")) if kind == "objects" else self.draw.word(kind)
+
+
+@dataclass(frozen=True)
+class Fact:
+    """A fact of a kind ("travel", "birth", ...) with a value for every slot."""
+
+    kind: str
+    values: dict[str, str]
+
+    @property
+    def title(self) -> str:
+        return self.values[load(_FILE)["facts"][self.kind]["title"]]
+
+    def say(self, draw: Draw, **replaced: str) -> str:
+        return sentence(draw.template(f"facts/{self.kind}/say", file=_FILE), **(self.values | replaced))
+
+    def ask(self, draw: Draw, slot: str) -> str:
+        return sentence(draw.template(f"facts/{self.kind}/ask/{slot}", file=_FILE), **self.values)
+
+
+def _fact(draw: Draw, values: Values, kind: str | None = None, **given: str) -> Fact:
+    facts = load(_FILE)["facts"]
+    kind = kind or draw.choice(tuple(facts))
+    return Fact(kind, {slot: given.get(slot) or values.take(name) for slot, name in facts[kind]["slots"].items()})
+
+
+def _passage(draw: Draw, *, others: int) -> tuple[Fact, Fact, list[Fact]]:
+    """(the fact asked about, its rival of the same kind, all facts of the passage in their order)."""
+    values = Values(draw)
+    asked = _fact(draw, values)
+    rival = _fact(draw, values, asked.kind)
+    facts = [asked, rival, *(_fact(draw, values) for _ in range(others))]
+    return asked, rival, draw.shuffled(facts)
+
+
+def _sentences(draw: Draw, facts: Sequence[Fact]) -> list[str]:
+    """The facts told, at times with a sentence that has no bearing on them."""
+    told = [fact.say(draw) for fact in facts]
+    if draw.chance(0.5):
+        told.insert(draw.choice(range(len(told) + 1)), draw.template("about", file=_FILE))
+    return told
+
+
+def _slot(draw: Draw, kind: str) -> str:
+    return draw.choice(tuple(load(_FILE)["facts"][kind]["ask"]))
+
+
+def spans(context: str, text: str) -> tuple[list[int], list[int]]:
+    """(starts, ends exclusive) in characters of every occurrence of a text, whole words, in either case."""
+    found = list(re.finditer(rf"(?<!\w){re.escape(text)}(?!\w)", context, re.IGNORECASE))
+    return [match.start() for match in found], [match.end() for match in found]
+
+
+def qnli(draw: Draw, label: int) -> dict[str, Any]:
+    """Does the sentence hold the answer? If not (1), it is about somebody else, or tells something else."""
+    values = Values(draw)
+    asked = _fact(draw, values)
+    slot = _slot(draw, asked.kind)
+    told = asked
+    if label == 1:
+        kept = {name: value for name, value in asked.values.items() if name != slot}
+        if draw.chance(0.5):
+            kind = draw.choice([kind for kind in load(_FILE)["facts"] if kind != asked.kind])
+            told = _fact(draw, values, kind, **kept)
+        else:
+            told = _fact(draw, values, asked.kind)
+    return {"question": asked.ask(draw, slot), "sentence": told.say(draw), "label": label}
+
+
+def boolq(draw: Draw, label: int) -> dict[str, Any]:
+    """A yes/no question; if the answer is no (0), one value is that of the passage's other fact of the kind."""
+    asked, rival, facts = _passage(draw, others=draw.choice((1, 2)))
+    template = draw.template(f"facts/{asked.kind}/yesno", file=_FILE)
+    values = dict(asked.values)
+    if label == 0:
+        slot = draw.choice(re.findall(r"{(\w+)}", template))
+        values[slot] = rival.values[slot]
+    passage = f"{draw.choice((asked, rival)).title} -- {' '.join(_sentences(draw, facts))}"
+    return {"question": fill(template, **values).lower(), "passage": passage, "label": label}
+
+
+def multirc(draw: Draw, labels: tuple[int, ...]) -> list[dict[str, Any]]:
+    """A paragraph, a question, an answer for each label: some are right (1), the others did something else (0)."""
+    number = draw.choice(range(len(load(_FILE)["many"])))
+    deed = load(_FILE)["many"][number]
+    right, *wrong = draw.words(deed["kind"], 3)
+    people = draw.people(len(labels) + 1)
+    done = [right if label else draw.choice(wrong) for label in (*labels, 0)]
+
+    def say(person: str, value: str) -> str:
+        return sentence(draw.choice(deed["say"]["shared"] + deed["say"][draw.split]), person=person, value=value)
+
+    told = [say(person, value) for person, value in zip(people, done, strict=True)]
+    if draw.chance(0.5):
+        told.append(draw.template("about", file=_FILE))
+    question = sentence(draw.choice(deed["ask"]["shared"] + deed["ask"][draw.split]), value=right)
+    paragraph = " ".join(draw.shuffled(told))
+    return [
+        {"paragraph": paragraph, "question": question, "answer": person, "label": label}
+        for person, label in zip(people, labels, strict=False)
+    ]
+
+
+def squad(draw: Draw, _: None) -> dict[str, Any]:
+    """A question about one fact of a passage; the answer's place is given in characters."""
+    asked, _rival, facts = _passage(draw, others=draw.choice((1, 2)))
+    slot = _slot(draw, asked.kind)
+    context = " ".join(_sentences(draw, facts))
+    answer = asked.values[slot]
+    return {"title": asked.title.replace(" ", "_"), "context": context, "question": asked.ask(draw, slot),
+            "answers": {"text": [answer], "answer_start": spans(context, answer)[0][:1]}}  # fmt: skip
+
+
+def _mrqa(context: str, question: str, answer: str) -> dict[str, Any]:
+    """A row of the MRQA tasks: labels hold every place of the answer, in characters, the end included."""
+    starts, ends = spans(context, answer)
+    labels = [{"end": [end - 1 for end in ends], "start": starts}]
+    return {"context": context, "question": question, "answers": [answer], "labels": labels}
+
+
+def nq(draw: Draw, _: None) -> dict[str, Any]:
+    """A lower-case query without a question mark, over a tokenised paragraph."""
+    asked, _rival, facts = _passage(draw, others=draw.choice((1, 2)))
+    slot = _slot(draw, asked.kind)
+    context = f"<P> {spaced(' '.join(_sentences(draw, facts)))} </P>"
+    return _mrqa(context, asked.ask(draw, slot).rstrip("?").lower(), asked.values[slot])
+
+
+def newsqa(draw: Draw, _: None) -> dict[str, Any]:
+    """A report in paragraphs, with a place line."""
+    asked, _rival, facts = _passage(draw, others=draw.choice((2, 3)))
+    slot = _slot(draw, asked.kind)
+    used = {value for fact in facts for value in fact.values.values()}
+    place = next(city for city in iter(lambda: draw.word("city"), "") if city not in used)
+    context = f"{place.upper()} (Sample News) -- " + "\n\n\n\n".join(_sentences(draw, facts))
+    return _mrqa(context, asked.ask(draw, slot), asked.values[slot])
+
+
+def searchqa(draw: Draw, _: None) -> dict[str, Any]:
+    """A clue with "this city" in the answer's place, over search results."""
+    asked, _rival, facts = _passage(draw, others=2)
+    slot = draw.choice([slot for slot in asked.values if slot in ENTITIES])
+    context = " ".join(f"[DOC] [TLE] {fact.title} - sample page [PAR] {fact.say(draw)}" for fact in facts)
+    clue = asked.say(draw, **{slot: ENTITIES[slot]}).rstrip(".")
+    return _mrqa(context, clue, asked.values[slot])
+
+
+def hotpotqa(draw: Draw, _: None) -> dict[str, Any]:
+    """A question about one fact that names only another: two paragraphs are needed, two like them are in the way."""
+    values = Values(draw)
+    number = draw.choice(range(len(load(_FILE)["bridges"])))
+    bridge = load(_FILE)["bridges"][number]
+    link = bridge["link"]
+    pairs = []
+    for _pair in range(2):
+        first = _fact(draw, values, bridge["first"])
+        pairs.append((first, _fact(draw, values, bridge["second"], **{link: first.values[link]})))
+    (first, second), rivals = pairs[0], pairs[1]
+    context = " ".join(
+        f"[PAR] [TLE] {fact.title} [SEP] {fact.say(draw)}" for fact in draw.shuffled([first, second, *rivals])
+    )
+    slot = draw.choice(tuple(bridge["ask"]))
+    questions = bridge["ask"][slot]
+    question = sentence(draw.choice(questions["shared"] + questions[draw.split]), **first.values)
+    return _mrqa(context, question, second.values[slot])
+
+
+def record(draw: Draw, _: None) -> dict[str, Any]:
+    """A fact of the passage told again with one entity left out."""
+    asked, _rival, facts = _passage(draw, others=2)
+    slot = draw.choice([slot for slot in ("person", "city", "company") if slot in asked.values])
+    told = _sentences(draw, facts)
+    passage = " ".join(told[:-2]) + "".join(f"\n@highlight\n{text.rstrip('.')}" for text in told[-2:])
+    entities = sorted(
+        {value for fact in facts for name, value in fact.values.items() if name in ENTITIES and name != "year"}
+    )
+    places = sorted(
+        (start, end, entity) for entity in entities for start, end in zip(*spans(passage, entity), strict=True)
+    )
+    return {
+        "passage": passage, "query": asked.say(draw, **{slot: "@placeholder"}), "entities": entities,
+        "entity_spans": {"text": [place[2] for place in places], "start": [place[0] for place in places],
+                         "end": [place[1] for place in places]},
+        "answers": [asked.values[slot]],
+    }  # fmt: skip

@@ -1,0 +1,1 @@
+"""What surrounds the method: runs, measurements, figures, reports."""

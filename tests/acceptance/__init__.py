@@ -1,0 +1,1 @@
+"""The heavier figures that the project promises; `make acceptance` measures them and writes docs/acceptance.md."""

@@ -24,14 +24,14 @@ def _setting(default: Any, help_text: str) -> Any:
 
 
 def _matches(value: object, kind: Any) -> bool:
-    """Whether a value is of an annotated kind; a whole number passes as float, a bool never as a number."""
+    """Whether a value is of an annotated kind; a bool never passes as a number."""
     origin = typing.get_origin(kind)
     if origin in (Union, types.UnionType):
         return any(_matches(value, option) for option in typing.get_args(kind))
     if origin is Literal:
-        return any(value == option and type(value) is type(option) for option in typing.get_args(kind))
+        return any(type(value) is type(option) and value == option for option in typing.get_args(kind))
     if kind is float:
-        return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+        return isinstance(value, float) and math.isfinite(value)
     if kind is int:
         return isinstance(value, int) and not isinstance(value, bool)
     return isinstance(value, kind)
@@ -47,6 +47,25 @@ def _describe(kind: Any) -> str:
     return "null" if kind is type(None) else names[kind]
 
 
+def _as_float(value: object, kind: Any) -> object:
+    """A whole number as float where that is wanted, so that 8 and 8.0 are one setting (and one run's key)."""
+    kinds = (kind, *typing.get_args(kind))
+    if float not in kinds or int in kinds or isinstance(value, bool) or not isinstance(value, int):
+        return value
+    return float(value) if abs(value) < 2**1000 else value  # a larger one is no float and fails its check
+
+
+def _show(value: object) -> str:
+    """A bad value for a one-line message, whatever a file or a caller gave."""
+    if value is None or isinstance(value, (bool, float)):
+        return repr(value)
+    if isinstance(value, int):
+        return repr(value) if abs(value) < 10**20 else "a huge number"
+    if isinstance(value, str):
+        return repr(value if len(value) <= 60 else value[:57] + "...")
+    return f"a value of type {type(value).__name__}"
+
+
 class _Checked:
     """Types first, then each field's range; the message names the class's field."""
 
@@ -55,16 +74,19 @@ class _Checked:
     def __post_init__(self) -> None:
         kinds = typing.get_type_hints(type(self))
         for item in dataclasses.fields(self):  # type: ignore[arg-type]
-            value = getattr(self, item.name)
+            value = _as_float(getattr(self, item.name), kinds[item.name])
+            object.__setattr__(self, item.name, value)
             if not _matches(value, kinds[item.name]):
-                raise ConfigError(f"{item.name} must be {_describe(kinds[item.name])}, not {value!r}")
+                raise ConfigError(f"{item.name} must be {_describe(kinds[item.name])}, not {_show(value)}")
+            if isinstance(value, str) and any(c == "\0" or "\ud800" <= c <= "\udfff" for c in value):
+                raise ConfigError(f"{item.name} holds a character that no text or path can have: {_show(value)}")
             bounds = self._ranges.get(item.name)
-            if bounds is None or value is None or isinstance(value, str):
+            if bounds is None or not isinstance(value, (int, float)):
                 continue
             least, most = bounds
             if value < least or (most is not None and value > most):
                 span = f"at least {least:g}" if most is None else f"between {least:g} and {most:g}"
-                raise ConfigError(f"{item.name} must be {span}, not {value!r}")
+                raise ConfigError(f"{item.name} must be {span}, not {_show(value)}")
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> typing.Self:
@@ -74,9 +96,11 @@ class _Checked:
             ConfigError: an unknown key, a wrong type or a value out of range, by name.
         """
         known = {item.name for item in dataclasses.fields(cls)}  # type: ignore[arg-type]
+        if not isinstance(values, Mapping):
+            raise ConfigError(f"settings must be a mapping of names to values, not {_show(values)}")
         for key in values:
             if key not in known:
-                raise ConfigError(f"unknown setting {key!r}; known: {', '.join(sorted(known))}")
+                raise ConfigError(f"unknown setting {_show(key)}; known: {', '.join(sorted(known))}")
         return cls(**values)
 
     def to_dict(self) -> dict[str, Any]:
@@ -182,16 +206,12 @@ class TrainConfig(_Checked):
     data: str = _setting("hub", "hub, sample, a data folder, or a table for your own task")
     output_dir: str = _setting("runs/run", "the run folder")
 
-    num_virtual_tokens: int | None = _setting(
-        None, "m, vectors of the prompt [40; prompt_tuning: the budget]"
-    )
+    num_virtual_tokens: int | None = _setting(None, "m, vectors of the prompt [40; prompt_tuning: the budget]")
     rank: Rank = _setting("auto", "r of the update; auto spends the rest of the budget")
     budget_tokens: int = _setting(100, "l, length of the PT prompt whose parameters are matched")
     max_seq_length: int | None = _setting(None, "s, source tokens [the task's]")
     low_rank_alpha: float | None = _setting(8.0, "the update's scale is alpha/sqrt(r); none: Eq. 2 unscaled")
-    low_rank_init: LowRankInit = _setting(
-        "kaiming", "A's start: kaiming (the release) or gaussian (the paper)"
-    )
+    low_rank_init: LowRankInit = _setting("kaiming", "A's start: kaiming (the release) or gaussian (the paper)")
     prompt_init: PromptInit = _setting("vocabulary", "the prompt's start: vocabulary, text or random")
     prompt_init_text: str | None = _setting(None, "the text, with --prompt-init text")
 
@@ -259,12 +279,10 @@ class TrainConfig(_Checked):
                 f"gradient_accumulation ({self.gradient_accumulation}) is more than batch_size ({self.batch_size})"
             )
         for name in ("task", "backbone", "data", "output_dir"):
-            if not getattr(self, name).strip() or "\0" in getattr(self, name):
-                raise ConfigError(f"{name} is empty or holds a null character")
+            if not getattr(self, name).strip():
+                raise ConfigError(f"{name} is empty")
         if self.method == "prompt_tuning" and self.rank not in ("auto", 0):
-            raise ConfigError(
-                f"rank {self.rank} belongs to method dept; prompt_tuning has no low-rank update"
-            )
+            raise ConfigError(f"rank {self.rank} belongs to method dept; prompt_tuning has no low-rank update")
         self.method_config()  # names an impossible combination now rather than when the run starts
 
     def method_config(self) -> MethodConfig:
@@ -275,9 +293,7 @@ class TrainConfig(_Checked):
         """
         if self.method == "prompt_tuning":
             return PromptTuningConfig(
-                num_virtual_tokens=self.budget_tokens
-                if self.num_virtual_tokens is None
-                else self.num_virtual_tokens,
+                num_virtual_tokens=self.budget_tokens if self.num_virtual_tokens is None else self.num_virtual_tokens,
                 prompt_init=self.prompt_init,
                 prompt_init_text=self.prompt_init_text,
             )

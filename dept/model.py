@@ -15,12 +15,14 @@ import torch
 import torch.nn.functional as F  # noqa: N812 - the field's own name for it
 from torch import Tensor, nn
 from transformers import GenerationConfig, PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
+from transformers.cache_utils import DynamicCache
 from transformers.utils import ModelOutput
 
 from dept.budget import rank_for, split_of
 from dept.config import DeptConfig, MethodConfig, PromptTuningConfig
 from dept.errors import BackboneError, ConfigError
 from dept.prompt import LowRankUpdate, SoftPrompt, prompt_at_random, prompt_from_text, prompt_from_vocabulary
+from dept.prompt_cache import PromptCache
 
 IGNORED_LABEL = -100  # transformers' value for positions without a loss
 
@@ -39,6 +41,10 @@ class PromptedModel(nn.Module):
     Works inside transformers' Trainer and Seq2SeqTrainer (`dept.build_optimizer` gives them both learning rates).
     `state_dict` and `load_state_dict` hold the adapter alone; backbone tensors are reached through `backbone`.
     Made by `get_prompted_model` and `from_pretrained`.
+
+    Attributes:
+        cache_prompt: reuse a decoder-only prompt's keys and values between batches, in eval mode with gradients off
+            (`dept.prompt_cache`); False computes them anew for each batch, as the paper does.
 
     Args:
         backbone: an encoder-decoder or decoder-only transformers model; its parameters are frozen here.
@@ -61,10 +67,13 @@ class PromptedModel(nn.Module):
         self.method_config = config
         self.soft_prompt = soft_prompt
         self.low_rank_update = low_rank_update
+        self.cache_prompt = True
+        self._prompt_cache: PromptCache | None = None
         forward_arguments = inspect.signature(backbone.forward).parameters
         self._takes_position_ids = "position_ids" in forward_arguments
         self._takes_logits_to_keep = "logits_to_keep" in forward_arguments
         self.register_state_dict_post_hook(_drop_backbone_tensors)
+        self.register_load_state_dict_pre_hook(_refuse_backbone_tensors)
         self.register_load_state_dict_post_hook(_expect_no_backbone_tensors)
 
     # What transformers' trainers and generation ask of a model.
@@ -82,8 +91,13 @@ class PromptedModel(nn.Module):
         self.backbone.generation_config = value
 
     @property
+    def loss_type(self) -> str | None:
+        """Tells the trainers that a decoder-only loss shifts its labels: the first one of a row is not counted."""
+        return getattr(self.backbone, "loss_type", None)
+
+    @property
     def device(self) -> torch.device:
-        return self.backbone.get_input_embeddings().weight.device
+        return _word_embeddings(self.backbone).device
 
     @property
     def is_encoder_decoder(self) -> bool:
@@ -100,24 +114,36 @@ class PromptedModel(nn.Module):
 
     @property
     def is_gradient_checkpointing(self) -> bool:
-        return bool(self.backbone.is_gradient_checkpointing)
+        return any(getattr(module, "gradient_checkpointing", False) for module in self.backbone.modules())
 
     def gradient_checkpointing_enable(
-        self, gradient_checkpointing_kwargs: Mapping[str, Any] | None = None
+        self, gradient_checkpointing_kwargs: Mapping[str, Any] | None = None, **kwargs: Any
     ) -> None:
         """Recompute the backbone's activations in the backward pass (the prompt itself is never recomputed)."""
-        self.backbone.gradient_checkpointing_enable(
-            gradient_checkpointing_kwargs=dict(gradient_checkpointing_kwargs or {"use_reentrant": False})
-        )
+        how = dict(gradient_checkpointing_kwargs or {"use_reentrant": False})
+        if hasattr(self.backbone, "activation_checkpointing_enable"):
+            self.backbone.activation_checkpointing_enable(how, **kwargs)
+        else:  # its name in the first releases of transformers 5
+            self.backbone.gradient_checkpointing_enable(how, **kwargs)
 
     def gradient_checkpointing_disable(self) -> None:
-        self.backbone.gradient_checkpointing_disable()
+        if hasattr(self.backbone, "activation_checkpointing_disable"):
+            self.backbone.activation_checkpointing_disable()
+        else:
+            self.backbone.gradient_checkpointing_disable()
+
+    def activation_checkpointing_enable(
+        self, activation_checkpointing_kwargs: Mapping[str, Any] | None = None, **kwargs: Any
+    ) -> None:
+        """transformers' newer name of `gradient_checkpointing_enable`, which its trainers call."""
+        self.gradient_checkpointing_enable(activation_checkpointing_kwargs, **kwargs)
+
+    def activation_checkpointing_disable(self) -> None:
+        self.gradient_checkpointing_disable()
 
     # The method.
 
-    def embed(
-        self, input_ids: Tensor, attention_mask: Tensor | None, source_mask: Tensor | None
-    ) -> PromptedInputs:
+    def embed(self, input_ids: Tensor, attention_mask: Tensor | None, source_mask: Tensor | None) -> PromptedInputs:
         """[prompt; updated word embeddings] for a batch (Eq. 2).
 
         Args:
@@ -145,15 +171,16 @@ class PromptedModel(nn.Module):
             mask = F.pad(mask, (self.num_virtual_tokens, 0), value=1)  # [B, M + L]
 
         position_ids = None
-        if not self.is_encoder_decoder:
-            longest = getattr(self.backbone.config, "max_position_embeddings", None)
-            if longest is not None and mask.shape[1] > longest:
-                raise ValueError(
-                    f"{self.num_virtual_tokens} virtual and {input_ids.shape[1]} input tokens are more than the "
-                    f"backbone's {longest} positions: shorten the prompt or the input"
-                )
-            if self._takes_position_ids:
-                position_ids = (mask.cumsum(1) - 1).clamp(min=0)
+        if self._takes_position_ids and not self.is_encoder_decoder:
+            position_ids = (mask.cumsum(1) - 1).clamp(min=0)
+        longest, positions = getattr(self.backbone.config, "max_position_embeddings", None), mask.shape[1]
+        if longest is not None and positions > longest and position_ids is not None:
+            positions = int(position_ids.max()) + 1  # padding takes none
+        if longest is not None and positions > longest:
+            raise ValueError(
+                f"{self.num_virtual_tokens} virtual and {positions - self.num_virtual_tokens} input tokens are more "
+                f"than the backbone's {longest} positions: shorten the prompt or the input"
+            )
         return PromptedInputs(embeds, mask, position_ids)
 
     def _update_rows(self, source: Tensor) -> Tensor:
@@ -202,7 +229,10 @@ class PromptedModel(nn.Module):
             ValueError: see `embed`; labels outside the kept logits; neither labels nor decoder_input_ids.
         """
         inputs = self.embed(input_ids, attention_mask, source_mask)
-        kwargs.setdefault("use_cache", False)
+        reused = None
+        if 0 < logits_to_keep <= input_ids.shape[1] and not kwargs:
+            reused = self._cached_prompt(len(input_ids))
+        kwargs = {"use_cache": False, **kwargs, "return_dict": True}
         arguments: dict[str, Any] = {
             "inputs_embeds": inputs.inputs_embeds,
             "attention_mask": inputs.attention_mask,
@@ -212,7 +242,7 @@ class PromptedModel(nn.Module):
             if decoder_input_ids is None:
                 if labels is None:
                     raise ValueError("an encoder-decoder backbone needs labels or decoder_input_ids")
-                decoder_input_ids = self.backbone.prepare_decoder_input_ids_from_labels(labels=labels)
+                decoder_input_ids = self._shift_right(labels)
             arguments["decoder_input_ids"] = decoder_input_ids
         else:
             if inputs.position_ids is not None:
@@ -224,25 +254,35 @@ class PromptedModel(nn.Module):
                 targets = F.pad(targets, (virtual, 0), value=IGNORED_LABEL)  # [B, M + L]
         if logits_to_keep and self._takes_logits_to_keep:
             arguments["logits_to_keep"] = logits_to_keep
+        if reused is not None:
+            # The attention mask still covers the prompt: it is what the cache is attended through.
+            for name in {"inputs_embeds", "position_ids"} & arguments.keys():
+                arguments[name] = arguments[name][:, self.num_virtual_tokens :]
+            arguments["past_key_values"] = reused
 
-        output = self.backbone(**arguments, **kwargs, return_dict=True)
-        values = dict(output.items())
+        output = self.backbone(**arguments, **kwargs)
+        values = {name: value for name, value in output.items() if reused is None or name != "past_key_values"}
         if logits_to_keep and not self._takes_logits_to_keep:
             values["logits"] = values["logits"][:, -logits_to_keep:]
         if targets is None:
             return type(output)(**values)
         if logits_to_keep:
             if (targets[:, :-logits_to_keep] != IGNORED_LABEL).any():
-                raise ValueError(
-                    f"labels lie outside the last {logits_to_keep} positions whose logits are kept"
-                )
+                raise ValueError(f"labels lie outside the last {logits_to_keep} positions whose logits are kept")
             targets = targets[:, -logits_to_keep:]
         return type(output)(**{**values, "loss": _loss(values["logits"], targets, num_items_in_batch)})
 
+    def _shift_right(self, labels: Tensor) -> Tensor:
+        """What the decoder reads to predict the labels [B, T]: the start token, then all but the last label."""
+        shift = getattr(self.backbone, "prepare_decoder_input_ids_from_labels", None)
+        if shift is not None:
+            return shift(labels=labels)
+        config = self.backbone.config  # M2M100, Blenderbot and others shift inside their own forward only
+        shifted = F.pad(labels[:, :-1], (1, 0), value=config.decoder_start_token_id)
+        return shifted.masked_fill(shifted == IGNORED_LABEL, config.pad_token_id)
+
     @torch.no_grad()
-    def generate(
-        self, input_ids: Tensor, attention_mask: Tensor | None = None, **kwargs: Any
-    ) -> Tensor | ModelOutput:
+    def generate(self, input_ids: Tensor, attention_mask: Tensor | None = None, **kwargs: Any) -> Tensor | ModelOutput:
         """transformers' `generate` on prompted inputs; the whole input is the source.
 
         Args:
@@ -254,13 +294,32 @@ class PromptedModel(nn.Module):
             [B, T] as transformers gives it for an encoder-decoder; the new tokens only for a decoder-only backbone.
         """
         if not self.is_encoder_decoder and attention_mask is not None:
-            # New tokens follow the last column: real tokens must end there.
-            order = attention_mask.to(torch.long).argsort(dim=1, stable=True)  # [B, L]
-            input_ids, attention_mask = input_ids.gather(1, order), attention_mask.gather(1, order)
+            input_ids, attention_mask = padded_left(input_ids, attention_mask)
         inputs = self.embed(input_ids, attention_mask, None)
-        return self.backbone.generate(
-            inputs_embeds=inputs.inputs_embeds, attention_mask=inputs.attention_mask, **kwargs
-        )
+        if _one_greedy_or_sampled_sequence(kwargs, self.generation_config):
+            reused = self._cached_prompt(len(input_ids))
+            if reused is not None:
+                # The embeddings stay whole: transformers takes off what the cache already holds.
+                kwargs = {**kwargs, "past_key_values": reused}
+        backbone: Any = self.backbone  # `generate` comes from a mixin that PreTrainedModel does not declare
+        return backbone.generate(inputs_embeds=inputs.inputs_embeds, attention_mask=inputs.attention_mask, **kwargs)
+
+    def train(self, mode: bool = True) -> Self:
+        """As in torch; training drops what inference had cached."""
+        if mode:
+            self._prompt_cache = None
+        return super().train(mode)
+
+    def _cached_prompt(self, batch_size: int) -> DynamicCache | None:
+        """The prompt's keys and values for a batch; None where they are not to be reused."""
+        if self.training or torch.is_grad_enabled() or not self.cache_prompt:
+            return None
+        if self.is_encoder_decoder or self.soft_prompt is None:
+            return None
+        prompt = self.soft_prompt.prompt_embeddings
+        if self._prompt_cache is None or not self._prompt_cache.still_holds(self.backbone, prompt):
+            self._prompt_cache = PromptCache(self.backbone, prompt, self._takes_position_ids)
+        return self._prompt_cache.for_batch(batch_size) if self._prompt_cache.usable else None
 
     # The adapter.
 
@@ -268,8 +327,9 @@ class PromptedModel(nn.Module):
         """The trainable tensors by the names that the adapter file uses."""
         return {
             name.rpartition(".")[2]: tensor
-            for name, tensor in self.named_parameters()
-            if tensor.requires_grad
+            for part in (self.soft_prompt, self.low_rank_update)
+            if part is not None
+            for name, tensor in part.named_parameters()
         }
 
     def trainable_parameters(self) -> int:
@@ -297,6 +357,28 @@ class PromptedModel(nn.Module):
         return load_adapter(backbone, folder, model_class=cls, **kwargs)
 
 
+def _word_embeddings(backbone: PreTrainedModel) -> Tensor:
+    """[V, D], detached."""
+    weight = backbone.get_input_embeddings().weight
+    assert isinstance(weight, Tensor)
+    return weight.detach()
+
+
+def padded_left(input_ids: Tensor, attention_mask: Tensor) -> tuple[Tensor, Tensor]:
+    """The same tokens with padding first, so that new ones can follow the last column; both [B, L]."""
+    order = attention_mask.to(torch.long).argsort(dim=1, stable=True)  # [B, L]
+    return input_ids.gather(1, order), attention_mask.gather(1, order)
+
+
+def _one_greedy_or_sampled_sequence(arguments: Mapping[str, Any], defaults: GenerationConfig) -> bool:
+    """Whether `generate` keeps one sequence a row and makes its own cache, which a filled one can stand in for."""
+    own = {"past_key_values", "cache_implementation", "assistant_model", "generation_config", "use_cache"}
+    if own & arguments.keys():
+        return False
+    counts = (arguments.get(name, getattr(defaults, name, None)) for name in ("num_beams", "num_return_sequences"))
+    return all(count in (None, 1) for count in counts) and defaults.cache_implementation is None
+
+
 def _drop_backbone_tensors(
     module: nn.Module, state_dict: dict[str, Tensor], prefix: str, local_metadata: object
 ) -> None:
@@ -304,10 +386,26 @@ def _drop_backbone_tensors(
         del state_dict[name]
 
 
+def _refuse_backbone_tensors(
+    module: nn.Module,
+    state_dict: dict[str, Tensor],
+    prefix: str,
+    local_metadata: object,
+    strict: bool,
+    missing_keys: list[str],
+    unexpected_keys: list[str],
+    error_msgs: list[str],
+) -> None:
+    """Whatever a state dict holds for the backbone is unexpected: the frozen weights stay as they are."""
+    module.__dict__["_loaded_prefix"] = prefix  # where this model sits in the one that is loaded
+    for name in [name for name in state_dict if name.startswith(f"{prefix}backbone.")]:
+        del state_dict[name]
+        unexpected_keys.append(name)
+
+
 def _expect_no_backbone_tensors(module: nn.Module, incompatible: Any) -> None:
-    incompatible.missing_keys[:] = [
-        name for name in incompatible.missing_keys if "backbone" not in name.split(".")[:-1]
-    ]
+    inside = f"{module.__dict__.pop('_loaded_prefix')}backbone."
+    incompatible.missing_keys[:] = [name for name in incompatible.missing_keys if not name.startswith(inside)]
 
 
 def _next_attended(labels: Tensor, attention_mask: Tensor) -> Tensor:
@@ -352,11 +450,11 @@ def get_prompted_model(
     Warns:
         UserWarning: an explicit rank that takes more parameters than the budget.
     """
-    if not (getattr(backbone.config, "is_encoder_decoder", False) or backbone.can_generate()):
+    if not backbone.can_generate():
         raise BackboneError(
             f"{type(backbone).__name__} is neither an encoder-decoder nor a decoder-only language model"
         )
-    embeddings = backbone.get_input_embeddings().weight.detach()  # [V, D]
+    embeddings = _word_embeddings(backbone)
     hidden_size = embeddings.shape[1]
     update = None
     if isinstance(config, DeptConfig):

@@ -1,6 +1,7 @@
 """Two rates of learning (paper 2.2): the optimiser's groups and the schedule that both follow."""
 
 from dataclasses import dataclass
+from typing import Any
 
 from torch.optim import AdamW, Optimizer
 
@@ -28,18 +29,15 @@ def build_optimizer(
     """
     settings = settings or AdamWSettings()
     parts = (("prompt", model.soft_prompt, prompt_lr), ("low_rank", model.low_rank_update, low_rank_lr))
-    groups = [
-        {"name": name, "params": list(part.parameters()), "lr": rate}
-        for name, part, rate in parts
-        if part is not None
+    groups: list[dict[str, Any]] = [
+        {"name": name, "params": list(part.parameters()), "lr": rate} for name, part, rate in parts if part is not None
     ]
     grouped = [id(tensor) for group in groups for tensor in group["params"]]
-    trainable = {id(tensor): name for name, tensor in model.named_parameters() if tensor.requires_grad}
-    missing = [name for key, name in trainable.items() if key not in grouped]
-    if missing or len(grouped) != len(trainable):
-        raise ValueError(
-            f"optimiser groups do not cover the trainable tensors exactly once: {missing or grouped}"
-        )
+    wrong = [
+        name for name, tensor in model.named_parameters() if grouped.count(id(tensor)) != int(tensor.requires_grad)
+    ]
+    if wrong:
+        raise ValueError(f"optimiser groups do not cover the trainable tensors exactly once: {', '.join(wrong)}")
     return AdamW(groups, betas=settings.betas, eps=settings.eps, weight_decay=settings.weight_decay)
 
 

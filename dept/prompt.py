@@ -11,7 +11,7 @@ Shapes in comments: B batch, M virtual tokens, L tokens, S max_seq_length, R ran
 
 import math
 from collections.abc import Sequence
-from typing import Literal
+from typing import Literal, Self
 
 import torch
 from torch import Tensor, nn
@@ -63,6 +63,7 @@ class LowRankUpdate(nn.Module):
         self.scale = 1.0 if alpha is None else alpha / math.sqrt(rank)
         self.low_rank_a = nn.Parameter(torch.empty(max_seq_length, rank))  # [S, R]
         self.low_rank_b = nn.Parameter(torch.zeros(rank, hidden_size))  # [R, D]
+        self._product: tuple[Tensor, Tensor, Tensor] | None = None  # A and B as they were, and scale * A @ B
         if init == "kaiming":
             nn.init.kaiming_uniform_(self.low_rank_a, a=math.sqrt(5))
         else:
@@ -74,12 +75,27 @@ class LowRankUpdate(nn.Module):
 
     def forward(self, num_rows: int) -> Tensor:
         """The first rows of the update, [num_rows, D]: no batch needs more than its longest source has."""
-        return self.scale * (self.low_rank_a[:num_rows] @ self.low_rank_b)
+        if self.training or torch.is_grad_enabled():
+            return self.scale * (self.low_rank_a[:num_rows] @ self.low_rank_b)
+        return self._cached_product()[:num_rows]
+
+    def train(self, mode: bool = True) -> Self:
+        """As in torch; training drops the cached product."""
+        if mode:
+            self._product = None
+        return super().train(mode)
+
+    def _cached_product(self) -> Tensor:
+        """All rows, [S, D], multiplied once for as long as A and B stay what they are."""
+        a, b = self.low_rank_a.detach(), self.low_rank_b.detach()
+        if self._product is None or not (
+            self._product[0].device == a.device and torch.equal(self._product[0], a) and torch.equal(self._product[1], b)
+        ):
+            self._product = (a.clone(), b.clone(), self.scale * (a @ b))
+        return self._product[2]
 
 
-def prompt_from_vocabulary(
-    embeddings: Tensor, num_virtual_tokens: int, special_ids: Sequence[int] = ()
-) -> Tensor:
+def prompt_from_vocabulary(embeddings: Tensor, num_virtual_tokens: int, special_ids: Sequence[int] = ()) -> Tensor:
     """Word embeddings sampled from the top of the vocabulary (paper 2.1; Lester et al., 2021).
 
     Args:

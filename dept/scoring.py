@@ -5,15 +5,22 @@ likeliest of the tokens that some label continues with, so it equals generation 
 label's probability is the product of its branches' probabilities, renormalised at each branch.
 """
 
-from collections.abc import Sequence
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 import torch.nn.functional as F  # noqa: N812 - the field's own name for it
-from torch import Tensor
+from torch import Tensor, nn
+from transformers import PreTrainedModel
 from transformers.modeling_outputs import BaseModelOutput
 
-from dept.model import PromptedModel
+from dept.model import PromptedModel, padded_left
+
+
+_HEAD = threading.Lock()
 
 
 @dataclass(frozen=True)
@@ -45,7 +52,10 @@ class LabelTrie:
         if len(labels) < 2 or len(set(labels)) < len(labels) or any(label in following for label in labels):
             raise ValueError(f"these are no two or more labels that end apart: {labels}")
         self.branches = [
-            Branch(prefix, tuple(tokens)) for prefix, tokens in following.items() if len(tokens) > 1
+            # Sorted, so that a tie goes to the lowest id, as in generation.
+            Branch(prefix, tuple(sorted(tokens)))
+            for prefix, tokens in following.items()
+            if len(tokens) > 1
         ]
         self.num_labels = len(labels)
         # Where each label goes at the branches on its way: (branch, which of its tokens).
@@ -82,16 +92,43 @@ def score_labels(
 
     Args:
         model: in eval mode.
-        input_ids: sources, [B, L]; decoder-only ones padded on the left.
-        attention_mask: [B, L].
+        input_ids: sources, [B, L].
+        attention_mask: [B, L]; padding may sit on either side.
 
     Returns:
         chosen label [B] and probabilities [B, labels].
     """
-    logits = (_decoder_logits if model.is_encoder_decoder else _continuation_logits)(
-        model, [branch.prefix for branch in trie.branches], input_ids, attention_mask
-    )  # [B, branches, V]
-    return trie.walk([logits[:, i, list(branch.tokens)] for i, branch in enumerate(trie.branches)])
+    after_prefixes = _decoder_logits if model.is_encoder_decoder else _continuation_logits
+    tokens = sorted({token for branch in trie.branches for token in branch.tokens})
+    with _only_logits_of(model.backbone, tokens) as column:
+        logits = after_prefixes(model, [branch.prefix for branch in trie.branches], input_ids, attention_mask)
+    # logits: [B, branches, V], or a column for each of the labels' tokens
+    return trie.walk([logits[:, i, [column(t) for t in branch.tokens]] for i, branch in enumerate(trie.branches)])
+
+
+@contextmanager
+def _only_logits_of(backbone: PreTrainedModel, tokens: Sequence[int]) -> Iterator[Callable[[int], int]]:
+    """Within the block the backbone projects onto these tokens only, not onto its vocabulary.
+
+    Yields:
+        the column of a token's logits.
+    """
+    head: Any = backbone.get_output_embeddings()
+    # A quantised or sharded head has rows of its own making, and BART adds a bias as wide as the vocabulary after it.
+    whole = type(head) is not nn.Linear or hasattr(head, "_hf_hook")
+    if whole or any(buffer.shape[-1:] == (head.out_features,) for buffer in backbone.buffers()):
+        yield lambda token: token
+        return
+    narrow = nn.Linear(head.in_features, len(tokens), bias=head.bias is not None, device="meta")
+    narrow.weight = nn.Parameter(head.weight[tokens], requires_grad=False)
+    if head.bias is not None:
+        narrow.bias = nn.Parameter(head.bias[tokens], requires_grad=False)
+    with _HEAD:  # another thread must not meet the narrow head
+        backbone.set_output_embeddings(narrow)
+        try:
+            yield tokens.index
+        finally:
+            backbone.set_output_embeddings(head)
 
 
 def _decoder_logits(
@@ -121,6 +158,7 @@ def _continuation_logits(
 ) -> Tensor:
     """Logits after source and each prefix, [B, P, V], in one pass over B * P rows."""
     batch, count = len(input_ids), len(prefixes)
+    input_ids, attention_mask = padded_left(input_ids, attention_mask)
     rows = [list(prefix) for prefix in prefixes]
     longest = max(map(len, rows))
     added = torch.tensor([row + [0] * (longest - len(row)) for row in rows], dtype=torch.long)

@@ -1,0 +1,193 @@
+"""Typed configs as command-line flags, and one way for a command to fail: a line on stderr, exit 2."""
+
+import dataclasses
+import inspect
+import json
+import os
+import re
+import sys
+import typing
+import warnings
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeVar, Union
+
+import typer
+import yaml
+from typer.exceptions import TyperException
+
+from dept.errors import ConfigError, DeptError
+
+STOPPED = 130  # the exit code of a command that was asked to stop
+_MAX_CONFIG_BYTES = 1_000_000
+# PyYAML lets more than its own errors through: `!!bool x` is a KeyError, `!!int ""` an IndexError, ...
+_YAML_FAULTS = (yaml.YAMLError, LookupError, AttributeError, TypeError, ArithmeticError)
+C = TypeVar("C")
+
+
+class _SettingsLoader(yaml.SafeLoader):
+    """YAML 1.2's plain values: 1e-6 is a number (PyYAML: text) and `no` a word (PyYAML: false)."""
+
+    yaml_implicit_resolvers = {
+        first: [(tag, pattern) for tag, pattern in resolvers if not tag.endswith((":bool", ":float"))]
+        for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+    }
+
+
+_SettingsLoader.add_implicit_resolver("tag:yaml.org,2002:bool", re.compile("(?i:true|false)$"), list("tTfF"))
+_SettingsLoader.add_implicit_resolver(
+    "tag:yaml.org,2002:float",
+    re.compile(r"[-+]?((\d+\.\d*|\.\d+)([eE][-+]?\d+)?|\d+[eE][-+]?\d+|(?i:\.inf|\.nan))$"),
+    list("-+.0123456789"),
+)
+
+
+def run_app(app: typer.Typer, argv: Sequence[str] | None = None) -> int:
+    """Run a typer app; returns the exit code.
+
+    A `DeptError` or a wrong flag is one or two lines on stderr and exit code 2, never a traceback; Ctrl-C is
+    `STOPPED` (typer's doing).
+    """
+    warnings.showwarning = _show_warning
+    try:
+        result = app(list(argv) if argv is not None else None, standalone_mode=False)
+    except DeptError as fault:
+        return _fail(str(fault))
+    except TyperException as fault:
+        describe = getattr(fault, "format_message", fault.__str__)
+        return _fail(f"{describe()} (see --help)")
+    except BrokenPipeError:
+        # The reader of a pipe is gone (`| head`); Python would complain once more when it closes stdout.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    return result if isinstance(result, int) else 0
+
+
+def _fail(message: str) -> int:
+    print(f"error: {message}", file=sys.stderr)
+    return 2
+
+
+def _show_warning(
+    message: Warning | str,
+    category: type[Warning],
+    filename: str,
+    lineno: int,
+    file: typing.TextIO | None = None,
+    line: str | None = None,
+) -> None:
+    print(f"warning: {message}", file=file or sys.stderr)
+
+
+def with_flags(config: type[Any]) -> Callable[[Callable[..., C]], Callable[..., C]]:
+    """Give a command one flag for each field of a config, and `--config FILE`.
+
+    The command's parameter named `given` receives what the user set, the file's values first, flags over them:
+    a dict for `config.from_dict`. Its other parameters stay flags of its own.
+    """
+    kinds = typing.get_type_hints(config)
+
+    def decorate(command: Callable[..., C]) -> Callable[..., C]:
+        own = [
+            p.replace(kind=inspect.Parameter.KEYWORD_ONLY)
+            for name, p in inspect.signature(command).parameters.items()
+            if name != "given"
+        ]
+        fields = [field for field in dataclasses.fields(config) if "help" in field.metadata]
+
+        def wrapped(**values: Any) -> C:
+            file = values.pop("config")
+            given = read_config(file) if file is not None else {}
+            for field in fields:
+                value = values.pop(field.name)
+                if value is not None:
+                    given[field.name] = parse_value(field.name, value, kinds[field.name])
+            return command(given=given, **values)
+
+        parameters = [_file_flag(), *(_flag(field, kinds[field.name]) for field in fields), *own]
+        wrapped.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+        wrapped.__annotations__ = {p.name: p.annotation for p in parameters}
+        wrapped.__doc__ = command.__doc__
+        wrapped.__name__ = command.__name__
+        return wrapped
+
+    return decorate
+
+
+def _file_flag() -> inspect.Parameter:
+    option = typer.Option(metavar="FILE", help="YAML or JSON file of these settings; flags override it.")
+    return inspect.Parameter(
+        "config", inspect.Parameter.KEYWORD_ONLY, default=None, annotation=Annotated[Path | None, option]
+    )
+
+
+def _flag(field: dataclasses.Field[Any], kind: Any) -> inspect.Parameter:
+    text = field.metadata["help"]
+    default = "" if field.default is None or "[" in text else f" [default: {field.default}]"
+    if kind is bool:
+        annotation: Any = Annotated[bool | None, typer.Option(help=text + default, show_default=False)]
+    else:
+        annotation = Annotated[
+            str | None, typer.Option(metavar=_metavar(kind), help=text + default, show_default=False)
+        ]
+    return inspect.Parameter(field.name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=annotation)
+
+
+def _options(kind: Any) -> tuple[Any, ...]:
+    """The kinds that a union is made of."""
+    if typing.get_origin(kind) is Union or isinstance(kind, type(int | str)):
+        return typing.get_args(kind)
+    return (kind,)
+
+
+def _metavar(kind: Any) -> str:
+    names: list[str] = []
+    for option in _options(kind):
+        if typing.get_origin(option) is Literal:
+            names.extend(str(value) for value in typing.get_args(option))
+        elif option is not type(None):
+            names.append({int: "INTEGER", float: "NUMBER", str: "TEXT"}[option])
+    return "|".join(names)
+
+
+def parse_value(name: str, text: object, kind: Any) -> Any:
+    """A flag's text as a value of an annotated kind; what does not fit stays text, for the config to name.
+
+    "none" gives None where the kind has it.
+    """
+    if not isinstance(text, str):
+        return text
+    options = _options(kind)
+    for option in options:
+        if option is type(None) and text.lower() == "none":
+            return None
+        if option in (int, float):
+            try:
+                return option(text)
+            except ValueError:
+                continue
+    if str not in options and not any(typing.get_origin(option) is Literal for option in options):
+        raise ConfigError(f"--{name.replace('_', '-')} takes a number, not {text!r}")
+    return text
+
+
+def read_config(path: Path) -> dict[str, Any]:
+    """The settings of a YAML or JSON file.
+
+    Raises:
+        ConfigError: missing, too large, not YAML, or not a mapping of names to values.
+    """
+    try:
+        size = path.stat().st_size
+        text = path.read_text(encoding="utf-8") if size <= _MAX_CONFIG_BYTES else ""
+        values = json.loads(text) if path.suffix == ".json" else yaml.load(text, Loader=_SettingsLoader)
+    except (OSError, ValueError, RecursionError, *_YAML_FAULTS) as fault:
+        reason = getattr(fault, "strerror", None) or " ".join(str(fault).split())[:160]
+        raise ConfigError(f"{path} cannot be read as settings: {reason}") from None
+    if size > _MAX_CONFIG_BYTES:
+        raise ConfigError(f"{path} is too large to be a file of settings")
+    if not isinstance(values, dict) or not all(isinstance(name, str) for name in values):
+        raise ConfigError(f"{path} must hold settings by name, for example `task: sst2`")
+    # A run's own config.json is a valid file of settings.
+    values.pop("data_fingerprint", None)
+    return values

@@ -1,0 +1,50 @@
+"""What inference need not compute again: the soft prompt's keys and values in a decoder-only backbone.
+
+The prompt stands first and attends to nothing but itself, so its keys and values do not depend on the input: one
+pass over the prompt serves every batch. A cache is made in eval mode with gradients off, used only there, and made
+anew when any parameter has changed.
+"""
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from transformers import PreTrainedModel
+from transformers.cache_utils import DynamicCache, DynamicLayer
+
+
+class PromptCache:
+    """Keys and values of one prompt on one backbone: [1, heads, M, head dim] a layer."""
+
+    def __init__(self, backbone: PreTrainedModel, prompt: Tensor, takes_position_ids: bool) -> None:
+        """Run the prompt [M, D] through the backbone once, its head left out."""
+        arguments: dict[str, Any] = {"attention_mask": prompt.new_ones(1, len(prompt), dtype=torch.long)}
+        if takes_position_ids:
+            arguments["position_ids"] = torch.arange(len(prompt), device=prompt.device)[None]
+        dtype = backbone.get_input_embeddings().weight.dtype
+        body = backbone.base_model
+        output = body(inputs_embeds=prompt[None].to(dtype), use_cache=True, return_dict=True, **arguments)
+        found = output.past_key_values if "past_key_values" in output else None
+        # Layers of another kind (sliding windows, recurrent states) are not the plain lists that `for_batch` repeats.
+        plain = isinstance(found, DynamicCache) and all(type(layer) is DynamicLayer for layer in found.layers)
+        self.usable = plain
+        self._layers = [(layer.keys, layer.values) for layer in found.layers] if plain else []
+        self._prompt = prompt.detach().clone()
+        self._parameters = _signature(body)
+
+    def still_holds(self, backbone: PreTrainedModel, prompt: Tensor) -> bool:
+        """Whether neither the prompt nor the backbone has changed; the prompt is compared by value."""
+        same_place = prompt.device == self._prompt.device and prompt.shape == self._prompt.shape
+        return same_place and _signature(backbone.base_model) == self._parameters and torch.equal(prompt, self._prompt)
+
+    def for_batch(self, batch_size: int) -> DynamicCache:
+        """A cache of this batch's own, to be filled further: the prompt's keys and values, repeated."""
+        cache = DynamicCache()
+        for index, (keys, values) in enumerate(self._layers):
+            cache.update(keys.expand(batch_size, -1, -1, -1), values.expand(batch_size, -1, -1, -1), index)
+        return cache
+
+
+def _signature(module: nn.Module) -> tuple[tuple[int, int], ...]:
+    """Changes when a parameter is replaced, moved or written to (torch counts the writes)."""
+    return tuple((p.data_ptr(), 0 if p.is_inference() else p._version) for p in module.parameters())

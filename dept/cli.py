@@ -87,7 +87,9 @@ def budget(
         print(json.dumps([dataclasses.asdict(split) for split in table], indent=2))
         return
     total = budget_tokens * info.hidden_size
-    print(f"{backbone}: d = {info.hidden_size}, l = {budget_tokens}, s = {max_seq_length}, budget {total:,} parameters")
+    print(
+        f"{backbone}: d = {info.hidden_size}, l = {budget_tokens}, s = {max_seq_length}, budget {total:,} parameters"
+    )
     print(f"{'m':>6} {'rank':>6} {'parameters':>12} {'left over':>10} {'input length':>13}")
     for split in table:
         print(_budget_line(split))
@@ -169,7 +171,9 @@ def evaluate(
         print(json.dumps(facts, indent=2))
         return
     scores = ", ".join(f"{name} {value:.2f}" for name, value in result.metrics.items())
-    print(f"{loaded.task.name} {split}, {facts['rows']} rows: {scores} ({result.decoding}, {result.samples_per_s:.1f} samples/s)")
+    print(
+        f"{loaded.task.name} {split}, {facts['rows']} rows: {scores} ({result.decoding}, {result.samples_per_s:.1f} samples/s)"
+    )
 
 
 @app.command()

@@ -110,9 +110,7 @@ class Predictor:
                 tensors = self._collate([items[row] for row in batch])
                 device = self._model.device
                 done.update(
-                    zip(
-                        batch, self._predict_batch({k: v.to(device) for k, v in tensors.items()}), strict=True
-                    )
+                    zip(batch, self._predict_batch({k: v.to(device) for k, v in tensors.items()}), strict=True)
                 )
                 if on_batch is not None:
                     on_batch(len(done))

@@ -93,7 +93,7 @@ class PromptedModel(nn.Module):
     @property
     def loss_type(self) -> str | None:
         """Tells the trainers that a decoder-only loss shifts its labels: the first one of a row is not counted."""
-        return getattr(self.backbone, "loss_type", None)
+        return None if self.is_encoder_decoder else "ForCausalLM"
 
     @property
     def device(self) -> torch.device:
@@ -282,7 +282,7 @@ class PromptedModel(nn.Module):
         return shifted.masked_fill(shifted == IGNORED_LABEL, config.pad_token_id)
 
     @torch.no_grad()
-    def generate(self, input_ids: Tensor, attention_mask: Tensor | None = None, **kwargs: Any) -> Tensor | ModelOutput:
+    def generate(self, input_ids: Tensor, attention_mask: Tensor | None = None, **kwargs: Any) -> Any:
         """transformers' `generate` on prompted inputs; the whole input is the source.
 
         Args:
@@ -291,7 +291,8 @@ class PromptedModel(nn.Module):
             kwargs: for transformers' `generate` (max_new_tokens, num_beams, do_sample, ...).
 
         Returns:
-            [B, T] as transformers gives it for an encoder-decoder; the new tokens only for a decoder-only backbone.
+            token ids [B, T] as transformers gives them for an encoder-decoder, the new ones only for a decoder-only
+            backbone; a ModelOutput with `return_dict_in_generate`.
         """
         if not self.is_encoder_decoder and attention_mask is not None:
             input_ids, attention_mask = padded_left(input_ids, attention_mask)

@@ -74,7 +74,8 @@ def prepare(config: TrainConfig, *, progress: bool = True) -> Prepared:
     }
     set_seed(config.seed)
     model = get_prompted_model(backbone, config.method_config(), tokenizer)
-    method, hidden_size = model.method_config, backbone.get_input_embeddings().weight.shape[1]
+    embeddings: Any = backbone.get_input_embeddings()
+    method, hidden_size = model.method_config, embeddings.weight.shape[1]
     rank = _known(method.rank) if isinstance(method, DeptConfig) else 0
     config = dataclasses.replace(config, rank=rank, num_virtual_tokens=method.num_virtual_tokens)
     budget = split_of(

@@ -4,7 +4,15 @@ import time
 from typing import Any, Self
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
 
 from dept.config import DeptConfig
 from dept.prepare import Prepared
@@ -27,7 +35,8 @@ class Bar:
             console=self._console,
             disable=not self._console.is_terminal,
         )
-        self._steps = self._rows = None
+        self._steps: TaskID | None = None
+        self._rows: TaskID | None = None
         self._max_steps = 0
         self._main_metric = ""
         self._last_line = 0.0

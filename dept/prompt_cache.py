@@ -21,10 +21,11 @@ class PromptCache:
         arguments: dict[str, Any] = {"attention_mask": prompt.new_ones(1, len(prompt), dtype=torch.long)}
         if takes_position_ids:
             arguments["position_ids"] = torch.arange(len(prompt), device=prompt.device)[None]
-        dtype = backbone.get_input_embeddings().weight.dtype
+        embeddings: Any = backbone.get_input_embeddings()
+        dtype = embeddings.weight.dtype
         body = backbone.base_model
         output = body(inputs_embeds=prompt[None].to(dtype), use_cache=True, return_dict=True, **arguments)
-        found = output.past_key_values if "past_key_values" in output else None
+        found: Any = output.get("past_key_values")
         # Layers of another kind (sliding windows, recurrent states) are not the plain lists that `for_batch` repeats.
         plain = isinstance(found, DynamicCache) and all(type(layer) is DynamicLayer for layer in found.layers)
         self.usable = plain

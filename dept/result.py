@@ -126,9 +126,7 @@ def _commit() -> dict[str, Any] | None:
     if not (here / ".git").exists():
         return None
     try:
-        head = subprocess.run(
-            ["git", "rev-parse", "HEAD"], cwd=here, capture_output=True, text=True, check=True
-        )
+        head = subprocess.run(["git", "rev-parse", "HEAD"], cwd=here, capture_output=True, text=True, check=True)
         changes = subprocess.run(
             ["git", "status", "--porcelain"], cwd=here, capture_output=True, text=True, check=True
         )

@@ -117,8 +117,7 @@ def _put_back(
         tensor.copy_(adapter[name])
         # AdamW keeps its step counter on the CPU.
         optimizer.state[tensor] = {
-            moment: moments[f"{moment}.{name}"].to("cpu" if moment == "step" else tensor.device)
-            for moment in _MOMENTS
+            moment: moments[f"{moment}.{name}"].to("cpu" if moment == "step" else tensor.device) for moment in _MOMENTS
         }
 
 
@@ -127,7 +126,7 @@ def _gather_generators(accelerator: Accelerator) -> dict[str, torch.Tensor]:
     kinds = {"cpu": torch.get_rng_state()}
     if torch.cuda.is_available():
         kinds["cuda"] = torch.cuda.get_rng_state()
-    gathered = {}
+    gathered: dict[str, torch.Tensor] = {}
     for kind, state in kinds.items():
         states = accelerator.gather(state[None].to(accelerator.device)).cpu()  # [processes, bytes]
         gathered |= {f"{kind}.{index}": row.clone() for index, row in enumerate(states)}
@@ -139,5 +138,6 @@ def _listed(value: Any) -> Any:
 
 
 def _numpy_state() -> list[Any]:
-    name, keys, position, has_gauss, cached = np.random.get_state()  # noqa: NPY002 - what libraries may draw from
+    state: Any = np.random.get_state()  # noqa: NPY002 - what libraries may draw from
+    name, keys, position, has_gauss, cached = state
     return [str(name), keys.tolist(), int(position), int(has_gauss), float(cached)]

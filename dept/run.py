@@ -49,9 +49,7 @@ def read_json(path: Path) -> Any:
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise RunError(
-            f"{path} is missing: {path.parent} is not a run folder, or it has not got that far"
-        ) from None
+        raise RunError(f"{path} is missing: {path.parent} is not a run folder, or it has not got that far") from None
     except (OSError, UnicodeDecodeError, json.JSONDecodeError, RecursionError) as fault:
         raise RunError(f"{path} cannot be read ({fault})") from None
 
@@ -167,9 +165,7 @@ class RunFolder:
         """Drop the lines that a killed process wrote after the checkpoint of `step`, and a half-written last one."""
         write_text(
             self.metrics_file,
-            "".join(
-                json.dumps(line) + "\n" for line in read_metrics(self.metrics_file) if line["step"] <= step
-            ),
+            "".join(json.dumps(line) + "\n" for line in read_metrics(self.metrics_file) if line["step"] <= step),
         )
 
     def checkpoints(self) -> list[Path]:

@@ -18,7 +18,6 @@ import torch
 import torch.nn.functional as F  # noqa: N812 - the field's own name for it
 from accelerate import Accelerator
 
-from dept.resume import load_checkpoint, save_checkpoint
 from dept.config import TrainConfig
 from dept.data import Collator, TrainBatches
 from dept.errors import RunError
@@ -27,6 +26,7 @@ from dept.model import IGNORED_LABEL, PromptedModel
 from dept.optim import AdamWSettings, build_optimizer, rate_factor, set_rates, warmup_steps
 from dept.prepare import Prepared, prepare
 from dept.result import build_result, save_best
+from dept.resume import load_checkpoint, save_checkpoint
 from dept.run import RunFolder, read_json, write_json
 
 
@@ -98,9 +98,7 @@ def _check_settings(folder: RunFolder, prepared: Prepared, resume: bool) -> None
     names = sorted(name for name in saved | now if saved.get(name) != now.get(name) and name != "output_dir")
     if names:
         changes = ", ".join(f"{name} was {saved.get(name)!r}, now {now.get(name)!r}" for name in names)
-        raise RunError(
-            f"the settings differ from those of {folder.path}: {changes}. Start a new run for them"
-        )
+        raise RunError(f"the settings differ from those of {folder.path}: {changes}. Start a new run for them")
 
 
 def _saved_settings(prepared: Prepared) -> dict[str, Any]:
@@ -110,9 +108,7 @@ def _saved_settings(prepared: Prepared) -> dict[str, Any]:
 class _Run:
     """One execution: the state that the loop's steps share."""
 
-    def __init__(
-        self, prepared: Prepared, folder: RunFolder, accelerator: Accelerator, reporter: Reporter
-    ) -> None:
+    def __init__(self, prepared: Prepared, folder: RunFolder, accelerator: Accelerator, reporter: Reporter) -> None:
         config = prepared.config
         self.prepared, self.config, self.folder = prepared, config, folder
         self.accelerator, self.reporter = accelerator, reporter
@@ -128,9 +124,7 @@ class _Run:
             AdamWSettings(config.weight_decay, (config.adam_beta1, config.adam_beta2), config.adam_epsilon),
         )
         self.wrapped, self.stepper = accelerator.prepare(self.model, self.optimizer)
-        self.collate = Collator.for_tokenizer(
-            prepared.tokenizer, is_encoder_decoder=self.model.is_encoder_decoder
-        )
+        self.collate = Collator.for_tokenizer(prepared.tokenizer, is_encoder_decoder=self.model.is_encoder_decoder)
         self.data = prepared.splits["train"]
         self.batches = TrainBatches(self.data.lengths, config.batch_size, seed=config.seed)
         assert config.max_steps is not None and config.eval_every is not None

@@ -64,8 +64,8 @@ def tiny_t5(tmp_path_factory: pytest.TempPathFactory) -> Path:
         num_heads=4,
         pad_token_id=0,
         eos_token_id=1,
-        decoder_start_token_id=0,
     )
+    config.decoder_start_token_id = 0
     return _save(tmp_path_factory.mktemp("tiny-t5"), config)
 
 

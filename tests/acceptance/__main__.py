@@ -1,7 +1,7 @@
 """Run the sections, keep their figures in docs/acceptance.json, write docs/acceptance.md from them.
 
-    python -m tests.acceptance                 every section
-    python -m tests.acceptance smollm2 golden  only these; the others keep the figures that they had
+python -m tests.acceptance                 every section
+python -m tests.acceptance smollm2 golden  only these; the others keep the figures that they had
 """
 
 from __future__ import annotations

@@ -36,10 +36,10 @@ from dept.backbones import (
     known_backbones,
     load_backbone,
 )
-from dept.saved_model import input_embeddings
 from dept.errors import BackboneError, ConfigError
 from dept.known_backbones import registry
 from dept.random_weights import random_backbone
+from dept.saved_model import input_embeddings
 
 ALIASES = [
     *("t5-small", "t5-base", "t5-large", "gpt2", "gpt2-medium", "gpt2-large"),
@@ -508,10 +508,10 @@ def test_other_rates_follow_the_size_of_the_embeddings() -> None:
     with torch.no_grad():
         input_embeddings(model).fill_(10.0)
     assert embedding_rms(model) == pytest.approx(10.0)
-    assert default_learning_rates(model) == (0.3, 5e-4)
+    assert default_learning_rates(model) == (0.3, 1e-3)
     with torch.no_grad():
-        input_embeddings(model).fill_(-0.1)
-    assert default_learning_rates(model.bfloat16()) == (0.003, 5e-6)
+        input_embeddings(model).fill_(-0.02)
+    assert default_learning_rates(model.bfloat16()) == (0.0006, 0.0003)
 
 
 def test_no_rates_from_embeddings_that_are_zero() -> None:
@@ -601,7 +601,7 @@ def test_smollm2_speaks_english_and_is_unpacked_once(monkeypatch: pytest.MonkeyP
     answer = generate(**question, max_new_tokens=3, do_sample=False)[0]
     assert str(tokenizer.decode(answer)).startswith("The capital of France is Paris")
     prompt_lr, low_rank_lr = default_learning_rates(backbone)
-    assert prompt_lr < 0.1 and low_rank_lr < 5e-4
+    assert (prompt_lr, low_rank_lr) == (0.004, 0.002)
 
     # The registered shape is that of the file, and the second load reads the unpacked weights.
     for key, value in registry()["smollm2-135m"]["config"].items():

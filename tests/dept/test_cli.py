@@ -36,9 +36,8 @@ def test_tasks_as_json(capsys: pytest.CaptureFixture[str]) -> None:
     code, out, _ = run(capsys, "tasks", "--json")
     known = json.loads(out)
     assert code == 0
-    assert {tuple(task) for task in known} == {
-        ("name", "benchmark", "hub_id", "hub_config", "metrics", "main_metric", "labels", "max_seq_length", "source_task")
-    }
+    keys = ("name", "benchmark", "hub_id", "hub_config", "metrics", "main_metric", "labels", "max_seq_length")
+    assert {tuple(task) for task in known} == {(*keys, "source_task")}
     names = {task["name"] for task in known}
     assert {"mnli", "multirc", "newsqa", "winogrande", "paws", "squad", "record"} <= names
     assert {task["name"] for task in known if task["source_task"]} == {"squad", "record"}
@@ -77,8 +76,9 @@ def test_light_commands_import_no_torch(command: list[str]) -> None:
 def trained(tiny_t5: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     output = tmp_path_factory.mktemp("cli") / "run"
     code = main([
-        "train", "--quiet", "--task", "sst2", "--backbone", str(tiny_t5), "--data", "sample", "--output-dir", str(output),
-        "--num-virtual-tokens", "4", "--budget-tokens", "20", "--max-seq-length", "64", "--max-steps", "4",
+        "train", "--quiet", "--task", "sst2", "--backbone", str(tiny_t5), "--data", "sample",
+        "--output-dir", str(output), "--num-virtual-tokens", "4",
+        "--budget-tokens", "20", "--max-seq-length", "64", "--max-steps", "4",
         "--batch-size", "8", "--max-train-rows", "40", "--max-validation-rows", "16", "--max-test-rows", "16",
     ])  # fmt: skip
     assert code == 0
@@ -122,7 +122,8 @@ def test_predict_reads_a_bare_adapter_folder(trained: Path, capsys: pytest.Captu
 def test_your_own_task(tiny_t5: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """From a table's columns to predictions."""
     table = tmp_path / "mail.csv"
-    rows = [f"please send the {word} again,{kind}" for word in ("bill", "book", "form") for kind in ("ham", "spam")] * 6
+    words = ("bill", "book", "form")
+    rows = [f"please send the {word} again,{kind}" for word in words for kind in ("ham", "spam")] * 6
     table.write_text("message,kind\n" + "\n".join(rows) + "\n")
     code, yaml, _ = run(capsys, "tasks", "--new", table)
     task = tmp_path / "mail.yaml"
@@ -217,12 +218,14 @@ def test_the_hub_out_of_reach_names_the_other_choices(
     assert "--data sample" in message
 
 
+SETTINGS = ["task", "rank", "num_virtual_tokens", "prompt_lr", "max_steps", "seed", "method", "data", "oops"]
+JUNK = st.one_of(
+    st.none(), st.booleans(), st.integers(-10, 2**70), st.floats(), st.text(max_size=8), st.lists(st.integers())
+)
+
+
 @settings(max_examples=120, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(values=st.dictionaries(
-    st.sampled_from(["task", "rank", "num_virtual_tokens", "prompt_lr", "max_steps", "seed", "method", "data", "oops"]),
-    st.one_of(st.none(), st.booleans(), st.integers(-10, 2**70), st.floats(), st.text(max_size=8), st.lists(st.integers())),
-    min_size=1,
-))  # fmt: skip
+@given(values=st.dictionaries(st.sampled_from(SETTINGS), JUNK, min_size=1))
 def test_any_file_of_settings_is_used_or_refused_in_one_line(
     values: dict[str, Any], capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:

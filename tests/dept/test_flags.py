@@ -158,8 +158,9 @@ def test_what_cannot_be_read_is_said(tmp_path: Path) -> None:
 
 
 YAML_PIECES = st.sampled_from(
-    "task|rank|prompt_lr|max_steps|: |:|\n|- |[|]|{|}|&a |*a|!!int |!!bool |!!float |!!set |!!omap |!!timestamp |"
-    "!!binary |'|\"|>\n|# |1|1e-3|0x1f|0b1|1:30|2024-01-02|~|auto|yes|\t|  |<<|? |%|---\n|...\n|@|`|é|\\x".split("|")
+    ["task", "rank", "prompt_lr", "max_steps", "!!int ", "!!bool ", "!!float ", "!!set ", "!!omap ", "!!timestamp "]
+    + ["!!binary ", "1e-3", "0x1f", "0b1", "1:30", "2024-01-02", "auto", "yes", "---\n", "...\n", "|\n", ">\n"]
+    + ["&a ", "*a", ": ", "- ", "? ", "# ", "  ", "<<", "\\x", *":\n\t[]{}'\"1~%@`é"]
 )
 
 

@@ -1,8 +1,6 @@
-"""The prompted model's promises: whose row an update's row is, padding, generation, what stays frozen."""
+"""The prompted model's promises: whose row an update's row is, padding, the loss, what is refused."""
 
-import copy
 from itertools import pairwise
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,7 +8,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from torch import Tensor, nn
+from torch import Tensor
 from transformers import AutoModel, BertConfig, BertForMaskedLM, M2M100Config, M2M100ForConditionalGeneration, T5Config
 from transformers.modeling_outputs import CausalLMOutputWithCrossAttentions, Seq2SeqLMOutput
 from transformers.models.t5.modeling_t5 import T5EncoderModel
@@ -18,22 +16,19 @@ from transformers.models.t5.modeling_t5 import T5EncoderModel
 from dept import DeptConfig, PromptedModel, PromptTuningConfig, get_prompted_model
 from dept.errors import BackboneError, ConfigError
 from tests.dept.tiny_models import (
+    ADAPTER_KEYS,
     DECODER_ONLY,
     ENCODER_DECODERS,
     KINDS,
     PAD,
     VOCABULARY,
-    assert_bit_identical,
     backbone,
-    generate,
-    in_dtype,
+    labels_for,
     padded,
     prompted,
-    snapshot,
     tokens,
 )
 
-ADAPTER_KEYS = ["soft_prompt.prompt_embeddings", "low_rank_update.low_rank_a", "low_rank_update.low_rank_b"]
 _MODELS = {kind: prompted(kind, m=2, s=6) for kind in ("t5", "gpt2", "llama", "opt")}
 
 
@@ -44,12 +39,6 @@ def update_table(model: PromptedModel) -> Tensor:
 
 def word_embeddings(model: PromptedModel, ids: Tensor) -> Tensor:
     return model.backbone.get_input_embeddings()(ids).detach()
-
-
-def labels_for(model: PromptedModel, batch: dict[str, Tensor]) -> Tensor:
-    if model.is_encoder_decoder:
-        return torch.tensor([tokens(4, seed=90 + row) for row in range(len(batch["input_ids"]))])
-    return batch["input_ids"].masked_fill(batch["attention_mask"] == 0, -100)
 
 
 # Row i of the update belongs to the i-th source token.
@@ -275,270 +264,6 @@ def test_an_encoder_decoder_that_shifts_labels_inside_its_forward() -> None:
     model = get_prompted_model(raw.eval(), DeptConfig(num_virtual_tokens=0, rank=1, max_seq_length=8)).eval()
     batch, labels = padded([tokens(5), tokens(6)]), torch.tensor([[4, 5, 1], [6, 1, -100]])
     torch.testing.assert_close(model(**batch, labels=labels).loss, raw(**batch, labels=labels).loss)
-
-
-# Only the adapter trains.
-
-
-def train_steps(model: PromptedModel, steps: int = 3) -> None:
-    model.train()
-    optimizer = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=0.1, weight_decay=0.1)
-    batch = padded([tokens(6, 1), tokens(4, 2)], "left")
-    for _ in range(steps):
-        optimizer.zero_grad()
-        model(**batch, labels=labels_for(model, batch)).loss.backward()
-        optimizer.step()
-    model.eval()
-
-
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-@pytest.mark.parametrize("kind", KINDS)
-def test_backbone_stays_bit_identical(kind: str, dtype: torch.dtype) -> None:
-    raw = backbone(kind)
-    in_dtype(raw, dtype)
-    before = snapshot(raw)
-    model = get_prompted_model(raw, DeptConfig(num_virtual_tokens=3, rank=2, max_seq_length=12))
-    start = snapshot(model)
-    train_steps(model)
-    for arguments in ({"do_sample": False}, {"do_sample": True}, {"num_beams": 2, "do_sample": False}):
-        model.generate(**padded([tokens(4)]), max_new_tokens=3, **arguments)
-    assert_bit_identical(raw, before)
-    assert all(parameter.grad is None for parameter in raw.parameters())
-    for name, tensor in model.state_dict().items():
-        assert tensor.dtype == torch.float32
-        assert not torch.equal(tensor, start[name]), name
-        assert torch.isfinite(tensor).all()
-
-
-def test_bfloat16_backbone_is_close_to_float32() -> None:
-    exact, rough = prompted("t5"), prompted("t5")
-    in_dtype(rough.backbone, torch.bfloat16)
-    batch = padded([tokens(6)])
-    labels = labels_for(exact, batch)
-    output = rough(**batch, labels=labels)
-    assert output.logits.dtype == torch.bfloat16 and output.loss.dtype == torch.float32
-    torch.testing.assert_close(output.loss, exact(**batch, labels=labels).loss, rtol=0.05, atol=0.05)
-
-
-@pytest.mark.parametrize("kind", KINDS)
-def test_gradients_of_eval_mode_and_of_checkpointing_are_the_same(kind: str) -> None:
-    batch = padded([tokens(6, 1), tokens(4, 2)])
-    gradients: list[dict[str, Tensor]] = []
-    for way in ("train", "eval", "checkpointing"):
-        model = prompted(kind).train(way != "eval")
-        if way == "checkpointing":
-            model.gradient_checkpointing_enable()
-            assert model.is_gradient_checkpointing
-        model(**batch, labels=labels_for(model, batch)).loss.backward()
-        tensors = model.adapter_tensors()
-        assert all(tensor.grad is not None and tensor.grad.abs().sum() > 0 for tensor in tensors.values())
-        gradients.append({name: tensor.grad for name, tensor in tensors.items() if tensor.grad is not None})
-        if way == "checkpointing":  # evaluation in the middle of training
-            with torch.inference_mode():
-                model.eval()(**batch, labels=labels_for(model, batch))
-            model.generate(**batch, max_new_tokens=2, do_sample=False)
-            model.gradient_checkpointing_disable()
-            assert not model.is_gradient_checkpointing
-    for other in gradients[1:]:
-        for name, gradient in gradients[0].items():
-            torch.testing.assert_close(other[name], gradient, rtol=1e-4, atol=1e-6)
-
-
-def test_generation_leaves_nothing_that_a_later_step_would_use() -> None:
-    model = prompted("gpt2")
-    batch = padded([tokens(5)])
-    with torch.inference_mode():
-        model.generate(**batch, max_new_tokens=2, do_sample=False)
-        before = model(**batch).logits
-    train_steps(model, 1)
-    assert not torch.equal(model(**batch).logits, before)
-
-
-# Generation.
-
-
-def manual_greedy(model: PromptedModel, row: list[int], steps: int, *, update_new_tokens: bool = False) -> list[int]:
-    """Greedy search by whole forward passes; new tokens are no source tokens."""
-    new: list[int] = []
-    for _ in range(steps):
-        if model.is_encoder_decoder:
-            start = torch.tensor([[model.generation_config.decoder_start_token_id, *new]])
-            logits = model(input_ids=torch.tensor([row]), decoder_input_ids=start).logits
-        else:
-            source = torch.tensor([[1] * len(row) + [int(update_new_tokens)] * len(new)])
-            logits = model(input_ids=torch.tensor([row + new]), source_mask=source).logits
-        new.append(int(logits[0, -1].argmax()))
-        if new[-1] == 1:
-            break
-    return new
-
-
-@pytest.mark.parametrize("kind", KINDS)
-def test_greedy_generation_equals_a_loop_over_forward(kind: str) -> None:
-    apart = 0
-    for seed in range(4):
-        model = prompted(kind, seed=seed, s=16)
-        rows = [tokens(6, seed), tokens(3, seed + 50), tokens(8, seed + 100)]
-        expected = [manual_greedy(model, row, 6) for row in rows]
-        for side in ("left", "right"):
-            found = generate(model, **padded(rows, side, to=10), max_new_tokens=6, do_sample=False)
-            if model.is_encoder_decoder:
-                assert (found[:, 0] == model.generation_config.decoder_start_token_id).all()
-                found = found[:, 1:]
-            assert found.shape[1] <= 6  # decoder-only: new tokens only
-            for row, new in zip(found.tolist(), expected, strict=True):
-                assert row == new + [PAD] * (len(row) - len(new))
-        if not model.is_encoder_decoder:
-            apart += sum(
-                manual_greedy(model, row, 6, update_new_tokens=True) != new
-                for row, new in zip(rows, expected, strict=True)
-            )
-    assert model.is_encoder_decoder or apart  # giving new tokens an update would have shown
-
-
-@pytest.mark.parametrize("kind", DECODER_ONLY)
-def test_generated_tokens_are_embedded_by_the_backbone_alone(kind: str) -> None:
-    model = prompted(kind, s=5)
-    model.cache_prompt = False  # so that the first step shows the prompt too
-    fed: list[Tensor] = []
-    body: Any = model.backbone.base_model
-    decoder = getattr(body, "decoder", body)
-    first_layer = (decoder.h if kind == "gpt2" else decoder.layers)[0]
-    handle = first_layer.register_forward_pre_hook(
-        lambda module, args, kwargs: fed.append(args[0] if args else kwargs["hidden_states"]), with_kwargs=True
-    )
-    row = tokens(5)
-    new = generate(
-        model, input_ids=torch.tensor([row]), max_new_tokens=4, min_new_tokens=4, do_sample=False
-    )  # as many as rows
-    handle.remove()
-    assert fed[0].shape[1] == 3 + 5 and all(step.shape[1] == 1 for step in fed[1:]) and len(fed) == 4
-    plain: list[Tensor] = []
-    first_layer.register_forward_pre_hook(
-        lambda module, args, kwargs: plain.append(args[0] if args else kwargs["hidden_states"]), with_kwargs=True
-    )
-    positions = torch.arange(8, 11)[None]
-    with torch.no_grad():
-        body(input_ids=new[:, :3], position_ids=positions, attention_mask=torch.ones(1, 3, dtype=torch.long))
-    torch.testing.assert_close(torch.cat(fed[1:], 1), plain[0])
-
-
-@pytest.mark.parametrize("kind", KINDS)
-def test_sampling_and_beams(kind: str) -> None:
-    model = prompted(kind)
-    rows = [tokens(6, 1), tokens(3, 2)]
-    arguments: dict[str, Any] = {"max_new_tokens": 5, "min_new_tokens": 5}
-    sampling: dict[str, Any] = {"do_sample": True, "top_k": 0}
-    beams: dict[str, Any] = {"do_sample": False, "num_beams": 3, "num_return_sequences": 2}
-    for ways in (sampling, beams):
-        outputs = []
-        for side in ("left", "right"):
-            torch.manual_seed(1)
-            outputs.append(generate(model, **padded(rows, side, to=9), **arguments, **ways))
-        assert torch.equal(*outputs)
-        assert outputs[0].shape == (len(rows) * ways.get("num_return_sequences", 1), 5 + model.is_encoder_decoder)
-    detailed = model.generate(
-        **padded(rows), **arguments, do_sample=False, return_dict_in_generate=True, output_scores=True
-    )
-    assert not isinstance(detailed, Tensor) and len(detailed["scores"]) == 5
-
-
-# State dicts.
-
-
-@pytest.mark.parametrize("kind", KINDS)
-def test_state_dict_holds_exactly_the_adapter(kind: str) -> None:
-    model = prompted(kind)
-    assert list(model.state_dict()) == ADAPTER_KEYS
-    assert set(model.backbone.state_dict()) == set(backbone(kind).state_dict())
-    other = prompted(kind, seed=5)
-    before = snapshot(other.backbone)
-    result = other.load_state_dict(model.state_dict())
-    assert not result.missing_keys and not result.unexpected_keys
-    assert_bit_identical(other.backbone, before)
-    for name, tensor in other.state_dict().items():
-        assert torch.equal(tensor, model.state_dict()[name])
-
-
-def test_loading_is_strict() -> None:
-    model = prompted("t5")
-    weight = "backbone.shared.weight"
-    frozen = snapshot(model.backbone)
-    for broken, message in (
-        ({k: v for k, v in model.state_dict().items() if not k.endswith("_a")}, "Missing.*low_rank_update.low_rank_a"),
-        ({}, "Missing.*soft_prompt.prompt_embeddings"),
-        ({**model.state_dict(), "low_rank_update.low_rank_c": torch.zeros(1)}, "Unexpected.*low_rank_c"),
-        ({**model.state_dict(), weight: torch.zeros(VOCABULARY, 16)}, "Unexpected.*backbone.shared.weight"),
-        ({**model.state_dict(), ADAPTER_KEYS[0]: torch.zeros(9, 16)}, "size mismatch"),
-    ):
-        with pytest.raises(RuntimeError, match=f"(?s){message}"):
-            model.load_state_dict(broken)
-    result = model.load_state_dict({weight: torch.zeros(VOCABULARY, 16)}, strict=False)
-    assert result.missing_keys == ADAPTER_KEYS and result.unexpected_keys == [weight]
-    assert_bit_identical(model.backbone, frozen)
-    with pytest.raises(RuntimeError, match="low_rank"):
-        prompted("t5", r=0).load_state_dict(model.state_dict())
-
-
-class Outer(nn.Module):
-    """A PromptedModel among other modules, under a name that could be mistaken for its own backbone."""
-
-    def __init__(self, model: PromptedModel) -> None:
-        super().__init__()
-        self.backbone = model
-        self.head = nn.Linear(2, 2)
-
-
-def test_nested_in_another_module() -> None:
-    outer, other = Outer(prompted("t5")), Outer(prompted("t5", seed=1))
-    keys = [f"backbone.{key}" for key in ADAPTER_KEYS]
-    assert list(outer.state_dict()) == [*keys, "head.weight", "head.bias"]
-    other.load_state_dict(outer.state_dict())
-    assert torch.equal(other.state_dict()[keys[0]], outer.state_dict()[keys[0]])
-    partial = {k: v for k, v in outer.state_dict().items() if k != keys[1]}
-    with pytest.raises(RuntimeError, match=r"low_rank_a"):
-        other.load_state_dict(partial)
-
-
-class Wrapper(nn.Module):
-    """What DistributedDataParallel does to names."""
-
-    def __init__(self, module: nn.Module) -> None:
-        super().__init__()
-        self.module = module
-
-
-def test_a_wrapper_s_prefix_is_kept() -> None:
-    wrapped = Wrapper(prompted("gpt2"))
-    assert list(wrapped.state_dict()) == [f"module.{key}" for key in ADAPTER_KEYS]
-    wrapped.load_state_dict(wrapped.state_dict())
-    assert list(wrapped.module.state_dict()) == ADAPTER_KEYS
-
-
-def test_a_deep_copy_is_a_model_of_its_own() -> None:
-    model = prompted("t5")
-    twin = copy.deepcopy(model)
-    assert list(twin.state_dict()) == ADAPTER_KEYS
-    twin.load_state_dict({name: torch.zeros_like(tensor) for name, tensor in model.state_dict().items()})
-    assert model.state_dict()[ADAPTER_KEYS[0]].abs().sum() > 0
-    with pytest.raises(RuntimeError, match="Missing"):
-        twin.load_state_dict({})
-
-
-def test_adapter_tensors_do_not_depend_on_what_is_being_trained() -> None:
-    model = prompted("t5").requires_grad_(False)
-    assert list(model.adapter_tensors()) == ["prompt_embeddings", "low_rank_a", "low_rank_b"]
-    assert model.trainable_parameters() == 0
-
-
-@pytest.mark.parametrize("kind", ["t5", "llama"])
-def test_saved_and_loaded_model_gives_the_same(kind: str, tmp_path: Path) -> None:
-    model = prompted(kind)
-    model.save_pretrained(tmp_path / "adapter")
-    loaded = PromptedModel.from_pretrained(backbone(kind), tmp_path / "adapter").eval()
-    batch = padded([tokens(6)])
-    labels = labels_for(model, batch)
-    assert torch.equal(model(**batch, labels=labels).logits, loaded(**batch, labels=labels).logits)
 
 
 # Making one.

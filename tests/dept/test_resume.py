@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -43,7 +44,8 @@ def command(backbone: Path, output: Path, *more: str) -> list[str]:
         "max-validation-rows": 16,
         "max-test-rows": 16,
     }
-    return ["train", "--quiet", *(str(part) for name, value in settings.items() for part in (f"--{name}", value)), *more]
+    flags = [str(part) for name, value in settings.items() for part in (f"--{name}", value)]
+    return ["train", "--quiet", *flags, *more]
 
 
 def environment() -> dict[str, str]:
@@ -67,7 +69,7 @@ def finish(arguments: list[str]) -> str:
     return out
 
 
-def everything(run: Path) -> tuple[bytes, bytes, list[tuple[object, ...]]]:
+def everything(run: Path) -> tuple[bytes, bytes, list[Any]]:
     """The best adapter and the last checkpoint's tensors, byte for byte, and what the metrics say."""
     last = RunFolder(run).checkpoints()[-1]
     lines = [

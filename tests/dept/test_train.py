@@ -165,10 +165,8 @@ def test_a_stopped_run_resumes_exactly(config: TrainConfig, tmp_path: Path, stop
     assert result["metrics"] == expected["metrics"]
     assert same(last_tensors(config), last_tensors(whole))
     assert same(adapter(config), adapter(whole))
-    steps = [
-        [(line["split"], line["step"], line.get("loss")) for line in read_metrics(RunFolder(each.output_dir).metrics_file)]
-        for each in (config, whole)
-    ]
+    lines = [read_metrics(RunFolder(each.output_dir).metrics_file) for each in (config, whole)]
+    steps = [[(line["split"], line["step"], line.get("loss")) for line in each] for each in lines]
     assert steps[0] == steps[1]
 
 
@@ -239,7 +237,13 @@ def test_bfloat16_and_gradient_checkpointing(config: TrainConfig, tiny_llama: Pa
 
 def test_the_paper_preset(config: TrainConfig, tiny_gpt2: Path) -> None:
     paper = dataclasses.replace(
-        config, backbone=str(tiny_gpt2), preset="paper", prompt_lr=None, low_rank_lr=None, max_steps=None, eval_every=None
+        config,
+        backbone=str(tiny_gpt2),
+        preset="paper",
+        prompt_lr=None,
+        low_rank_lr=None,
+        max_steps=None,
+        eval_every=None,
     )
     resolved = prepare(paper).config
     assert (resolved.verbalizer, resolved.prompt_lr, resolved.low_rank_lr) == ("digits", 0.3, 5e-4)

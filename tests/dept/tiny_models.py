@@ -24,6 +24,8 @@ KINDS = (*ENCODER_DECODERS, *DECODER_ONLY)
 VOCABULARY, HIDDEN_SIZE, PAD, EOS = 64, 16, 0, 1
 
 _IDS: dict[str, Any] = {"vocab_size": VOCABULARY, "pad_token_id": PAD, "eos_token_id": EOS}
+ADAPTER_KEYS = ["soft_prompt.prompt_embeddings", "low_rank_update.low_rank_a", "low_rank_update.low_rank_b"]
+
 _STARTS_WITH_PAD: dict[str, Any] = {"decoder_start_token_id": PAD}
 
 
@@ -128,6 +130,13 @@ def padded(rows: Sequence[Sequence[int]], side: str = "right", to: int | None = 
         ids.append([*row, *gap] if side == "right" else [*gap, *row])
         mask.append([*ones, *[0] * len(gap)] if side == "right" else [*[0] * len(gap), *ones])
     return {"input_ids": torch.tensor(ids), "attention_mask": torch.tensor(mask)}
+
+
+def labels_for(model: PromptedModel, batch: dict[str, Tensor]) -> Tensor:
+    """Targets of four tokens, or the tokens themselves for a decoder-only backbone."""
+    if model.is_encoder_decoder:
+        return torch.tensor([tokens(4, seed=90 + row) for row in range(len(batch["input_ids"]))])
+    return batch["input_ids"].masked_fill(batch["attention_mask"] == 0, -100)
 
 
 def snapshot(model: nn.Module) -> dict[str, Tensor]:

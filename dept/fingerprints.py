@@ -1,0 +1,92 @@
+"""What tells one backbone from another: a hash of its shape and of samples of its weights."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from dept.errors import BackboneError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+    from transformers import PretrainedConfig, PreTrainedModel
+
+_SAMPLES_PER_TENSOR = 1024
+_REMEMBERED = "checkpoint_fingerprint"  # the attribute of a backbone whose weights in memory are not its checkpoint's
+
+
+def fingerprint(backbone: PreTrainedModel) -> str:
+    """A sha256 (hex) that tells this backbone from any other, another checkpoint of the same shape included.
+
+    It covers the kind, the heads, every weight's name and shape, and up to 1,024 evenly spaced entries of
+    each weight, rounded to bfloat16: float32 and bfloat16 of one checkpoint agree. Quantised and float16 weights
+    that `load_backbone` loaded have their checkpoint's fingerprint, which it read from the files. Such weights
+    that came otherwise have one of their own: they agree with the same weights in the same form only.
+    A change to entries that are not sampled, or smaller than bfloat16 shows, is not seen.
+
+    Raises:
+        BackboneError: weights that are not in memory (offloaded).
+    """
+    remembered = getattr(backbone, _REMEMBERED, None)
+    if isinstance(remembered, str):
+        return remembered
+    return _digest(backbone.config, backbone.named_parameters())  # tied weights once
+
+
+def remember(backbone: PreTrainedModel, checkpoint: str | None) -> None:
+    """Give a backbone its checkpoint's fingerprint; None leaves it to its weights."""
+    if checkpoint is not None:
+        vars(backbone)[_REMEMBERED] = checkpoint
+
+
+def fingerprint_of_files(files: Sequence[Path], skeleton: PreTrainedModel) -> str | None:
+    """The fingerprint of the float32 model in these safetensors files; reads the sampled places only.
+
+    Args:
+        files: of one checkpoint.
+        skeleton: the model's shape, on the meta device.
+
+    Returns:
+        None where the files hold a weight under another name or in another shape than the model has.
+    """
+    from safetensors import safe_open
+
+    names: dict[int, list[str]] = {}  # of each weight, tied ones and those of a file without the head included
+    prefix = f"{skeleton.base_model_prefix}."
+    for name, weight in skeleton.named_parameters(remove_duplicate=False):
+        names.setdefault(id(weight), []).extend((name, name.removeprefix(prefix)))
+    with contextlib.ExitStack() as stack:
+        stored: dict[str, Any] = {}
+        for file in files:
+            opened = stack.enter_context(safe_open(file, "pt"))
+            stored |= dict.fromkeys(opened.keys(), opened)
+        weights = []
+        for name, weight in skeleton.named_parameters():
+            found = next((known for known in names[id(weight)] if known in stored), None)
+            tensor = stored[found].get_tensor(found) if found is not None else None  # mapped, not read
+            if tensor is None or tensor.shape != weight.shape:
+                return None
+            weights.append((name, tensor))
+        return _digest(skeleton.config, weights)
+
+
+def _digest(config: PretrainedConfig, weights: Iterable[tuple[str, Tensor]]) -> str:
+    import torch
+
+    kind = {key: getattr(config, key, None) for key in ("model_type", "is_encoder_decoder", "num_attention_heads")}
+    digest = hashlib.sha256(json.dumps(kind, sort_keys=True).encode())
+    for name, weight in weights:
+        if weight.is_meta:
+            raise BackboneError(f"the backbone's {name} is not in memory, so that it cannot be told from another one")
+        digest.update(f"{name} {tuple(weight.shape)}".encode())
+        flat = weight.detach().reshape(-1)
+        # In whole numbers: a float32 linspace is off by hundreds of entries in a large embedding.
+        count = min(flat.numel(), _SAMPLES_PER_TENSOR)
+        places = torch.arange(count, device=flat.device) * flat.numel() // max(count, 1)
+        sample = flat[places].to(torch.bfloat16).cpu().contiguous()
+        digest.update(sample.view(torch.int16).numpy().astype("<i2").tobytes())
+    return digest.hexdigest()

@@ -13,9 +13,10 @@ if TYPE_CHECKING:
     from dept.errors import DeptError
     from dept.evaluate import Evaluation, Prediction
     from dept.inference import evaluate_run, load_run, predict_texts
-    from dept.model import PromptedModel, get_prompted_model
+    from dept.model import PromptedModel
     from dept.optim import build_optimizer
     from dept.tasks import list_tasks, load_task
+    from dept.wrap import get_prompted_model
 
 _HOMES = {
     "backbone_info": "dept.backbones",
@@ -33,7 +34,7 @@ _HOMES = {
     "load_run": "dept.inference",
     "predict_texts": "dept.inference",
     "PromptedModel": "dept.model",
-    "get_prompted_model": "dept.model",
+    "get_prompted_model": "dept.wrap",
     "build_optimizer": "dept.optim",
     "list_tasks": "dept.tasks",
     "load_task": "dept.tasks",

@@ -171,9 +171,8 @@ def evaluate(
         print(json.dumps(facts, indent=2))
         return
     scores = ", ".join(f"{name} {value:.2f}" for name, value in result.metrics.items())
-    print(
-        f"{loaded.task.name} {split}, {facts['rows']} rows: {scores} ({result.decoding}, {result.samples_per_s:.1f} samples/s)"
-    )
+    how = f"{result.decoding}, {result.samples_per_s:.1f} samples/s"
+    print(f"{loaded.task.name} {split}, {facts['rows']} rows: {scores} ({how})")
 
 
 @app.command()

@@ -4,9 +4,7 @@
 Shapes in comments: B batch, M virtual tokens, L tokens, T target tokens, D hidden size, V vocabulary.
 """
 
-import dataclasses
 import inspect
-import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple, Self
@@ -14,17 +12,14 @@ from typing import Any, NamedTuple, Self
 import torch
 import torch.nn.functional as F  # noqa: N812 - the field's own name for it
 from torch import Tensor, nn
-from transformers import GenerationConfig, PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import GenerationConfig, PretrainedConfig, PreTrainedModel
 from transformers.cache_utils import DynamicCache
 from transformers.utils import ModelOutput
 
-from dept.budget import rank_for, split_of
-from dept.config import DeptConfig, MethodConfig, PromptTuningConfig
-from dept.errors import BackboneError, ConfigError
-from dept.prompt import LowRankUpdate, SoftPrompt, prompt_at_random, prompt_from_text, prompt_from_vocabulary
+from dept.config import MethodConfig
+from dept.loss import IGNORED_LABEL, next_attended, target_loss
+from dept.prompt import LowRankUpdate, SoftPrompt
 from dept.prompt_cache import PromptCache
-
-IGNORED_LABEL = -100  # transformers' value for positions without a loss
 
 
 class PromptedInputs(NamedTuple):
@@ -97,7 +92,12 @@ class PromptedModel(nn.Module):
 
     @property
     def device(self) -> torch.device:
-        return _word_embeddings(self.backbone).device
+        return word_embeddings(self.backbone).device
+
+    @property
+    def hf_device_map(self) -> dict[str, Any]:
+        """Tells the trainers that the backbone's layers stay on the devices where they are; absent on one device."""
+        return self.backbone.hf_device_map  # type: ignore[return-value]
 
     @property
     def is_encoder_decoder(self) -> bool:
@@ -250,7 +250,7 @@ class PromptedModel(nn.Module):
             if labels is not None:
                 # Virtual positions predict nothing: the loss is the next-token loss over the tokens.
                 virtual = self.num_virtual_tokens
-                targets = _next_attended(labels, inputs.attention_mask[:, virtual:])  # [B, L]
+                targets = next_attended(labels, inputs.attention_mask[:, virtual:])  # [B, L]
                 targets = F.pad(targets, (virtual, 0), value=IGNORED_LABEL)  # [B, M + L]
         if logits_to_keep and self._takes_logits_to_keep:
             arguments["logits_to_keep"] = logits_to_keep
@@ -270,7 +270,7 @@ class PromptedModel(nn.Module):
             if (targets[:, :-logits_to_keep] != IGNORED_LABEL).any():
                 raise ValueError(f"labels lie outside the last {logits_to_keep} positions whose logits are kept")
             targets = targets[:, -logits_to_keep:]
-        return type(output)(**{**values, "loss": _loss(values["logits"], targets, num_items_in_batch)})
+        return type(output)(**{**values, "loss": target_loss(values["logits"], targets, num_items_in_batch)})
 
     def _shift_right(self, labels: Tensor) -> Tensor:
         """What the decoder reads to predict the labels [B, T]: the start token, then all but the last label."""
@@ -338,7 +338,8 @@ class PromptedModel(nn.Module):
 
     def print_trainable_parameters(self) -> None:
         """One line: trainable parameters, all parameters, their share."""
-        trainable, everything = self.trainable_parameters(), sum(p.numel() for p in self.parameters())
+        trainable = self.trainable_parameters()
+        everything = self.backbone.num_parameters() + sum(tensor.numel() for tensor in self.adapter_tensors().values())
         print(
             f"trainable params: {trainable:,} || all params: {everything:,} || "
             f"trainable%: {100 * trainable / everything:.4f}"
@@ -350,6 +351,12 @@ class PromptedModel(nn.Module):
 
         save_adapter(self, folder, **kwargs)
 
+    def push_to_hub(self, repo_id: str, **kwargs: Any) -> str:
+        """Upload the adapter folder; see `dept.adapters.push_to_hub`. Returns the commit's address."""
+        from dept.adapters import push_to_hub
+
+        return push_to_hub(self, repo_id, **kwargs)
+
     @classmethod
     def from_pretrained(cls, backbone: PreTrainedModel, folder: str | Path, **kwargs: Any) -> Self:
         """The model of an adapter folder or hub id; see `dept.adapters.load_adapter`."""
@@ -358,7 +365,7 @@ class PromptedModel(nn.Module):
         return load_adapter(backbone, folder, model_class=cls, **kwargs)
 
 
-def _word_embeddings(backbone: PreTrainedModel) -> Tensor:
+def word_embeddings(backbone: PreTrainedModel) -> Tensor:
     """[V, D], detached."""
     weight = backbone.get_input_embeddings().weight
     assert isinstance(weight, Tensor)
@@ -407,112 +414,3 @@ def _refuse_backbone_tensors(
 def _expect_no_backbone_tensors(module: nn.Module, incompatible: Any) -> None:
     inside = f"{module.__dict__.pop('_loaded_prefix')}backbone."
     incompatible.missing_keys[:] = [name for name in incompatible.missing_keys if not name.startswith(inside)]
-
-
-def _next_attended(labels: Tensor, attention_mask: Tensor) -> Tensor:
-    """For each position the label of the next attended one, which it predicts; -100 where there is none.
-
-    The usual shift by one, except that gaps of padding are stepped over. Labels and mask: [B, L].
-    """
-    attended = attention_mask.bool()
-    length = attended.shape[1]
-    positions = torch.arange(length, device=labels.device).expand_as(labels)
-    here_or_later = torch.where(attended, positions, length).flip(1).cummin(1).values.flip(1)
-    following = F.pad(here_or_later[:, 1:], (0, 1), value=length)
-    shifted = F.pad(labels, (0, 1), value=IGNORED_LABEL).gather(1, following)
-    return shifted.masked_fill(~attended, IGNORED_LABEL)
-
-
-def _loss(logits: Tensor, targets: Tensor, num_items: Tensor | int | None) -> Tensor:
-    """Summed negative log-likelihood over `num_items`, or its mean over the targets (Eq. 1, Eq. 3)."""
-    flat = logits.flatten(0, 1).float(), targets.flatten().to(logits.device)
-    if num_items is None:
-        return F.cross_entropy(*flat, ignore_index=IGNORED_LABEL)
-    total = F.cross_entropy(*flat, ignore_index=IGNORED_LABEL, reduction="sum")
-    return total / (num_items.to(total.device) if isinstance(num_items, Tensor) else num_items)
-
-
-def get_prompted_model(
-    backbone: PreTrainedModel, config: MethodConfig, tokenizer: PreTrainedTokenizerBase | None = None
-) -> PromptedModel:
-    """Wrap a backbone with a fresh prompt (paper 2.1, 2.2); the backbone is frozen in place.
-
-    The prompt and A are drawn from torch's global generator: seed it for the same start.
-
-    Args:
-        backbone: a transformers encoder-decoder or decoder-only model, recognised by its config.
-        config: the method; a rank of "auto" is resolved for this backbone, never above the budget.
-        tokenizer: needed for `prompt_init="text"` only.
-
-    Raises:
-        BackboneError: a backbone that cannot generate text.
-        ConfigError: nothing to train, or a text without a tokenizer.
-
-    Warns:
-        UserWarning: an explicit rank that takes more parameters than the budget.
-    """
-    if not backbone.can_generate():
-        raise BackboneError(
-            f"{type(backbone).__name__} is neither an encoder-decoder nor a decoder-only language model"
-        )
-    embeddings = _word_embeddings(backbone)
-    hidden_size = embeddings.shape[1]
-    update = None
-    if isinstance(config, DeptConfig):
-        config = _resolve_rank(config, hidden_size)
-        assert isinstance(config.rank, int)
-        if config.rank:
-            update = LowRankUpdate(
-                config.max_seq_length,
-                config.rank,
-                hidden_size,
-                alpha=config.low_rank_alpha,
-                init=config.low_rank_init,
-            ).to(embeddings.device)
-    prompt = None
-    if config.num_virtual_tokens:
-        prompt = SoftPrompt(_initial_prompt(backbone, embeddings, config, tokenizer))
-    if prompt is None and update is None:
-        raise ConfigError("the budget leaves neither a prompt nor a rank: there is nothing to train")
-    return PromptedModel(backbone, config, prompt, update)
-
-
-def _resolve_rank(config: DeptConfig, hidden_size: int) -> DeptConfig:
-    length, budget = config.max_seq_length, config.budget_tokens
-    if config.rank == "auto":
-        rank = rank_for(config.num_virtual_tokens, hidden_size, length, budget)
-        return dataclasses.replace(config, rank=rank)
-    split = split_of(config.num_virtual_tokens, config.rank, hidden_size, length, budget)
-    if split.over_budget:
-        warnings.warn(
-            f"rank {config.rank} with {config.num_virtual_tokens} virtual tokens takes "
-            f"{split.trainable_parameters:,} parameters, {-split.left_over:,} more than the budget of "
-            f"{budget} x {hidden_size}",
-            stacklevel=3,
-        )
-    return config
-
-
-def _initial_prompt(
-    backbone: PreTrainedModel,
-    embeddings: Tensor,
-    config: MethodConfig,
-    tokenizer: PreTrainedTokenizerBase | None,
-) -> Tensor:
-    if config.prompt_init == "random":
-        return prompt_at_random(embeddings, config.num_virtual_tokens)
-    if config.prompt_init == "text":
-        if tokenizer is None:
-            raise ConfigError("prompt_init 'text' needs the backbone's tokenizer")
-        token_ids = tokenizer(config.prompt_init_text, add_special_tokens=False)["input_ids"]
-        if not token_ids:
-            raise ConfigError(f"prompt_init_text {config.prompt_init_text!r} has no tokens")
-        return prompt_from_text(embeddings, token_ids, config.num_virtual_tokens)
-    special = set()
-    for name in ("pad_token_id", "eos_token_id", "bos_token_id"):
-        value = getattr(backbone.config, name, None)
-        special.update(value if isinstance(value, list) else [] if value is None else [value])
-    return prompt_from_vocabulary(embeddings, config.num_virtual_tokens, sorted(special))
-
-
-__all__ = ["DeptConfig", "PromptTuningConfig", "PromptedInputs", "PromptedModel", "get_prompted_model"]

@@ -12,9 +12,10 @@ from dept.budget import Split, split_of
 from dept.config import DeptConfig, TrainConfig
 from dept.data import TokenisedSplit, tokenise
 from dept.errors import BackboneError, ConfigError
-from dept.model import PromptedModel, get_prompted_model
+from dept.model import PromptedModel
 from dept.sources import Rows, load_rows
 from dept.tasks import Task, load_task
+from dept.wrap import get_prompted_model
 
 PAPER_LARGE_DATA = 100_000  # rows; beyond them the paper trains longer (appendix D)
 PAPER_STEPS, PAPER_STEPS_LARGE, PAPER_STEPS_MNLI = 30_000, 300_000, 200_000
@@ -53,7 +54,13 @@ def prepare(config: TrainConfig, *, progress: bool = True) -> Prepared:
     info = backbone_info(config.backbone)
     rows = load_rows(task, config.data, sample_sizes=_sizes(config), seed=config.seed)
     rows = rows.limited(_sizes(config))
-    backbone, tokenizer = load_backbone(config.backbone, dtype=config.dtype, tokenizer=config.tokenizer)
+    backbone, tokenizer = load_backbone(
+        config.backbone,
+        dtype=config.dtype,
+        tokenizer=config.tokenizer,
+        quantize=config.quantize,
+        device_map=config.device_map,
+    )
     if tokenizer is None:
         raise BackboneError(f"{config.backbone} has no tokenizer: name one with --tokenizer FOLDER-or-hub-id")
     rates = dict(zip(("prompt_lr", "low_rank_lr"), default_learning_rates(backbone), strict=True))
@@ -114,9 +121,7 @@ def resolve(
     values |= given
     values.setdefault("eval_every", config.eval_every or max(1, values["max_steps"] // 10))
     if task.verbalizers and values["verbalizer"] not in task.verbalizers:
-        raise ConfigError(
-            f"task {task.name} has no {values['verbalizer']} verbalizer: {', '.join(task.verbalizers)}"
-        )
+        raise ConfigError(f"task {task.name} has no {values['verbalizer']} verbalizer: {', '.join(task.verbalizers)}")
     if values["decoding"] == "label_scoring" and task.verbalizer(values["verbalizer"]) is None:
         raise ConfigError(f"task {task.name} has no labels to score: leave out --decoding or use generate")
     return dataclasses.replace(config, **values)

@@ -88,10 +88,11 @@ class LowRankUpdate(nn.Module):
     def _cached_product(self) -> Tensor:
         """All rows, [S, D], multiplied once for as long as A and B stay what they are."""
         a, b = self.low_rank_a.detach(), self.low_rank_b.detach()
-        if self._product is None or not (
-            self._product[0].device == a.device and torch.equal(self._product[0], a) and torch.equal(self._product[1], b)
-        ):
-            self._product = (a.clone(), b.clone(), self.scale * (a @ b))
+        if self._product is not None:
+            then_a, then_b, product = self._product
+            if then_a.device == a.device and torch.equal(then_a, a) and torch.equal(then_b, b):
+                return product
+        self._product = (a.clone(), b.clone(), self.scale * (a @ b))
         return self._product[2]
 
 

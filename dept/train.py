@@ -20,10 +20,12 @@ from accelerate import Accelerator
 
 from dept.config import TrainConfig
 from dept.data import Collator, TrainBatches
-from dept.errors import RunError
+from dept.errors import ConfigError, RunError
 from dept.evaluate import Evaluation, Predictor, evaluate
-from dept.model import IGNORED_LABEL, PromptedModel
+from dept.loss import IGNORED_LABEL
+from dept.model import PromptedModel
 from dept.optim import AdamWSettings, build_optimizer, rate_factor, set_rates, warmup_steps
+from dept.placement import compile_backbone, is_placed
 from dept.prepare import Prepared, prepare
 from dept.result import build_result, save_best
 from dept.resume import load_checkpoint, save_checkpoint
@@ -65,8 +67,11 @@ def train(config: TrainConfig, *, resume: bool = False, reporter: Reporter | Non
     """
     folder = RunFolder(config.output_dir)
     _check_folder(folder, resume)
+    # First, since it gives each process its GPU, which quantised weights are loaded onto.
+    accelerator = Accelerator(mixed_precision=config.mixed_precision)
+    if config.device_map is not None and accelerator.num_processes > 1:
+        raise ConfigError("device_map spreads one backbone over all GPUs: start one process only")
     prepared = prepare(config)
-    accelerator = Accelerator(mixed_precision=prepared.config.mixed_precision)
     with folder.lock() if accelerator.is_main_process else nullcontext():
         _check_settings(folder, prepared, resume)
         accelerator.wait_for_everyone()
@@ -123,7 +128,10 @@ class _Run:
             self.rates["low_rank"],
             AdamWSettings(config.weight_decay, (config.adam_beta1, config.adam_beta2), config.adam_epsilon),
         )
-        self.wrapped, self.stepper = accelerator.prepare(self.model, self.optimizer)
+        if config.compile:
+            compile_backbone(self.model.backbone)
+        movable = not is_placed(self.model.backbone)
+        self.wrapped, self.stepper = accelerator.prepare(self.model, self.optimizer, device_placement=[movable, None])
         self.collate = Collator.for_tokenizer(prepared.tokenizer, is_encoder_decoder=self.model.is_encoder_decoder)
         self.data = prepared.splits["train"]
         self.batches = TrainBatches(self.data.lengths, config.batch_size, seed=config.seed)
@@ -255,7 +263,7 @@ class _Run:
         tensors = self.collate([self.data[row] for row in (rows or batch[:1])])
         if not rows:  # fewer rows than processes: take part in the exchange of gradients with a loss of zero
             tensors["labels"] = torch.full_like(tensors["labels"], IGNORED_LABEL)
-        tensors = {name: tensor.to(self.accelerator.device) for name, tensor in tensors.items()}
+        tensors = {name: tensor.to(self.model.device) for name, tensor in tensors.items()}
         keep = 0
         if not self.model.is_encoder_decoder:
             keep = 1 + int((tensors["labels"] != IGNORED_LABEL).sum(1).max())
@@ -283,14 +291,17 @@ class _Run:
                 self.folder.beat()
                 self.reporter.evaluating(split, min(rows, done * self.accelerator.num_processes), rows)
 
-        evaluation = evaluate(
-            self.predictor,
-            self.prepared.splits[split],
-            self.prepared.task,
-            rank=self.accelerator.process_index,
-            world=self.accelerator.num_processes,
-            on_batch=watch,
-        )
+        # Inference is not what was compiled: its caches would have it compiled again and again.
+        stance = torch.compiler.set_stance("force_eager") if self.config.compile else nullcontext()
+        with stance:
+            evaluation = evaluate(
+                self.predictor,
+                self.prepared.splits[split],
+                self.prepared.task,
+                rank=self.accelerator.process_index,
+                world=self.accelerator.num_processes,
+                on_batch=watch,
+            )
         if self.main:
             line = {
                 "step": self.step,

@@ -11,7 +11,8 @@ from transformers import GPT2Config, GPT2LMHeadModel, T5Config, T5ForConditional
 
 from dept.config import DeptConfig, MethodConfig, PromptTuningConfig
 from dept.errors import AdapterError
-from dept.model import PromptedModel, get_prompted_model
+from dept.model import PromptedModel
+from dept.wrap import get_prompted_model
 
 DEPT = DeptConfig(num_virtual_tokens=3, rank=2, max_seq_length=12, low_rank_alpha=4, budget_tokens=10)
 PT = PromptTuningConfig(num_virtual_tokens=5)

@@ -17,8 +17,9 @@ from transformers import PreTrainedModel, T5Config, T5ForConditionalGeneration
 from dept.adapters import read_adapter_config, save_adapter
 from dept.config import DeptConfig, MethodConfig, PromptTuningConfig
 from dept.errors import AdapterError
-from dept.model import PromptedModel, get_prompted_model
+from dept.model import PromptedModel
 from dept.tasks import load_task
+from dept.wrap import get_prompted_model
 
 Files = dict[str, bytes]
 

@@ -194,9 +194,7 @@ def test_resuming_nothing_says_so(config: TrainConfig) -> None:
 
 
 def test_a_loss_that_is_not_finite_stops_the_run(config: TrainConfig, monkeypatch: pytest.MonkeyPatch) -> None:
-    from dept import model
-
-    monkeypatch.setattr(model, "_loss", lambda logits, targets, items: logits.sum() * float("nan"))
+    monkeypatch.setattr("dept.model.target_loss", lambda logits, targets, items: logits.sum() * float("nan"))
     with pytest.raises(RunError, match="loss became nan at step 1"):
         train(config)
     folder = RunFolder(config.output_dir)

@@ -24,6 +24,7 @@ app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
     rich_markup_mode=None,
+    pretty_exceptions_enable=False,
 )
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
@@ -137,11 +138,11 @@ def _settings_to_resume(given: dict[str, Any], resume: bool) -> dict[str, Any]:
     """A resumed run keeps its settings; flags that are given again must agree with them."""
     if not resume:
         return {}
-    from dept.run import RunFolder, read_json
+    from dept.run import FINGERPRINTS, RunFolder, read_json
 
     folder = RunFolder(given.get("output_dir", TrainConfig.output_dir))
     settings = read_json(folder.config_file)
-    return {name: value for name, value in settings.items() if name not in ("data_fingerprint", "output_dir")}
+    return {name: value for name, value in settings.items() if name not in (FINGERPRINTS, "output_dir")}
 
 
 @app.command()
@@ -178,7 +179,7 @@ def evaluate(
 @app.command()
 def predict(
     run: RunArgument,
-    text: Annotated[list[str] | None, typer.Option(help="A text (repeatable); else the lines of stdin.")] = None,
+    text: Annotated[list[str] | None, typer.Option(metavar="TEXT", help="A text, or a row as JSON (repeatable); else the lines of stdin.")] = None,
     decoding: Annotated[Decoding | None, typer.Option(help="[the run's]", show_default=False)] = None,
     backbone: Annotated[str | None, typer.Option(help="Another place of the same backbone.")] = None,
     batch_size: Annotated[int, typer.Option(help="Texts per batch.", min=1)] = 64,

@@ -42,7 +42,7 @@ def _describe(kind: Any) -> str:
     if origin in (Union, types.UnionType):
         return " or ".join(_describe(option) for option in typing.get_args(kind))
     if origin is Literal:
-        return ", ".join(repr(option) for option in typing.get_args(kind))
+        return " or ".join(repr(option) for option in typing.get_args(kind))
     names = {int: "a whole number", float: "a finite number", str: "text", bool: "true or false"}
     return "null" if kind is type(None) else names[kind]
 
@@ -85,7 +85,7 @@ class _Checked:
                 continue
             least, most = bounds
             if value < least or (most is not None and value > most):
-                span = f"at least {least:g}" if most is None else f"between {least:g} and {most:g}"
+                span = f"at least {least:,}" if most is None else f"between {least:,} and {most:,}"
                 raise ConfigError(f"{item.name} must be {span}, not {_show(value)}")
 
     @classmethod
@@ -245,6 +245,11 @@ class TrainConfig(_Checked):
     dtype: Literal["float32", "bfloat16", "float16"] = _setting("float32", "the frozen backbone's dtype")
     mixed_precision: Literal["no", "bf16", "fp16"] = _setting("no", "autocast of the computation")
     gradient_checkpointing: bool = _setting(False, "recompute activations: less memory, more time")
+    quantize: Literal["int8", "nf4"] | None = _setting(
+        None, "int8 or nf4: the backbone's linear layers, by bitsandbytes"
+    )
+    device_map: Literal["auto"] | None = _setting(None, "auto: spread the backbone over this machine's GPUs")
+    compile: bool = _setting(False, "compile the training step (torch.compile): a slow start, then faster")
 
     _ranges: ClassVar[Mapping[str, tuple[float, float | None]]] = {
         "num_virtual_tokens": (0, 100_000),
@@ -283,6 +288,8 @@ class TrainConfig(_Checked):
                 raise ConfigError(f"{name} is empty")
         if self.method == "prompt_tuning" and self.rank not in ("auto", 0):
             raise ConfigError(f"rank {self.rank} belongs to method dept; prompt_tuning has no low-rank update")
+        if self.compile and self.device_map is not None:
+            raise ConfigError("compile works on one device: leave out compile or device_map")
         self.method_config()  # names an impossible combination now rather than when the run starts
 
     def method_config(self) -> MethodConfig:

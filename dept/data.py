@@ -170,7 +170,7 @@ def tokenise(
         tokenizer,
         max_seq_length=max_seq_length,
         is_encoder_decoder=is_encoder_decoder,
-        max_target_length=task.max_target_length,
+        max_target_length=None if task.verbalizers else task.max_target_length,  # a label is never cut
     )
     key = _digest(
         {

@@ -7,9 +7,10 @@ from typing import Any
 
 import torch
 from accelerate.utils import gather_object
-from transformers import PreTrainedTokenizerBase
+from transformers import GenerationConfig, PreTrainedTokenizerBase
 
 from dept.data import Collator, TokenisedSplit, evaluation_batches, label_token_ids
+from dept.errors import ConfigError
 from dept.metrics import compute_metrics
 from dept.model import PromptedModel
 from dept.scoring import LabelTrie, score_labels
@@ -73,7 +74,6 @@ class Predictor:
     ) -> None:
         self._model = model
         self._tokenizer = tokenizer
-        self._task = task
         self._batch_size = batch_size
         self._collate = Collator.for_tokenizer(
             tokenizer, is_encoder_decoder=model.is_encoder_decoder, with_targets=False
@@ -81,10 +81,20 @@ class Predictor:
         self.decoding = decoding
         self.labels = task.verbalizer(verbalizer)
         self._trie = None
-        if decoding == "label_scoring":
-            self._trie = LabelTrie(
-                label_token_ids(task, verbalizer, tokenizer, is_encoder_decoder=model.is_encoder_decoder)
-            )
+        longest = task.max_target_length
+        if self.labels is not None:
+            ids = label_token_ids(task, verbalizer, tokenizer, is_encoder_decoder=model.is_encoder_decoder)
+            longest = max(len(label) for label in ids)
+            self._trie = LabelTrie(ids) if decoding == "label_scoring" else None
+        # The paper's greedy search, whatever penalties or sampling the backbone's own settings have.
+        self._greedy = GenerationConfig(
+            max_new_tokens=longest,
+            do_sample=False,
+            num_beams=1,
+            eos_token_id=tokenizer.eos_token_id,
+            pad_token_id=self._collate.pad_token_id,
+            decoder_start_token_id=model.generation_config.decoder_start_token_id,
+        )
 
     def predict(
         self,
@@ -101,7 +111,11 @@ class Predictor:
             items: each with source_ids.
             lengths: tokens of each source: rows of like length share a batch.
             on_batch: called with the number of rows done so far.
+
+        Raises:
+            ConfigError: a source that is longer than the backbone's positions.
         """
+        check_positions(self._model, max(lengths), 0 if self._trie is not None else self._greedy.max_new_tokens)
         done: dict[int, Prediction] = {}
         was_training = self._model.training
         self._model.eval()
@@ -125,15 +139,24 @@ class Predictor:
                 Prediction(self.labels[label], dict(zip(self.labels, row, strict=True)))
                 for label, row in zip(chosen.tolist(), probabilities.tolist(), strict=True)
             ]
-        tokens = self._model.generate(
-            **batch,
-            max_new_tokens=self._task.max_target_length,
-            do_sample=False,
-            num_beams=1,
-            pad_token_id=self._collate.pad_token_id,
-        )
+        tokens = self._model.generate(**batch, generation_config=self._greedy)
         texts = self._tokenizer.batch_decode(tokens, skip_special_tokens=True)
         return [Prediction(text.strip()) for text in texts]
+
+
+def check_positions(model: PromptedModel, longest_source: int, longest_target: int) -> None:
+    """Whether prompt, source and target fit the backbone's learnt or configured positions (T5 has no such limit).
+
+    Raises:
+        ConfigError: they do not.
+    """
+    most = getattr(model.config, "max_position_embeddings", None)
+    length = model.num_virtual_tokens + longest_source + (0 if model.is_encoder_decoder else longest_target)
+    if most is not None and length > most:
+        raise ConfigError(
+            f"{model.num_virtual_tokens} virtual tokens, the longest source ({longest_source}) and its target are "
+            f"more than the backbone's {most} positions: lower max_seq_length or num_virtual_tokens"
+        )
 
 
 def evaluate(

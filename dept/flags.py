@@ -189,5 +189,5 @@ def read_config(path: Path) -> dict[str, Any]:
     if not isinstance(values, dict) or not all(isinstance(name, str) for name in values):
         raise ConfigError(f"{path} must hold settings by name, for example `task: sst2`")
     # A run's own config.json is a valid file of settings.
-    values.pop("data_fingerprint", None)
+    values.pop("fingerprints", None)
     return values

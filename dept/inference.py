@@ -1,21 +1,25 @@
 """Using what a run left: its adapter on its backbone, to evaluate a split or to predict texts."""
 
+import contextlib
 import dataclasses
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from accelerate import PartialState
 from transformers import PreTrainedTokenizerBase
 
 from dept.adapters import read_adapter_config
 from dept.backbones import load_backbone
 from dept.config import TrainConfig
 from dept.data import TextEncoder, tokenise
-from dept.errors import BackboneError, ConfigError, RunError
+from dept.errors import BackboneError, ConfigError, DataError, RunError
 from dept.evaluate import Evaluation, Prediction, Predictor, evaluate
 from dept.model import PromptedModel
-from dept.run import read_json
+from dept.placement import is_placed
+from dept.run import FINGERPRINTS, read_json
 from dept.sources import load_rows
 from dept.tasks import Task
 from dept.tasks.template import columns_of, render
@@ -54,9 +58,9 @@ def load_run(folder: str | Path, *, backbone: str | None = None) -> LoadedRun:
     config = None
     if config_file.exists():
         settings = read_json(config_file)
-        if not isinstance(settings, dict):
-            raise RunError(f"{config_file} does not hold settings")
-        config = TrainConfig.from_dict({k: v for k, v in settings.items() if k != "data_fingerprint"})
+        if not isinstance(settings, dict) or not {"task", "method", "data"} <= settings.keys():
+            raise RunError(f"{folder} is not a run folder: its config.json holds no run's settings")
+        config = TrainConfig.from_dict({k: v for k, v in settings.items() if k != FINGERPRINTS})
         folder = folder / "adapter"
     elif not folder.is_dir():
         raise RunError(f"{folder} is no folder: give a run folder or an adapter folder")
@@ -66,11 +70,14 @@ def load_run(folder: str | Path, *, backbone: str | None = None) -> LoadedRun:
     name = backbone or info.backbone_name
     if name is None:
         raise BackboneError(f"{folder} does not name its backbone: add --backbone")
-    dtype = config.dtype if config is not None else "float32"
-    frozen, tokenizer = load_backbone(name, dtype=dtype, tokenizer=info.tokenizer_name)
+    # As in training, except compile: it takes longer than most uses of an adapter.
+    same = {key: getattr(config, key) for key in ("dtype", "quantize", "device_map")} if config is not None else {}
+    frozen, tokenizer = load_backbone(name, tokenizer=info.tokenizer_name, **same)
     if tokenizer is None:
         raise BackboneError(f"{name} has no tokenizer, and the adapter names none")
     model = PromptedModel.from_pretrained(frozen, folder)
+    if not is_placed(frozen):
+        model.to(PartialState().device)
     task = Task.from_dict(info.task, where=str(folder / "adapter_config.json"))
     return LoadedRun(
         model.eval(),
@@ -96,11 +103,11 @@ def evaluate_run(
         ConfigError: neither the run nor the caller says where the data is, or the task has no labels to score.
         DataError: the data cannot be loaded, or has no such split.
     """
-    data = data or (run.config.data if run.config is not None else None)
-    if data is None:
-        raise ConfigError("a bare adapter does not say where its data is: add --data")
     sizes = {}
-    if run.config is not None:
+    if data is None:
+        if run.config is None:
+            raise ConfigError("a bare adapter does not say where its data is: add --data")
+        data = run.config.data
         limits = dataclasses.asdict(run.config)
         for name in ("train", "validation", "test"):
             if limits[f"max_{name}_rows"] is not None:
@@ -124,7 +131,10 @@ def predict_texts(
 ) -> list[Prediction]:
     """Predictions for sources as the task's template makes them (`sentence: ...`), or for plain text.
 
-    A task with one text column takes plain text: its template is put around it.
+    See `as_source` for what a text may be.
+
+    Raises:
+        DataError: a text that cannot be the task's source.
     """
     encoder = TextEncoder(
         run.tokenizer, max_seq_length=run.max_seq_length, is_encoder_decoder=run.model.is_encoder_decoder
@@ -136,11 +146,25 @@ def predict_texts(
 
 
 def as_source(task: Task, text: str) -> str:
-    """The text in the task's template where that has a single column, unless it is in it already."""
+    """What the model reads for a line of input.
+
+    A JSON object is a row with the task's columns. Text that starts as the task's template does is a source already;
+    a task with one text column takes plain text, around which its template is put.
+
+    Raises:
+        DataError: a row that lacks a column, or plain text for a task with several columns.
+    """
     columns = columns_of(task.template)
+    if text.startswith("{"):
+        with contextlib.suppress(json.JSONDecodeError, RecursionError):
+            row = json.loads(text)
+            return task.examples(row, require_target=False)[0].source
     before = task.template.partition("{")[0]
-    if len(columns) != 1 or (before and text.startswith(before)):
+    if before and text.startswith(before):
         return text
+    if len(columns) > 1:
+        row = json.dumps(dict.fromkeys(columns, "..."))
+        raise DataError(f"{task.name} reads several texts: give a line such as {row}, or one that starts with {before!r}")
     return render(task.template, {columns[0]: text})
 
 

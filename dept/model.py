@@ -380,9 +380,9 @@ def padded_left(input_ids: Tensor, attention_mask: Tensor) -> tuple[Tensor, Tens
 
 def _one_greedy_or_sampled_sequence(arguments: Mapping[str, Any], defaults: GenerationConfig) -> bool:
     """Whether `generate` keeps one sequence a row and makes its own cache, which a filled one can stand in for."""
-    own = {"past_key_values", "cache_implementation", "assistant_model", "generation_config", "use_cache"}
-    if own & arguments.keys():
+    if {"past_key_values", "cache_implementation", "assistant_model", "use_cache"} & arguments.keys():
         return False
+    defaults = arguments.get("generation_config") or defaults
     counts = (arguments.get(name, getattr(defaults, name, None)) for name in ("num_beams", "num_return_sequences"))
     return all(count in (None, 1) for count in counts) and defaults.cache_implementation is None
 

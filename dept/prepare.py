@@ -1,17 +1,28 @@
 """From settings to what a run needs: open values filled in, the backbone wrapped, the rows tokenised."""
 
 import dataclasses
+import hashlib
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from transformers import PreTrainedTokenizerBase, set_seed
 
-from dept.backbones import BackboneInfo, backbone_info, default_learning_rates, load_backbone
+from dept.backbones import (
+    BackboneInfo,
+    backbone_info,
+    default_learning_rates,
+    fingerprint,
+    known_backbones,
+    load_backbone,
+)
 from dept.budget import Split, split_of
 from dept.config import DeptConfig, TrainConfig
 from dept.data import TokenisedSplit, tokenise
 from dept.errors import BackboneError, ConfigError
+from dept.evaluate import check_positions
 from dept.model import PromptedModel
 from dept.sources import Rows, load_rows
 from dept.tasks import Task, load_task
@@ -30,6 +41,7 @@ class Prepared:
     Attributes:
         config: every open value filled in.
         budget: how the parameters are split, and what of the budget is left over.
+        fingerprints: of data, task and backbone, so that a resumed run is known to be the same.
     """
 
     config: TrainConfig
@@ -40,6 +52,7 @@ class Prepared:
     rows: Rows
     splits: Mapping[str, TokenisedSplit]
     budget: Split
+    fingerprints: Mapping[str, str]
 
 
 def prepare(config: TrainConfig, *, progress: bool = True) -> Prepared:
@@ -73,7 +86,7 @@ def prepare(config: TrainConfig, *, progress: bool = True) -> Prepared:
             task,
             tokenizer,
             max_seq_length=_known(config.max_seq_length),
-            verbalizer=str(config.verbalizer),
+            verbalizer=config.verbalizer or "digits",
             is_encoder_decoder=bool(backbone.config.is_encoder_decoder),
             progress=progress,
         )
@@ -88,7 +101,14 @@ def prepare(config: TrainConfig, *, progress: bool = True) -> Prepared:
     budget = split_of(
         method.num_virtual_tokens, rank, hidden_size, _known(config.max_seq_length), config.budget_tokens
     )
-    return Prepared(config, task, info, model, tokenizer, rows, splits, budget)
+    for split in splits.values():
+        check_positions(model, int(split.source_lengths.max()), int(split.target_lengths.max()))
+    fingerprints = {
+        "data": rows.fingerprint,
+        "task": hashlib.sha256(json.dumps(task.to_dict(), sort_keys=True).encode()).hexdigest(),
+        "backbone": fingerprint(backbone),
+    }
+    return Prepared(config, task, info, model, tokenizer, rows, splits, budget, fingerprints)
 
 
 def resolve(
@@ -106,7 +126,7 @@ def resolve(
     values: dict[str, Any] = {
         "max_seq_length": task.max_seq_length,
         "max_steps": DEFAULT_STEPS,
-        "verbalizer": "digits" if is_encoder_decoder or "words" not in task.verbalizers else "words",
+        "verbalizer": _verbalizer(task, is_encoder_decoder),
         "decoding": task.decoding,
         **rates,
     }
@@ -114,7 +134,7 @@ def resolve(
         steps = PAPER_STEPS_LARGE if train_rows > PAPER_LARGE_DATA else PAPER_STEPS
         values |= PAPER_RATES | {
             "max_steps": PAPER_STEPS_MNLI if task.name == "mnli" else steps,
-            "verbalizer": "digits",
+            "verbalizer": "digits" if task.verbalizers else None,
             "eval_every": 1000,
         }
     given = {name: getattr(config, name) for name in values if getattr(config, name, None) is not None}
@@ -124,7 +144,24 @@ def resolve(
         raise ConfigError(f"task {task.name} has no {values['verbalizer']} verbalizer: {', '.join(task.verbalizers)}")
     if values["decoding"] == "label_scoring" and task.verbalizer(values["verbalizer"]) is None:
         raise ConfigError(f"task {task.name} has no labels to score: leave out --decoding or use generate")
-    return dataclasses.replace(config, **values)
+    places = {name: whole_path(getattr(config, name)) for name in ("task", "backbone", "data")}
+    if config.tokenizer is not None:
+        places["tokenizer"] = whole_path(config.tokenizer)
+    return dataclasses.replace(config, **values, **places)
+
+
+def _verbalizer(task: Task, is_encoder_decoder: bool) -> str | None:
+    if not task.verbalizers:
+        return None
+    return "digits" if is_encoder_decoder or "words" not in task.verbalizers else "words"
+
+
+def whole_path(name: str) -> str:
+    """A local path as one that holds from any folder; other names (aliases, hub ids) as they are."""
+    if name in (info.name for info in known_backbones()) or name in ("hub", "sample"):
+        return name
+    kind, path = ("random:", name.removeprefix("random:")) if name.startswith("random:") else ("", name)
+    return f"{kind}{Path(path).resolve()}" if Path(path).exists() else name
 
 
 def _sizes(config: TrainConfig) -> dict[str, int]:

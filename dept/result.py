@@ -6,6 +6,7 @@ import platform
 import resource
 import subprocess
 import sys
+from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -20,10 +21,10 @@ SCHEMA_VERSION = 1
 _PACKAGES = ("dept-lab", "torch", "transformers", "accelerate", "datasets", "numpy", "safetensors")
 
 
-def run_key(config: dict[str, Any], data_fingerprint: str) -> str:
-    """What tells one run from another: the hash of its resolved settings and its data, wherever it is written."""
+def run_key(config: dict[str, Any], fingerprints: Mapping[str, str]) -> str:
+    """What tells one run from another, wherever it is written: the hash of its settings, task, data and backbone."""
     settings = {name: value for name, value in config.items() if name != "output_dir"}
-    text = json.dumps({"config": settings, "data": data_fingerprint}, sort_keys=True)
+    text = json.dumps({"config": settings, "fingerprints": dict(fingerprints)}, sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
@@ -68,13 +69,14 @@ def build_result(
     return {
         "schema_version": SCHEMA_VERSION,
         "status": status,
-        "key": run_key(settings, prepared.rows.fingerprint),
+        "key": run_key(settings, prepared.fingerprints),
         "task": prepared.task.name,
         "method": config.method,
         "backbone": {
             "name": config.backbone,
             "source": prepared.backbone.source,
-            "parameters": sum(p.numel() for p in prepared.model.backbone.parameters()),
+            "fingerprint": prepared.fingerprints["backbone"],
+            "parameters": prepared.model.backbone.num_parameters(),  # 4-bit weights are packed
         },
         "data": {
             "source": prepared.rows.source,
@@ -94,6 +96,7 @@ def build_result(
         "metrics": {
             "untrained_validation": progress["untrained"],
             "validation": progress["validation"],
+            "last_validation": progress["last_validation"],
             "test": test.metrics if test is not None else None,
         },
         "main_metric": prepared.task.main_metric,
@@ -113,8 +116,8 @@ def build_result(
 
 
 def _peak_memory(device: torch.device) -> int:
-    if device.type == "cuda":
-        return torch.cuda.max_memory_allocated(device)
+    if device.type == "cuda":  # a device map spreads one process over several
+        return sum(torch.cuda.max_memory_allocated(index) for index in range(torch.cuda.device_count()))
     # Linux counts in KiB, macOS in bytes.
     unit = 1 if sys.platform == "darwin" else 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit

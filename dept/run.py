@@ -20,11 +20,13 @@ from filelock import FileLock, Timeout
 from dept.errors import RunError
 
 HEARTBEAT_SECONDS = 2.0
+FINGERPRINTS = "fingerprints"  # in config.json, beside the settings: of data, task and backbone
+_TEMPORARY = ".dept-tmp-"  # what a killed process may leave, and nobody else uses
 
 
 def write_text(path: Path, text: str) -> None:
     """Write a file whole or not at all."""
-    temporary = path.with_name(f".{path.name}-{os.getpid()}")
+    temporary = path.with_name(f"{_TEMPORARY}{os.getpid()}-{path.name}")
     try:
         with temporary.open("w", encoding="utf-8") as file:
             file.write(text)
@@ -57,7 +59,7 @@ def read_json(path: Path) -> Any:
 @contextlib.contextmanager
 def whole_folder(path: Path) -> Iterator[Path]:
     """A temporary folder that takes the name `path` when the block ends well, in place of what was there."""
-    temporary = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}-"))
+    temporary = Path(tempfile.mkdtemp(dir=path.parent, prefix=_TEMPORARY))
     try:
         yield temporary
         for file in temporary.iterdir():
@@ -65,7 +67,7 @@ def whole_folder(path: Path) -> Iterator[Path]:
                 os.fsync(handle.fileno())
         temporary.chmod(0o755)
         if path.exists():
-            old = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}-old-"))
+            old = Path(tempfile.mkdtemp(dir=path.parent, prefix=_TEMPORARY))
             path.replace(old)
             temporary.replace(path)
             shutil.rmtree(old)
@@ -126,7 +128,7 @@ class RunFolder:
         except OSError as fault:
             raise RunError(f"{self.path} cannot be used as a run folder: {fault.strerror or fault}") from None
         try:
-            for leftover in self.path.glob(".*-*"):  # temporary names of a process that was killed
+            for leftover in self.path.glob(f"{_TEMPORARY}*"):  # of a process that was killed
                 if leftover.is_dir():
                     shutil.rmtree(leftover)
                 else:
@@ -162,10 +164,14 @@ class RunFolder:
             file.write(json.dumps(clean, allow_nan=False) + "\n")
 
     def forget_metrics_after(self, step: int) -> None:
-        """Drop the lines that a killed process wrote after the checkpoint of `step`, and a half-written last one."""
+        """Drop what a killed process wrote after the checkpoint of `step`: steps, tests, half a line."""
         write_text(
             self.metrics_file,
-            "".join(json.dumps(line) + "\n" for line in read_metrics(self.metrics_file) if line["step"] <= step),
+            "".join(
+                json.dumps(line) + "\n"
+                for line in read_metrics(self.metrics_file)
+                if line["step"] <= step and line["split"] != "test"
+            ),
         )
 
     def checkpoints(self) -> list[Path]:

@@ -299,7 +299,10 @@ def _download(
     other = _choices(task).replace("Use --data hub, ", "Use ")
     try:
         with _offline_unless_reachable(hub_id):
-            found = datasets.load_dataset(hub_id, config, revision=revision)
+            if revision is None:
+                found = datasets.load_dataset(hub_id, config)
+            else:  # the converted branch has a folder for each config, and nothing that names it as one
+                found = datasets.load_dataset(hub_id, data_dir=config, revision=revision)
     except ConnectionError as fault:
         raise DataError(f"the hub does not answer ({hub_id}: {_one_line(fault)}).\n{other}") from fault
     except datasets.exceptions.DatasetNotFoundError as fault:

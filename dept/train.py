@@ -5,6 +5,7 @@ tokens divided by their count in the whole batch.
 """
 
 import math
+import os
 import signal
 import sys
 import threading
@@ -29,7 +30,7 @@ from dept.placement import compile_backbone, is_placed
 from dept.prepare import Prepared, prepare
 from dept.result import build_result, save_best
 from dept.resume import load_checkpoint, save_checkpoint
-from dept.run import RunFolder, read_json, write_json
+from dept.run import FINGERPRINTS, RunFolder, read_json, write_json
 
 
 class Reporter(Protocol):
@@ -89,7 +90,9 @@ def _check_folder(folder: RunFolder, resume: bool) -> None:
     if resume and not folder.config_file.exists():
         raise RunError(f"{folder.path} holds no run to resume")
     if not resume and folder.config_file.exists():
-        what = "a finished run" if folder.result_file.exists() else "an unfinished run"
+        what = "an unfinished run"
+        if folder.result_file.exists():
+            what = f"a {read_json(folder.result_file).get('status', 'finished')} run"
         raise RunError(
             f"{folder.path} already holds {what}: add --resume to go on with it, or choose another --output-dir"
         )
@@ -107,7 +110,7 @@ def _check_settings(folder: RunFolder, prepared: Prepared, resume: bool) -> None
 
 
 def _saved_settings(prepared: Prepared) -> dict[str, Any]:
-    return {**prepared.config.to_dict(), "data_fingerprint": prepared.rows.fingerprint}
+    return {**prepared.config.to_dict(), FINGERPRINTS: dict(prepared.fingerprints)}
 
 
 class _Run:
@@ -142,7 +145,7 @@ class _Run:
             self.model,
             prepared.tokenizer,
             prepared.task,
-            verbalizer=str(config.verbalizer),
+            verbalizer=config.verbalizer or "digits",
             decoding=str(config.decoding),
             batch_size=config.eval_batch_size,
         )
@@ -150,6 +153,7 @@ class _Run:
             "best_step": 0,
             "best": None,
             "validation": {},
+            "last_validation": {},
             "untrained": {},
             "without_improvement": 0,
             "elapsed_s": 0.0,
@@ -197,7 +201,7 @@ class _Run:
         if self.step == 0 and not self.progress["untrained"]:
             self.progress["untrained"] = self._validate()
         self.model.train()
-        while self.step < self.max_steps:
+        while self.step < self.max_steps and not self._out_of_patience():
             line, asked = self._train_step()
             self.step += 1
             if self.main:
@@ -207,13 +211,16 @@ class _Run:
             if self.step % self.eval_every == 0 or self.step == self.max_steps:
                 self._validate()
                 self._checkpoint()
-                patience = self.config.early_stopping
-                if patience is not None and self.progress["without_improvement"] >= patience:
-                    return "completed"
             if asked and self.step < self.max_steps:
+                if self.main:
+                    self.folder.set_state("stopping", step=self.step, max_steps=self.max_steps)
                 self._checkpoint()
                 return "stopped"
         return "completed"
+
+    def _out_of_patience(self) -> bool:
+        patience = self.config.early_stopping
+        return patience is not None and self.progress["without_improvement"] >= patience
 
     def _checkpoint(self) -> None:
         progress = {**self.progress, "elapsed_s": self._elapsed()}
@@ -315,20 +322,16 @@ class _Run:
         return evaluation
 
     def _validate(self) -> dict[str, float]:
-        """Score validation; the best so far becomes the adapter."""
+        """Score validation; the best so far becomes the adapter, of two equal ones the later."""
         metrics = self._evaluate("validation").metrics
-        value = metrics[self.prepared.task.main_metric]
-        if self.progress["best"] is None or value > self.progress["best"]:
-            self.progress |= {
-                "best": value,
-                "best_step": self.step,
-                "validation": metrics,
-                "without_improvement": 0,
-            }
+        value, best = metrics[self.prepared.task.main_metric], self.progress["best"]
+        improved = best is None or value > best
+        self.progress["without_improvement"] = 0 if improved else self.progress["without_improvement"] + 1
+        self.progress["last_validation"] = metrics
+        if improved or value == best:
+            self.progress |= {"best": value, "best_step": self.step, "validation": metrics}
             if self.main:
                 save_best(self.folder, self.prepared, self.step, metrics)
-        else:
-            self.progress["without_improvement"] += 1
         return metrics
 
     def _finish(self, status: str) -> dict[str, Any]:
@@ -383,8 +386,8 @@ def _stop_signals(run: _Run) -> Iterator[None]:
         if run.stop_asked:
             raise KeyboardInterrupt
         run.stop_asked = True
-        if run.main:
-            run.folder.set_state("stopping", step=run.step, max_steps=run.max_steps)
+        if run.main:  # not `print`: the handler may interrupt one
+            os.write(2, b"\nstopping after this step or evaluation; the same again ends at once\n")
 
     before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
     try:

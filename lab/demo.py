@@ -1,14 +1,16 @@
 """The main job in a few minutes: PT and DePT at the same number of trainable parameters on SST-2."""
 
 import dataclasses
-import shutil
+import hashlib
+import json
 from pathlib import Path
 
 from rich.console import Console
 
 from dept.backbones import backbone_info
-from dept.config import TrainConfig
+from dept.config import Method, TrainConfig
 from dept.errors import DataError, RunError
+from dept.prepare import whole_path
 from dept.progress import Bar
 from dept.run import RunFolder
 from dept.sources import load_rows
@@ -18,15 +20,13 @@ from lab.report import as_rich, provenance, write_html
 from lab.runs import METHOD_NAMES, Run, read_run
 
 BUDGET_TOKENS = 100
-METHODS = ("prompt_tuning", "dept")
+METHODS: tuple[Method, ...] = ("prompt_tuning", "dept")
 
 
 def exact_prompt_length(hidden_size: int, max_seq_length: int) -> int:
     """The prompt length nearest the paper's m = 20 whose rank spends the budget to the last parameter."""
     exact = [
-        m
-        for m in range(1, BUDGET_TOKENS)
-        if (BUDGET_TOKENS - m) * hidden_size % (max_seq_length + hidden_size) == 0
+        m for m in range(1, BUDGET_TOKENS) if (BUDGET_TOKENS - m) * hidden_size % (max_seq_length + hidden_size) == 0
     ]
     return min(exact, key=lambda m: abs(m - 20), default=20)
 
@@ -52,15 +52,15 @@ def run_demo(
     A demo that was stopped goes on where it was; a finished one of the same settings is shown again.
 
     Raises:
-        DeptError: the backbone or the data cannot be used, or `output_dir` holds something else.
+        DeptError: the backbone or the data cannot be used.
     """
     console = Console(stderr=True)
     data = choose_data(data, console)
     info = backbone_info(backbone)
     base = TrainConfig(
         task="sst2",
-        backbone=backbone,
-        data=data,
+        backbone=whole_path(backbone),
+        data=whole_path(data),
         batch_size=8,
         max_steps=steps,
         eval_every=max(1, steps // 2),
@@ -70,18 +70,16 @@ def run_demo(
         max_seq_length=256,
         budget_tokens=BUDGET_TOKENS,
     )
-    virtual_tokens = {"dept": exact_prompt_length(info.hidden_size, 256), "prompt_tuning": BUDGET_TOKENS}
+    short = exact_prompt_length(info.hidden_size, 256)
+    virtual_tokens: dict[Method, int] = {"dept": short, "prompt_tuning": BUDGET_TOKENS}
     runs = []
     for method in METHODS:
         console.rule(METHOD_NAMES[method])
-        config = dataclasses.replace(
-            base,
-            method=method,
-            num_virtual_tokens=virtual_tokens[method],
-            output_dir=str(output_dir / method),
-        )
+        config = dataclasses.replace(base, method=method, num_virtual_tokens=virtual_tokens[method])
+        folder = _folder(output_dir, config)
+        config = dataclasses.replace(config, output_dir=str(folder))
         with Bar(console) as bar:
-            result = train(config, resume=_goes_on(config), reporter=bar)
+            result = train(config, resume=RunFolder(folder).config_file.exists(), reporter=bar)
         if result["status"] != "completed":
             raise RunError(f"stopped; the same command goes on with it ({config.output_dir})")
         runs.append(read_run(config.output_dir))
@@ -96,14 +94,7 @@ def run_demo(
     return runs
 
 
-def _goes_on(config: TrainConfig) -> bool:
-    """Whether the folder holds this very demo, unfinished or done; another one's folder is cleared."""
-    folder = RunFolder(config.output_dir)
-    if not folder.config_file.exists():
-        return False
-    before = read_run(folder.path)
-    fixed = ("backbone", "data", "max_steps", "batch_size", "num_virtual_tokens", "max_train_rows")
-    if all(before.config[name] == getattr(config, name) for name in fixed):
-        return True
-    shutil.rmtree(folder.path)
-    return False
+def _folder(output_dir: Path, config: TrainConfig) -> Path:
+    """A folder of its own for each set of settings: the same demo goes on, another one starts beside it."""
+    settings = json.dumps(config.to_dict(), sort_keys=True)
+    return output_dir / f"{config.method}-{hashlib.sha256(settings.encode()).hexdigest()[:8]}"

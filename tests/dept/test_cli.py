@@ -115,6 +115,24 @@ def test_predict_texts_and_lines(
     assert out.split() == [line["prediction"] for line in lines]
 
 
+def test_predict_rows_of_a_task_with_several_texts(
+    tiny_t5: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    output = tmp_path / "rte"
+    code, _, err = run(
+        capsys, "train", "--quiet", "--task", "rte", "--backbone", tiny_t5, "--data", "sample", "--output-dir", output,
+        "--max-steps", 1, "--budget-tokens", 20, "--num-virtual-tokens", 4, "--max-train-rows", 8,
+        "--max-validation-rows", 8, "--max-test-rows", 8,
+    )  # fmt: skip
+    assert code == 0, err
+    row = json.dumps({"sentence1": "A dog barks.", "sentence2": "An animal barks."})
+    as_row = run(capsys, "predict", output, "--text", row, "--json")[1]
+    as_text = run(capsys, "predict", output, "--text", "sentence1: A dog barks. sentence2: An animal barks.", "--json")[1]
+    assert json.loads(as_row)["probabilities"] == json.loads(as_text)["probabilities"]
+    assert "sentence1" in fails(capsys, "predict", output, "--text", "hello world")
+    assert "sentence2" in fails(capsys, "predict", output, "--text", '{"sentence1": "A dog barks."}')
+
+
 def test_predict_reads_a_bare_adapter_folder(trained: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(capsys, "predict", trained / "adapter", "--text", "a fine film")[0] == 0
 
@@ -167,7 +185,7 @@ def test_settings_from_a_file_and_flags_over_them(
     assert code == 0, err
     before, after = (json.loads((folder / "config.json").read_text()) for folder in (trained, output))
     assert after["seed"] == 7
-    assert {name for name in before if before[name] != after[name]} == {"seed", "output_dir", "data_fingerprint"}
+    assert {name for name in before if before[name] != after[name]} == {"seed", "output_dir", "fingerprints"}
 
 
 BAD_COMMANDS: list[tuple[list[str], str]] = [

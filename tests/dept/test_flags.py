@@ -43,7 +43,7 @@ def test_yaml_and_json_say_the_same(tmp_path: Path) -> None:
 
 def test_a_run_s_own_config_is_a_file_of_settings(tmp_path: Path) -> None:
     config = TrainConfig(task="rte", gradient_checkpointing=True)
-    written = json.dumps({**config.to_dict(), "data_fingerprint": "0f"}, indent=2)
+    written = json.dumps({**config.to_dict(), "fingerprints": {"data": "0f"}}, indent=2)
     for name in ("config.json", "config.yaml"):
         assert TrainConfig.from_dict(read_config(given_file(tmp_path, written, name))) == config
 
@@ -130,7 +130,7 @@ def test_mixed_precision_no_needs_no_quotes(tmp_path: Path) -> None:
         "%YAML 9.9\n---\ntask: x",
         "%TAG ! ! !\n--- !x y",
         "unknown: 1",
-        "data_fingerprint: 1\nunknown: 1",
+        "fingerprints: 1\nunknown: 1",
     ],
 )
 def test_a_bad_file_is_one_line(tmp_path: Path, content: str | bytes) -> None:

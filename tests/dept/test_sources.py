@@ -374,3 +374,27 @@ def test_sample() -> None:
     assert other.fingerprint != rows.fingerprint
     with pytest.raises(DataError, match="no embedded sample"):
         load_rows(TASK, "sample")
+
+
+@pytest.mark.usefixtures("reachable")
+def test_the_converted_branch_is_read_by_folder(
+    shared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`refs/convert/parquet` has a folder for each config and split, in one or more files, and names no configs."""
+    for config, task in (("boolq", "boolq"), ("wic", "wic")):
+        for split in ("train", "validation"):
+            folder = tmp_path / "branch" / config / split
+            folder.mkdir(parents=True)
+            rows = real(shared, task, split)
+            for shard, part in enumerate((rows[:20], rows[20:])):
+                pq.write_table(pa.Table.from_pylist(part), folder / f"{shard:04}.parquet")
+    load_dataset = datasets.load_dataset
+
+    def from_branch(path: str, **how: Any) -> Any:
+        assert (path, how.pop("revision")) == ("aps/super_glue", "refs/convert/parquet")
+        return load_dataset(str(tmp_path / "branch"), cache_dir=str(tmp_path / "cache"), **how)
+
+    monkeypatch.setattr(datasets, "load_dataset", from_branch)
+    rows_of_boolq = load_rows(load_task("boolq"), "hub")
+    assert rows_of_boolq.sizes == {"train": 64, "validation": 128, "test": 128}
+    assert set(rows_of_boolq.splits["train"]["question"]) == {row["question"] for row in real(shared, "boolq", "train")}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import shutil
 import signal
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,8 @@ from safetensors.torch import load_file
 
 from dept import TrainConfig
 from dept.errors import ConfigError, RunError
+from dept.inference import load_run
+from dept.own_task import new_task_yaml
 from dept.prepare import Prepared, prepare
 from dept.run import RunFolder, read_metrics
 from dept.train import Silent, train
@@ -72,7 +75,7 @@ def test_a_run_leaves_what_its_readers_need(config: TrainConfig) -> None:
     assert [line["step"] for line in lines if line["split"] == "train"] == list(range(1, 9))
     assert [line["step"] for line in lines if line["split"] == "validation"] == [0, 4, 8]
     assert [path.name for path in folder.checkpoints()] == ["checkpoint-8"]
-    assert not list(folder.path.glob(".*-*")), "no temporary file stays"
+    assert not list(folder.path.glob(".dept-tmp-*")), "no temporary file stays"
 
 
 def test_rates_warm_up_and_decay_apart(config: TrainConfig) -> None:
@@ -173,7 +176,7 @@ def test_a_stopped_run_resumes_exactly(config: TrainConfig, tmp_path: Path, stop
 def test_a_folder_is_never_overwritten(config: TrainConfig) -> None:
     train(config)
     before = Path(config.output_dir, "result.json").read_bytes()
-    with pytest.raises(RunError, match="already holds a finished run"):
+    with pytest.raises(RunError, match="already holds a completed run"):
         train(config)
     with pytest.raises(RunError, match="prompt_lr was 0.1, now 0.2"):
         train(dataclasses.replace(config, prompt_lr=0.2), resume=True)
@@ -208,7 +211,7 @@ def test_early_stopping(config: TrainConfig) -> None:
     frozen = dataclasses.replace(config, prompt_lr=0.0, low_rank_lr=0.0, max_steps=40, eval_every=2, early_stopping=3)
     result = train(frozen)
     assert result["status"] == "completed"
-    assert (result["steps"], result["best_step"]) == (6, 0)
+    assert (result["steps"], result["best_step"]) == (6, 6)
 
 
 @pytest.mark.parametrize("values", [{"method": "prompt_tuning"}, {"num_virtual_tokens": 0}, {"rank": 0}])
@@ -255,3 +258,66 @@ def test_what_a_task_does_not_have_is_refused_before_anything_is_written(config:
     with pytest.raises(ConfigError, match="no labels to score"):
         train(dataclasses.replace(config, task="squad", decoding="label_scoring", max_seq_length=128))
     assert not Path(config.output_dir).exists()
+
+
+def test_a_run_that_stopped_early_is_not_trained_further(config: TrainConfig) -> None:
+    """Killed while it was tested: the result is missing, the patience is used up."""
+    frozen = dataclasses.replace(config, prompt_lr=0.0, low_rank_lr=0.0, max_steps=40, eval_every=2, early_stopping=3)
+    result = train(frozen)
+    folder = RunFolder(config.output_dir)
+    folder.result_file.unlink()
+    again = train(frozen, resume=True)
+    assert (again["steps"], again["metrics"]) == (result["steps"], result["metrics"])
+    assert [line["split"] for line in read_metrics(folder.metrics_file)].count("test") == 1
+
+
+def test_a_changed_task_or_backbone_is_not_resumed(config: TrainConfig, tiny_t5: Path, tmp_path: Path) -> None:
+    from transformers import AutoModelForSeq2SeqLM
+
+    shutil.copytree(tiny_t5, tmp_path / "backbone")
+    own = dataclasses.replace(config, backbone=str(tmp_path / "backbone"))
+    train(own, reporter=StopAt(2))
+    with torch.no_grad():
+        backbone: Any = AutoModelForSeq2SeqLM.from_pretrained(tmp_path / "backbone")
+        backbone.encoder.block[0].layer[1].DenseReluDense.wi.weight.mul_(2)
+    backbone.save_pretrained(tmp_path / "backbone")
+    with pytest.raises(RunError, match="fingerprints was"):
+        train(own, resume=True)
+
+
+def test_locking_a_folder_leaves_other_peoples_files(tmp_path: Path) -> None:
+    (tmp_path / ".pre-commit-config.yaml").write_text("theirs")
+    (tmp_path / ".oh-my-zsh").mkdir()
+    (tmp_path / ".dept-tmp-1-state.json").write_text("half")
+    with RunFolder(tmp_path).lock():
+        names = {path.name for path in tmp_path.iterdir()}
+    assert {".pre-commit-config.yaml", ".oh-my-zsh"} <= names
+    assert not any(name.startswith(".dept-tmp-") for name in names)
+
+
+def test_a_prompt_that_leaves_no_positions_is_refused_before_anything_is_written(
+    config: TrainConfig, tiny_gpt2: Path
+) -> None:
+    long = dataclasses.replace(config, backbone=str(tiny_gpt2), num_virtual_tokens=509, rank=0, budget_tokens=600)
+    with pytest.raises(ConfigError, match="more than the backbone's 512 positions"):
+        train(long)
+    assert not Path(config.output_dir).exists()
+
+
+def test_a_label_is_never_cut(config: TrainConfig, tmp_path: Path) -> None:
+    """Two labels that differ at their end only, longer than the task's max_target_length."""
+    table = tmp_path / "codes.csv"
+    table.write_text("text,code\n" + "".join(f"row {i},{'long label ' * 4}{'ab'[i % 2]}\n" for i in range(40)))
+    task = tmp_path / "codes.yaml"
+    task.write_text(new_task_yaml(table))
+    targets = prepare(dataclasses.replace(config, task=str(task), data=str(table), verbalizer="words")).splits["train"]
+    assert len({tuple(item["target_ids"]) for item in targets}) == 2
+    assert targets.target_lengths.min() > 16
+
+
+def test_a_run_is_found_from_any_folder(config: TrainConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(Path(config.backbone).parent)
+    result = train(dataclasses.replace(config, backbone=Path(config.backbone).name))
+    assert result["config"]["backbone"] == config.backbone
+    monkeypatch.chdir(tmp_path)
+    assert load_run(config.output_dir).task.name == "sst2"

@@ -300,15 +300,16 @@ def _called(info: AdapterInfo) -> str:
 
 
 def _check_fingerprint(info: AdapterInfo, backbone: PreTrainedModel) -> None:
-    from dept.backbones import fingerprint
+    from dept.fingerprints import fingerprint, knows_checkpoint
 
     found, expected = fingerprint(backbone), info.backbone_fingerprint or ""
     if found == expected:
         return
-    rounding = " (float16 weights may differ from float32 ones by rounding)" if backbone.dtype == torch.float16 else ""
+    rounded = " (of its weights as rounded in memory; load_backbone knows the checkpoint's)"
     raise AdapterError(
         f"{info.source}: trained on the backbone {info.backbone_name or '(not named)'}, fingerprint "
-        f"{expected[:12]}; this one{rounding} has {found[:12]}: load that backbone, or pass check_backbone=False"
+        f"{expected[:12]}; this one has {found[:12]}{'' if knows_checkpoint(backbone) else rounded}: "
+        "load that backbone, or pass check_backbone=False"
     )
 
 

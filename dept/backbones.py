@@ -13,16 +13,16 @@ comes with a model is never run, and weights are read from safetensors only.
 
 from __future__ import annotations
 
-import hashlib
-import json
 import math
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from dept.errors import BackboneError, ConfigError
+from dept.fingerprints import fingerprint, remember
 from dept.hub import locate
 from dept.known_backbones import BackboneInfo, known_backbone, known_backbones, registry, suggestion
+from dept.placement import DeviceMap, Quantize, check_in_memory, fitting, keep_trainable, loading_arguments
 from dept.saved_model import (
     CONFIG_PATTERNS,
     TOKENIZER_PATTERNS,
@@ -61,7 +61,6 @@ T5_EMBEDDING_RMS = 10.0
 
 _RANDOM = "random:"
 _DTYPES = {"fp32": "float32", "bf16": "bfloat16", "fp16": "float16"}
-_SAMPLES_PER_TENSOR = 1024  # of a fingerprint
 
 
 def backbone_info(name: str) -> BackboneInfo:
@@ -96,7 +95,12 @@ def backbone_info(name: str) -> BackboneInfo:
 
 
 def load_backbone(
-    name: str, *, dtype: str = "float32", tokenizer: str | None = None
+    name: str,
+    *,
+    dtype: str = "float32",
+    tokenizer: str | None = None,
+    quantize: Quantize | None = None,
+    device_map: DeviceMap | None = None,
 ) -> tuple[PreTrainedModel, PreTrainedTokenizerBase | None]:
     """Load a backbone, frozen and in eval mode, and its tokenizer.
 
@@ -105,6 +109,8 @@ def load_backbone(
         dtype: float32, bfloat16 or float16 (or fp32, bf16, fp16) of the weights in memory; transformers keeps
             the few layers that overflow in float16 (T5's wo) in float32.
         tokenizer: a folder, alias or hub id to take the tokenizer from instead of the backbone's own.
+        quantize: int8 or nf4 of the linear layers, by bitsandbytes; the embeddings and the head stay in `dtype`.
+        device_map: "auto" spreads the layers over the GPUs (accelerate); inputs belong on the embeddings' device.
 
     Returns:
         The model, whose `name_or_path` is `name`, and the tokenizer: None for random weights and for
@@ -112,8 +118,9 @@ def load_backbone(
         one (GPT-2, LLaMA-2) pads with its end-of-text token, which the attention mask makes harmless.
 
     Raises:
-        BackboneError: unknown, unreachable, gated, damaged, pickled, or of another kind (encoder-only ...).
-        ConfigError: an unknown dtype.
+        BackboneError: unknown, unreachable, gated, damaged, pickled, of another kind (encoder-only ...), too large
+            for the machine, or not to be quantised here.
+        ConfigError: an unknown dtype, kind of quantisation or device map.
     """
     full_name = _DTYPES.get(dtype, dtype)
     if full_name not in _DTYPES.values():
@@ -121,15 +128,18 @@ def load_backbone(
     import torch
 
     torch_dtype: torch.dtype = getattr(torch, full_name)
+    placement = loading_arguments(quantize, device_map, torch_dtype)
     # Found first: a wrong name should not wait for the weights.
     tokenizer_folder = locate(tokenizer, TOKENIZER_PATTERNS)[0] if tokenizer is not None else None
     if name.startswith(_RANDOM):
-        backbone = _load_random(name, torch_dtype)
+        backbone = _load_random(name, torch_dtype, placement)
     else:
         folder, source = locate(name, WEIGHT_PATTERNS)
-        backbone = load_folder(folder, name, source, torch_dtype)
+        backbone = load_folder(folder, name, source, torch_dtype, placement)
         if tokenizer_folder is None and has_tokenizer(folder):
             tokenizer_folder = folder
+    check_in_memory(backbone, name)
+    keep_trainable(backbone)
     loaded = load_tokenizer(tokenizer_folder, backbone) if tokenizer_folder else None
     backbone.name_or_path = backbone.config.name_or_path = name
     freeze(backbone)
@@ -152,10 +162,10 @@ def _shape(name: str) -> str:
 
 
 @quiet()
-def _load_random(name: str, dtype: torch.dtype) -> PreTrainedModel:
+def _load_random(name: str, dtype: torch.dtype, placement: dict[str, Any]) -> PreTrainedModel:
     from transformers import AutoConfig
 
-    from dept.random_weights import random_backbone
+    from dept.random_weights import placed, random_backbone
 
     shape = _shape(name)
     if shape in registry():
@@ -163,32 +173,14 @@ def _load_random(name: str, dtype: torch.dtype) -> PreTrainedModel:
     else:
         config = read_config(Path(shape).expanduser(), name)
     with explained(name, "cannot be built"):
-        return random_backbone(auto_class(config, name), config, dtype)
-
-
-def fingerprint(backbone: PreTrainedModel) -> str:
-    """A sha256 (hex) that tells this backbone from any other, another checkpoint of the same shape included.
-
-    It covers the kind, the heads, every weight's name and shape, and up to 1,024 evenly spaced entries of
-    each weight, rounded to bfloat16: float32 and bfloat16 of one checkpoint agree. float16 agrees where the
-    checkpoint is itself float16 (LLaMA-2); otherwise its own rounding comes first and the fingerprint is
-    another one. A change to entries that are not sampled, or smaller than bfloat16 shows, is not seen.
-    """
-    import torch
-
-    config = backbone.config
-    kind = {key: getattr(config, key, None) for key in ("model_type", "is_encoder_decoder", "num_attention_heads")}
-    digest = hashlib.sha256(json.dumps(kind, sort_keys=True).encode())
-    with torch.no_grad():
-        for name, weight in backbone.named_parameters():  # tied weights once
-            digest.update(f"{name} {tuple(weight.shape)}".encode())
-            flat = weight.detach().reshape(-1)
-            # In whole numbers: a float32 linspace is off by hundreds of entries in a large embedding.
-            count = min(flat.numel(), _SAMPLES_PER_TENSOR)
-            places = torch.arange(count, device=flat.device) * flat.numel() // max(count, 1)
-            sample = flat[places].to(torch.bfloat16).cpu().contiguous()
-            digest.update(sample.view(torch.int16).numpy().astype("<i2").tobytes())
-    return digest.hexdigest()
+        backbone = random_backbone(auto_class(config, name), config, dtype)
+        if not placement:
+            return backbone
+        checkpoint = fingerprint(backbone)
+        with fitting(name):
+            backbone = placed(backbone, placement)
+        remember(backbone, checkpoint)
+        return backbone
 
 
 def default_learning_rates(backbone: PreTrainedModel) -> tuple[float, float]:

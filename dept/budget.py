@@ -34,9 +34,7 @@ class Split:
         return self.left_over < 0
 
 
-def rank_for(
-    num_virtual_tokens: int, hidden_size: int, max_seq_length: int = 256, budget_tokens: int = 100
-) -> int:
+def rank_for(num_virtual_tokens: int, hidden_size: int, max_seq_length: int = 256, budget_tokens: int = 100) -> int:
     """The largest rank within the budget: (l - m) * d / (s + d), rounded down (paper 2.2).
 
     Raises:

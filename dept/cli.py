@@ -179,7 +179,10 @@ def evaluate(
 @app.command()
 def predict(
     run: RunArgument,
-    text: Annotated[list[str] | None, typer.Option(metavar="TEXT", help="A text, or a row as JSON (repeatable); else the lines of stdin.")] = None,
+    text: Annotated[
+        list[str] | None,
+        typer.Option(metavar="TEXT", help="A text, or a row as JSON (repeatable); else the lines of stdin."),
+    ] = None,
     decoding: Annotated[Decoding | None, typer.Option(help="[the run's]", show_default=False)] = None,
     backbone: Annotated[str | None, typer.Option(help="Another place of the same backbone.")] = None,
     batch_size: Annotated[int, typer.Option(help="Texts per batch.", min=1)] = 64,

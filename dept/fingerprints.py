@@ -37,6 +37,14 @@ def fingerprint(backbone: PreTrainedModel) -> str:
     return _digest(backbone.config, backbone.named_parameters())  # tied weights once
 
 
+def knows_checkpoint(backbone: PreTrainedModel) -> bool:
+    """Whether the fingerprint is the checkpoint's: not for rounded weights that `load_backbone` did not load."""
+    import torch
+
+    is_rounded = backbone.dtype == torch.float16 or bool(getattr(backbone, "is_quantized", False))
+    return not is_rounded or isinstance(getattr(backbone, _REMEMBERED, None), str)
+
+
 def remember(backbone: PreTrainedModel, checkpoint: str | None) -> None:
     """Give a backbone its checkpoint's fingerprint; None leaves it to its weights."""
     if checkpoint is not None:

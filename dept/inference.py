@@ -163,8 +163,10 @@ def as_source(task: Task, text: str) -> str:
     if before and text.startswith(before):
         return text
     if len(columns) > 1:
-        row = json.dumps(dict.fromkeys(columns, "..."))
-        raise DataError(f"{task.name} reads several texts: give a line such as {row}, or one that starts with {before!r}")
+        line = json.dumps(dict.fromkeys(columns, "..."))
+        raise DataError(
+            f"{task.name} reads several texts: give a line such as {line}, or one starting with {before!r}"
+        )
     return render(task.template, {columns[0]: text})
 
 

@@ -19,9 +19,7 @@ DeviceMap = Literal["auto"] | Mapping[str, Any]
 INSTALL_QUANTIZE = "pip install 'dept-lab[quantize]'"
 
 
-def loading_arguments(
-    quantize: Quantize | None, device_map: DeviceMap | None, dtype: torch.dtype
-) -> dict[str, Any]:
+def loading_arguments(quantize: Quantize | None, device_map: DeviceMap | None, dtype: torch.dtype) -> dict[str, Any]:
     """What transformers' `from_pretrained` takes for this placement, besides the dtype.
 
     Args:
@@ -63,11 +61,26 @@ def _check_bitsandbytes(quantize: Quantize) -> None:
         import bitsandbytes  # noqa: F401 - asked for before transformers does, whose words are others
         from transformers.integrations import validate_bnb_backend_availability
     except ModuleNotFoundError as fault:
-        raise BackboneError(f"quantize {quantize} needs the optional package bitsandbytes: {INSTALL_QUANTIZE}") from fault
+        raise BackboneError(
+            f"quantize {quantize} needs the optional package bitsandbytes: {INSTALL_QUANTIZE}"
+        ) from fault
     except (ImportError, OSError, RuntimeError) as fault:  # its compiled part does not fit the machine
         raise BackboneError(f"quantize {quantize}: bitsandbytes does not work here ({first_line(fault)})") from fault
     if not validate_bnb_backend_availability():
         raise BackboneError(f"quantize {quantize}: bitsandbytes supports none of this machine's devices; leave it out")
+
+
+def keep_trainable(backbone: PreTrainedModel) -> None:
+    """Keep bitsandbytes from laying 4-bit weights out anew in evaluation, as it does on CPUs with AVX512-BF16.
+
+    That layout computes without gradients, so training after an evaluation would silently go wrong.
+    """
+    if False:
+        import bitsandbytes
+
+        for layer in backbone.modules():
+            if isinstance(layer, bitsandbytes.nn.Linear4bit):
+                layer.support_avx512bf16_for_cpu = False
 
 
 @contextlib.contextmanager
@@ -93,7 +106,7 @@ def check_in_memory(backbone: PreTrainedModel, name: str) -> None:
 
 def _too_large(name: str) -> BackboneError:
     return BackboneError(
-        f"{name} does not fit into this machine's devices, even one layer beside the other: "
+        f"{name} does not fit into the memory of this machine's devices: "
         "try quantize int8 or nf4, dtype bfloat16, or more GPUs"
     )
 

@@ -144,7 +144,7 @@ def resolve(
         raise ConfigError(f"task {task.name} has no {values['verbalizer']} verbalizer: {', '.join(task.verbalizers)}")
     if values["decoding"] == "label_scoring" and task.verbalizer(values["verbalizer"]) is None:
         raise ConfigError(f"task {task.name} has no labels to score: leave out --decoding or use generate")
-    places = {name: whole_path(getattr(config, name)) for name in ("task", "backbone", "data")}
+    places: dict[str, Any] = {name: whole_path(getattr(config, name)) for name in ("task", "backbone", "data")}
     if config.tokenizer is not None:
         places["tokenizer"] = whole_path(config.tokenizer)
     return dataclasses.replace(config, **values, **places)

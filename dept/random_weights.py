@@ -60,3 +60,14 @@ def random_backbone(auto_class: Any, config: PretrainedConfig, dtype: torch.dtyp
         with _TiledNoise(seed):
             model.init_weights()
     return model
+
+
+def placed(model: PreTrainedModel, placement: dict[str, Any]) -> PreTrainedModel:
+    """The same weights, quantised or spread over devices: loaded as from a file that holds them.
+
+    Args:
+        placement: arguments of transformers' `from_pretrained` (`dept.placement.loading_arguments`).
+    """
+    return type(model).from_pretrained(
+        None, config=model.config, state_dict=model.state_dict(), dtype=model.dtype, **placement
+    )

@@ -14,8 +14,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dept.errors import BackboneError
+from dept.fingerprints import fingerprint_of_files, remember
 from dept.hub import first_line
 from dept.known_backbones import Source
+from dept.placement import fitting
 
 if TYPE_CHECKING:
     import torch
@@ -79,16 +81,27 @@ def quiet() -> Iterator[None]:
 
 
 @quiet()
-def load_folder(folder: Path, name: str, source: Source, dtype: torch.dtype) -> PreTrainedModel:
+def load_folder(
+    folder: Path, name: str, source: Source, dtype: torch.dtype, placement: dict[str, Any]
+) -> PreTrainedModel:
     """The model saved in `folder`, every weight of it, in `dtype`.
 
+    Args:
+        placement: more arguments of transformers' `from_pretrained` (`dept.placement.loading_arguments`).
+
     Raises:
-        BackboneError: a file is absent, damaged or pickled, a weight is missing, or the kind is unsupported.
+        BackboneError: a file is absent, damaged or pickled, a weight is missing, the kind is unsupported, it is
+            quantised already, or it does not fit.
     """
+    import torch
+
     config = read_config(folder, name)
     model_class = auto_class(config, name)
-    _check_weights(folder, name, source)
-    with explained(folder, "cannot be loaded"):
+    files = _checked_weight_files(folder, name, source)
+    quantised = "quantization_config" in placement
+    if quantised and getattr(config, "quantization_config", None) is not None:
+        raise BackboneError(f"{name} is quantised already: leave out quantize")
+    with explained(folder, "cannot be loaded"), fitting(name):
         backbone, report = model_class.from_pretrained(
             folder,
             config=config,
@@ -98,6 +111,7 @@ def load_folder(folder: Path, name: str, source: Source, dtype: torch.dtype) -> 
             local_files_only=True,
             ignore_mismatched_sizes=True,  # reported below, by name
             output_loading_info=True,
+            **placement,
         )
     # transformers fills what is missing with random numbers and goes on; a backbone must be whole.
     if report["mismatched_keys"]:
@@ -106,6 +120,10 @@ def load_folder(folder: Path, name: str, source: Source, dtype: torch.dtype) -> 
     if report["missing_keys"]:
         missing = sorted(report["missing_keys"])
         raise BackboneError(f"{folder}: {len(missing)} weights are missing, the first is {missing[0]}")
+    if quantised or dtype == torch.float16:  # rounded: what is in memory does not tell the checkpoint
+        with torch.device("meta"):
+            skeleton = model_class.from_config(config)
+        remember(backbone, fingerprint_of_files(files, skeleton))
     return backbone
 
 
@@ -159,8 +177,8 @@ def auto_class(config: PretrainedConfig, name: str) -> Any:
     )
 
 
-def _check_weights(folder: Path, name: str, source: Source) -> None:
-    """Refuse weights that are absent, pickled or truncated before transformers meets them; name the file."""
+def _checked_weight_files(folder: Path, name: str, source: Source) -> list[Path]:
+    """The weights' files; refuses absent, pickled or truncated ones before transformers meets them, by name."""
     from safetensors import SafetensorError, safe_open
 
     index = folder / "model.safetensors.index.json"
@@ -187,6 +205,7 @@ def _check_weights(folder: Path, name: str, source: Source) -> None:
                 pass
         except (SafetensorError, OSError) as fault:
             raise BackboneError(f"{file} is damaged: {fault}; {mend}") from fault
+    return files
 
 
 def input_embeddings(backbone: PreTrainedModel) -> torch.Tensor:

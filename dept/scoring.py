@@ -19,7 +19,6 @@ from transformers.modeling_outputs import BaseModelOutput
 
 from dept.model import PromptedModel, padded_left
 
-
 _HEAD = threading.Lock()
 
 

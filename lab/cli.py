@@ -7,13 +7,14 @@ from typing import Annotated
 
 import typer
 
-from dept.flags import run_app
+from dept.flags import STOPPED, run_app
 
 app = typer.Typer(
     help="The lab around DePT: runs, measurements, figures.",
     no_args_is_help=True,
     add_completion=False,
     rich_markup_mode=None,
+    pretty_exceptions_enable=False,
 )
 
 
@@ -35,6 +36,63 @@ def demo(
     from lab.demo import run_demo
 
     run_demo(output_dir, data=data, backbone=backbone, steps=steps)
+
+
+@app.command()
+def bench(
+    what: Annotated[
+        str,
+        typer.Option(help="train, inference, memory, decoding (label scoring beside the release's way); by commas."),
+    ] = "train,inference",
+    backbones: Annotated[
+        str, typer.Option(help="Aliases, folders, random:<alias> for the shape alone; by commas.")
+    ] = "random:t5-small",
+    virtual_tokens: Annotated[str, typer.Option(help="DePT's m, each beside PT; by commas.")] = "0,20,40,60,80",
+    lengths: Annotated[
+        str, typer.Option(help="padded:256 (the paper's), fixed:N, task:NAME (a task's own lengths); by commas.")
+    ] = "padded:256",
+    batch_size: Annotated[int, typer.Option(help="Examples a step, and a batch of inference.")] = 16,
+    budget_tokens: Annotated[int, typer.Option(help="l, length of the PT prompt to match.")] = 100,
+    max_seq_length: Annotated[int, typer.Option(help="s, rows of the update.")] = 256,
+    repeats: Annotated[int, typer.Option(help="Pairs A B of each comparison, every measurement a process.")] = 3,
+    passes: Annotated[int, typer.Option(help="Timed passes of a measurement, after one that warms up.")] = 3,
+    data: Annotated[str, typer.Option(help="Rows of task:NAME: a data folder, hub or sample.")] = "sample",
+    tokenizer: Annotated[str | None, typer.Option(help="For task:NAME: a folder [the backbone's own].")] = None,
+    dtype: Annotated[str, typer.Option(help="float32 or bfloat16, of the frozen weights.")] = "float32",
+    threads: Annotated[int | None, typer.Option(help="Threads of a measurement [torch's default].")] = None,
+    quick: Annotated[bool, typer.Option("--quick", help="Under 3 minutes: m = 20, few repeats.")] = False,
+    output_dir: Annotated[
+        Path | None, typer.Option(help="Where bench.json and bench.html go [runs/bench-<time>].", show_default=False)
+    ] = None,
+) -> int:
+    """Measure time and memory of DePT beside PT, each measurement in a fresh process."""
+    from datetime import datetime
+
+    from lab.bench import run_bench
+    from lab.bench_plan import BenchConfig, numbers, words
+    from lab.bench_report import print_table, write_report
+
+    config = BenchConfig(
+        what=words(what),
+        backbones=words(backbones),
+        virtual_tokens=numbers(virtual_tokens, "--virtual-tokens"),
+        lengths=words(lengths),
+        batch_size=batch_size,
+        budget_tokens=budget_tokens,
+        max_seq_length=max_seq_length,
+        repeats=repeats,
+        passes=passes,
+        threads=threads,
+        data=data,
+        tokenizer=tokenizer,
+        dtype=dtype,
+    )
+    folder = output_dir or Path("runs") / f"bench-{datetime.now():%Y%m%d-%H%M%S}"
+    found = run_bench(config.as_quick() if quick else config, folder)
+    report = write_report(found, folder)
+    print_table(found)
+    print(f"Report: {report}; every measurement: {folder / 'bench.json'}")
+    return STOPPED if found.status == "stopped" else 0
 
 
 def main(argv: Sequence[str] | None = None) -> int:

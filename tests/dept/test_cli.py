@@ -127,7 +127,8 @@ def test_predict_rows_of_a_task_with_several_texts(
     assert code == 0, err
     row = json.dumps({"sentence1": "A dog barks.", "sentence2": "An animal barks."})
     as_row = run(capsys, "predict", output, "--text", row, "--json")[1]
-    as_text = run(capsys, "predict", output, "--text", "sentence1: A dog barks. sentence2: An animal barks.", "--json")[1]
+    source = "sentence1: A dog barks. sentence2: An animal barks."
+    as_text = run(capsys, "predict", output, "--text", source, "--json")[1]
     assert json.loads(as_row)["probabilities"] == json.loads(as_text)["probabilities"]
     assert "sentence1" in fails(capsys, "predict", output, "--text", "hello world")
     assert "sentence2" in fails(capsys, "predict", output, "--text", '{"sentence1": "A dog barks."}')

@@ -377,9 +377,7 @@ def test_sample() -> None:
 
 
 @pytest.mark.usefixtures("reachable")
-def test_the_converted_branch_is_read_by_folder(
-    shared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_converted_branch_is_read_by_folder(shared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """`refs/convert/parquet` has a folder for each config and split, in one or more files, and names no configs."""
     for config, task in (("boolq", "boolq"), ("wic", "wic")):
         for split in ("train", "validation"):
@@ -395,6 +393,6 @@ def test_the_converted_branch_is_read_by_folder(
         return load_dataset(str(tmp_path / "branch"), cache_dir=str(tmp_path / "cache"), **how)
 
     monkeypatch.setattr(datasets, "load_dataset", from_branch)
-    rows_of_boolq = load_rows(load_task("boolq"), "hub")
-    assert rows_of_boolq.sizes == {"train": 64, "validation": 128, "test": 128}
-    assert set(rows_of_boolq.splits["train"]["question"]) == {row["question"] for row in real(shared, "boolq", "train")}
+    found = load_rows(load_task("boolq"), "hub")
+    assert found.sizes == {"train": 64, "validation": 128, "test": 128}
+    assert set(found.splits["train"]["question"]) == {row["question"] for row in real(shared, "boolq", "train")}

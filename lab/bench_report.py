@@ -1,0 +1,230 @@
+"""What a benchmark found, as tables, figures after the paper's Figures 3 and 4 and its Table 6, and one HTML page."""
+
+import html
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import plotly.graph_objects as go
+from rich.console import Console
+from rich.table import Table
+
+from dept.run import write_text
+from lab.bench import Bench
+from lab.bench_figures import relative_cost, relative_speed, samples_per_second, size_name
+from lab.bench_plan import Variant
+from lab.bench_summary import Ratio, Summary, best_matmul, does_not_fit, summarise
+from lab.paper import FIGURE_3_SAVING, FIGURE_4, HARDWARE, OVERALL_SAVING, TABLE_6, PrintedSpeed, printed_speed
+
+COLUMNS = (
+    "measured",
+    "variant",
+    "s / batch",
+    "samples / s",
+    "peak MiB",
+    "of matmul peak",
+    "time ratio",
+    "speed ratio",
+    "memory ratio",
+)
+_LEFT = 2  # columns of text
+_STYLE = """
+:root { color-scheme: light; }
+body { font: 16px/1.5 system-ui, sans-serif; max-width: 68rem; margin: 2rem auto; padding: 0 1rem; color: #1b1f24; }
+h1 { font-size: 1.6rem; margin-bottom: .2rem; } h2 { font-size: 1.15rem; margin-top: 2.2rem; }
+.wide { overflow-x: auto; } table { border-collapse: collapse; font-size: .9rem; }
+th, td { padding: .35rem .7rem; text-align: right; border-bottom: 1px solid #d5dae0; white-space: nowrap; }
+th.text, td.text { text-align: left; }
+.paper { background: #f3effa; }
+.note { background: #fff7e0; border-left: 4px solid #e0a800; padding: .6rem 1rem; }
+"""
+
+
+def provenance(bench: Bench) -> str:
+    """One sentence: weights, inputs, machine, and what that means for the numbers."""
+    config, box = bench.config, bench.machine
+    devices = sorted({m.device for pair in bench.measured for m in (pair.baseline, pair.variant) if m and m.fits})
+    threads = sorted({m.threads for pair in bench.measured for m in (pair.baseline, pair.variant) if m and m.fits})
+    backbones = dict.fromkeys(pair.pair.group.backbone for pair in bench.measured)
+    random_weights = [name for name in backbones if name.startswith("random:")]
+    weights = "random weights" if len(random_weights) == len(backbones) else "the named weights"
+    peak = best_matmul(bench.measured)
+    at_best = f", whose best matrix product in this run did {peak / 1e9:,.0f} GFLOP/s" if peak else ""
+    return (
+        f"Measured on this machine ({box['processor']}, {box['cores']} cores, {box['memory_bytes'] / 2**30:.0f} GiB; "
+        f"device {', '.join(devices) or 'none'}, {', '.join(map(str, threads)) or '-'} threads{at_best}) with "
+        f"{weights} in {config.dtype}, random token ids, batch {config.batch_size}, PT with {config.budget_tokens} "
+        f"virtual tokens and DePT within the same number of trainable parameters. Times are this machine's; the "
+        f"paper's are those of {HARDWARE}."
+    )
+
+
+def rows(summaries: Iterable[Summary]) -> list[dict[str, str]]:
+    """One row a variant, the columns of `COLUMNS`; a ratio is median (least to greatest) of pairs, B over A."""
+    return [
+        dict(
+            zip(
+                COLUMNS,
+                (
+                    row.group.name,
+                    row.variant.name,
+                    f"{row.step_s:.3g}" if row.group.what != "memory" else "-",
+                    f"{row.samples_per_s:.3g}" if row.group.what != "memory" else "-",
+                    f"{row.peak_bytes / 2**20:,.0f}",
+                    f"{row.fraction_of_peak:.0%}" if row.fraction_of_peak and row.group.what != "memory" else "-",
+                    _ratio(row.time if row.group.what != "memory" else None),
+                    _ratio(row.speed if row.group.what != "memory" else None),
+                    _ratio(row.memory),
+                ),
+                strict=True,
+            )
+        )
+        for row in summaries
+    ]
+
+
+def _ratio(ratio: Ratio | None) -> str:
+    if ratio is None:
+        return "-"
+    return f"{ratio.median:.2f} ({ratio.least:.2f} to {ratio.greatest:.2f})"
+
+
+def print_table(bench: Bench, console: Console | None = None) -> None:
+    """The table for a terminal, and what did not fit."""
+    console = console or Console()
+    table = Table(title="DePT beside PT; ratios are to the first of each pair", title_justify="left")
+    for index, name in enumerate(COLUMNS):
+        table.add_column(name, justify="left" if index < _LEFT else "right")
+    group = None
+    for row in rows(summarise(bench.measured)):
+        if group is not None and row["measured"] != group:
+            table.add_section()
+        table.add_row(*(row | ({"measured": ""} if row["measured"] == group else {})).values())
+        group = row["measured"]
+    console.print(table)
+    for line in left_out(bench):
+        console.print(line, markup=False, soft_wrap=True)
+    console.print(provenance(bench), markup=False, highlight=False, soft_wrap=True)
+
+
+def left_out(bench: Bench) -> list[str]:
+    """One line for each thing that was asked for and is not there, and why."""
+    lines = [
+        f"{group.name}, {variant.name}: does not fit ({reason})"
+        for group, variant, reason in does_not_fit(bench.measured)
+    ]
+    lines += [f"{pair.group.name}, {pair.variant.name}: no time in --quick" for pair in bench.skipped]
+    if bench.status == "stopped":
+        lines.append("Stopped before the end: the ratios are of the pairs measured until then.")
+    return lines
+
+
+def figures(summaries: Sequence[Summary]) -> list[tuple[str, go.Figure]]:
+    """(heading, figure): the paper's Figure 3 and Figure 4 for every family of backbones and kind of inputs."""
+    return [*relative_cost(summaries), *samples_per_second(summaries), *relative_speed(summaries)]
+
+
+def paper_rows(summaries: Sequence[Summary], printed: Sequence[PrintedSpeed]) -> list[tuple[str, ...]]:
+    """Ours beside the paper's: backbone, its numbers (PT, DePT, ratio), our numbers, our inputs.
+
+    Ours are `plain` label scoring at the same prompt length, wherever it was measured.
+    """
+    found: list[tuple[str, ...]] = []
+    for dept in (speed for speed in printed if speed.method == "dept"):
+        pt = printed_speed(dept.backbone, "prompt_tuning", 100)
+        assert pt is not None, "the paper prints PT beside each DePT"
+        paper = (
+            f"{dept.backbone}, m = {dept.num_virtual_tokens}",
+            f"{pt.samples_per_s.value:g}",
+            f"{dept.samples_per_s.value:g}",
+            f"{dept.samples_per_s.value / pt.samples_per_s.value:.2f}",
+        )
+        ours = [row for row in summaries if _is_plain(row, dept.backbone, dept.num_virtual_tokens)]
+        for row in ours:
+            base = next(
+                (b.samples_per_s for b in summaries if b.group == row.group and b.variant == row.baseline), None
+            )
+            found.append(
+                (
+                    *paper,
+                    f"{base:.3g}" if base else "-",
+                    f"{row.samples_per_s:.3g}",
+                    _ratio(row.speed),
+                    row.group.lengths,
+                )
+            )
+        if not ours:
+            found.append((*paper, "not measured", "not measured", "-", "-"))
+    return found
+
+
+def _is_plain(row: Summary, backbone: str, m: int) -> bool:
+    wanted = row.group.what == "inference" and row.group.way != "cached"
+    return wanted and size_name(row.group.backbone) == backbone and _is_dept(row.variant, m)
+
+
+def _is_dept(variant: Variant, m: int) -> bool:
+    return variant.method == "dept" and variant.num_virtual_tokens == m
+
+
+def write_report(bench: Bench, folder: Path) -> Path:
+    """`bench.html` in the folder: opens without a network."""
+    summaries = summarise(bench.measured)
+    drawings = "".join(
+        f"<h2>{html.escape(heading)}</h2>"
+        + figure.to_html(full_html=False, include_plotlyjs=index == 0, default_height=f"{figure.layout.height}px")
+        for index, (heading, figure) in enumerate(figures(summaries))
+    )
+    missing = "".join(f"<li>{html.escape(line)}</li>" for line in left_out(bench))
+    heads = ("backbone", "paper PT", "paper DePT", "paper ratio", "our PT", "our DePT", "our ratio", "our inputs")
+    speed = {
+        "Figure 4, as far as the paper's text prints it (samples / s)": paper_rows(summaries, FIGURE_4),
+        "Table 6: LLaMA-2 on SST-2 (samples / s)": paper_rows(summaries, TABLE_6),
+    }
+    beside = "".join(
+        f"<h2>{html.escape(title)}</h2>{_table(heads, lines, text=(0, 7), paper=(1, 2, 3))}"
+        for title, lines in speed.items()
+    )
+    path = folder / "bench.html"
+    write_text(
+        path,
+        f"""<!doctype html>
+<html lang="en"><head><meta charset="utf-8"><title>DePT beside PT: time and memory</title>
+<meta name="viewport" content="width=device-width, initial-scale=1"><style>{_STYLE}</style></head>
+<body><h1>DePT beside PT: time and memory</h1>
+<p class="note">{html.escape(provenance(bench))}</p>
+{f"<h2>Left out</h2><ul>{missing}</ul>" if missing else ""}
+<h2>All of it</h2>
+{_table(COLUMNS, [tuple(row.values()) for row in rows(summaries)], text=(0, 1))}
+<p>Each measurement ran in a fresh process, in pairs A B A B, after a pass that warmed up. Ratios are B over A of one
+pair, their median (least to greatest): below 1 is better for time and memory, above 1 for speed. Peak: the most
+memory above the loaded model. Of matmul peak: counted floating point operations a second over the best square matrix
+product of the same run. <em>Plain</em> inference computes the prompt with every batch, as the paper does;
+<em>cached</em> keeps a decoder-only prompt's keys and values. <em>padded:N</em>: every source padded to N tokens, as
+in the authors' release; <em>fixed:N</em>: N tokens each; <em>task:NAME</em>: that task's lengths, in batches of like
+length.</p>
+{drawings}
+{beside}
+<p>The shaded columns are the paper's printed numbers ({html.escape(HARDWARE)}); in words it says: T5, m = 20, about
+{FIGURE_3_SAVING.value:g}% less training time and memory ({FIGURE_3_SAVING.where}), more than {OVERALL_SAVING.value:g}%
+overall ({OVERALL_SAVING.where}). Absolute speeds of different machines are not comparable; the ratios are.</p>
+</body></html>
+""",
+    )
+    return path
+
+
+def _table(
+    heads: Sequence[str], lines: Sequence[Sequence[str]], text: Sequence[int], paper: Sequence[int] = ()
+) -> str:
+    """An HTML table; `text` columns are left-aligned, `paper` ones shaded."""
+    kinds = [
+        " ".join(k for k, columns in (("text", text), ("paper", paper)) if i in columns) for i in range(len(heads))
+    ]
+
+    def cells(tag: str, values: Sequence[str]) -> str:
+        return "".join(
+            f'<{tag} class="{kind}">{html.escape(value)}</{tag}>' for kind, value in zip(kinds, values, strict=True)
+        )
+
+    body = "".join(f"<tr>{cells('td', line)}</tr>" for line in lines)
+    return f'<div class="wide"><table><thead><tr>{cells("th", heads)}</tr></thead><tbody>{body}</tbody></table></div>'

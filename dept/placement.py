@@ -75,7 +75,7 @@ def keep_trainable(backbone: PreTrainedModel) -> None:
 
     That layout computes without gradients, so training after an evaluation would silently go wrong.
     """
-    if False:
+    if getattr(backbone, "is_loaded_in_4bit", False):
         import bitsandbytes
 
         for layer in backbone.modules():

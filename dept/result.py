@@ -109,7 +109,7 @@ def build_result(
         "memory": {"peak_bytes": _peak_memory(device)},
         "device": {"type": device.type, "processes": processes, "threads": torch.get_num_threads()},
         "versions": {"python": platform.python_version(), **{name: version(name) for name in _PACKAGES}},
-        "commit": _commit(),
+        "commit": commit(),
         "seed": config.seed,
         "error": error,
     }
@@ -123,7 +123,7 @@ def _peak_memory(device: torch.device) -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
 
 
-def _commit() -> dict[str, Any] | None:
+def commit() -> dict[str, Any] | None:
     """The checkout that the code runs from; None for an installed package."""
     here = Path(__file__).resolve().parent.parent
     if not (here / ".git").exists():

@@ -22,6 +22,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from dept.errors import RunError
+from dept.provenance import checkout
 from dept.run import write_json
 from lab.bench_cost import expected_seconds
 from lab.bench_lengths import source_batches
@@ -107,9 +108,7 @@ def run_bench(config: BenchConfig, output_dir: Path, console: Console | None = N
         output_dir.mkdir(parents=True, exist_ok=True)
     except OSError as fault:
         raise RunError(f"{output_dir} cannot be made ({fault.strerror}): choose another --output-dir") from fault
-    from dept.result import _commit
-
-    bench = Bench(config, commit=_commit())
+    bench = Bench(config, commit=checkout())
     started = time.monotonic()
 
     def keep(status: str) -> None:

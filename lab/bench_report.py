@@ -5,6 +5,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import plotly.graph_objects as go
+from rich import box
 from rich.console import Console
 from rich.table import Table
 
@@ -21,12 +22,11 @@ COLUMNS = (
     "s / batch",
     "samples / s",
     "peak MiB",
-    "of matmul peak",
+    "of peak",
     "time ratio",
     "speed ratio",
     "memory ratio",
 )
-_LEFT = 2  # columns of text
 _STYLE = """
 :root { color-scheme: light; }
 body { font: 16px/1.5 system-ui, sans-serif; max-width: 68rem; margin: 2rem auto; padding: 0 1rem; color: #1b1f24; }
@@ -67,8 +67,8 @@ def rows(summaries: Iterable[Summary]) -> list[dict[str, str]]:
                 (
                     row.group.name,
                     row.variant.name,
-                    f"{row.step_s:.3g}" if row.group.what != "memory" else "-",
-                    f"{row.samples_per_s:.3g}" if row.group.what != "memory" else "-",
+                    _three(row.step_s) if row.group.what != "memory" else "-",
+                    _three(row.samples_per_s) if row.group.what != "memory" else "-",
                     f"{row.peak_bytes / 2**20:,.0f}",
                     f"{row.fraction_of_peak:.0%}" if row.fraction_of_peak and row.group.what != "memory" else "-",
                     _ratio(row.time if row.group.what != "memory" else None),
@@ -82,28 +82,40 @@ def rows(summaries: Iterable[Summary]) -> list[dict[str, str]]:
     ]
 
 
+def _three(value: float) -> str:
+    """Three digits, trailing zeros kept."""
+    return f"{value:#.3g}".rstrip(".")
+
+
 def _ratio(ratio: Ratio | None) -> str:
     if ratio is None:
         return "-"
-    return f"{ratio.median:.2f} ({ratio.least:.2f} to {ratio.greatest:.2f})"
+    return f"{ratio.median:.2f} ({ratio.least:.2f}-{ratio.greatest:.2f})"
 
 
 def print_table(bench: Bench, console: Console | None = None) -> None:
-    """The table for a terminal, and what did not fit."""
+    """A table a group for a terminal of 80 columns, then what was left out."""
     console = console or Console()
-    table = Table(title="DePT beside PT; ratios are to the first of each pair", title_justify="left")
-    for index, name in enumerate(COLUMNS):
-        table.add_column(name, justify="left" if index < _LEFT else "right")
-    group = None
-    for row in rows(summarise(bench.measured)):
-        if group is not None and row["measured"] != group:
-            table.add_section()
-        table.add_row(*(row | ({"measured": ""} if row["measured"] == group else {})).values())
-        group = row["measured"]
-    console.print(table)
-    for line in left_out(bench):
-        console.print(line, markup=False, soft_wrap=True)
-    console.print(provenance(bench), markup=False, highlight=False, soft_wrap=True)
+    summaries = summarise(bench.measured)
+    for group in dict.fromkeys(summary.group for summary in summaries):
+        training = group.what in ("train", "memory")
+        columns = ("variant", *COLUMNS[2:6], "time ratio" if training else "speed ratio", "memory ratio")
+        table = Table(
+            title=group.name,
+            title_justify="left",
+            title_style="bold",
+            box=box.SIMPLE_HEAD,
+            collapse_padding=True,
+            pad_edge=False,
+        )
+        for name in columns:
+            heading = name.replace(" ", "\n", 1).replace("\n/ ", " /\n")
+            table.add_column(heading, justify="left" if name == "variant" else "right", no_wrap=True)
+        for row in rows(summary for summary in summaries if summary.group == group):
+            table.add_row(*(row[name] for name in columns))
+        console.print(table)
+    for line in (*left_out(bench), "Ratios are to the first of a pair: median (least-greatest).", provenance(bench)):
+        console.print(line, markup=False, highlight=False, soft_wrap=True)
 
 
 def left_out(bench: Bench) -> list[str]:
@@ -146,8 +158,8 @@ def paper_rows(summaries: Sequence[Summary], printed: Sequence[PrintedSpeed]) ->
             found.append(
                 (
                     *paper,
-                    f"{base:.3g}" if base else "-",
-                    f"{row.samples_per_s:.3g}",
+                    _three(base) if base else "-",
+                    _three(row.samples_per_s),
                     _ratio(row.speed),
                     row.group.lengths,
                 )
@@ -197,7 +209,7 @@ def write_report(bench: Bench, folder: Path) -> Path:
 {_table(COLUMNS, [tuple(row.values()) for row in rows(summaries)], text=(0, 1))}
 <p>Each measurement ran in a fresh process, in pairs A B A B, after a pass that warmed up. Ratios are B over A of one
 pair, their median (least to greatest): below 1 is better for time and memory, above 1 for speed. Peak: the most
-memory above the loaded model. Of matmul peak: counted floating point operations a second over the best square matrix
+memory above the loaded model. Of peak: counted floating point operations a second over the best square matrix
 product of the same run. <em>Plain</em> inference computes the prompt with every batch, as the paper does;
 <em>cached</em> keeps a decoder-only prompt's keys and values. <em>padded:N</em>: every source padded to N tokens, as
 in the authors' release; <em>fixed:N</em>: N tokens each; <em>task:NAME</em>: that task's lengths, in batches of like

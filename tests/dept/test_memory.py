@@ -293,7 +293,6 @@ def spread(model: PreTrainedModel) -> PreTrainedModel:
     """The model as accelerate spreads it, block by block, with this machine's only device as each of them."""
     blocks = model._no_split_modules
     device_map = infer_auto_device_map(model, {"cpu": "1GB"}, no_split_module_classes=blocks, clean_result=False)
-    device_map.pop("final_logits_bias", None)  # BART's buffer, which is no module
     return dispatch_model(model, dict.fromkeys(device_map, torch.device("cpu")), force_hooks=True)
 
 

@@ -255,7 +255,7 @@ def test_families_are_the_papers() -> None:
 
 def test_the_papers_rows_stand_beside_ours() -> None:
     lines = paper_rows(summarise(made_pairs(INFERENCE)), FIGURE_4)
-    assert lines[0][:7] == ("t5-small, m = 20", "167.3", "178.3", "1.07", "3.2", "8", "2.00 (1.33 to 2.50)")
+    assert lines[0][:7] == ("t5-small, m = 20", "167.3", "178.3", "1.07", "3.20", "8.00", "2.00 (1.33-2.50)")
     assert lines[1][4:6] == ("not measured", "not measured")
 
 
@@ -266,7 +266,7 @@ def test_a_page_opens_without_a_network(tmp_path: Path) -> None:
     assert "Plotly.newPlot" in page
     assert 'src="http' not in page
     assert page.count("plotly.js v") == 1, "the library is inlined once"
-    assert [row["time ratio"] for row in rows(summarise(made_pairs()))] == ["-", "0.50 (0.40 to 0.75)"]
+    assert [row["time ratio"] for row in rows(summarise(made_pairs()))] == ["-", "0.50 (0.40-0.75)"]
 
 
 # Measuring

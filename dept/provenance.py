@@ -1,0 +1,20 @@
+"""Which code made a number."""
+
+import subprocess
+from pathlib import Path
+from typing import Any
+
+
+def checkout() -> dict[str, Any] | None:
+    """The checkout that the code runs from, {id, dirty}; None for an installed package."""
+    here = Path(__file__).resolve().parent.parent
+    if not (here / ".git").exists():
+        return None
+    try:
+        head = subprocess.run(["git", "rev-parse", "HEAD"], cwd=here, capture_output=True, text=True, check=True)
+        changes = subprocess.run(
+            ["git", "status", "--porcelain"], cwd=here, capture_output=True, text=True, check=True
+        )
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return {"id": head.stdout.strip(), "dirty": bool(changes.stdout.strip())}

@@ -1,12 +1,31 @@
 """The parameter budget (paper 2.2): l*d = m*d + (s+d)*r, the rank that a prompt length leaves, exact counts.
 
-Plain arithmetic: nothing here needs torch.
+What each split then costs is in `dept.costs` (its names can be had here too). Plain arithmetic: nothing here needs
+torch.
 """
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import NamedTuple
 
+from dept.costs import Cost, Decoding, inference_cost, step_cost
 from dept.errors import BudgetError
+from dept.shape import Shape, shape_of
+
+__all__ = [
+    "PAPER_PROMPT_LENGTHS",
+    "Cost",
+    "Shape",
+    "Split",
+    "TradeOff",
+    "budget_table",
+    "inference_cost",
+    "rank_for",
+    "shape_of",
+    "split_of",
+    "step_cost",
+    "trade_off",
+]
 
 PAPER_PROMPT_LENGTHS = (0, 20, 40, 60, 80, 100)  # m in Figures 3 and 4, and l itself
 
@@ -98,3 +117,50 @@ def budget_table(
         )
         for m in prompt_lengths
     ]
+
+
+class TradeOff(NamedTuple):
+    """One prompt length and what it costs; the last one of `trade_off` is prompt tuning."""
+
+    num_virtual_tokens: int
+    rank: int
+    train: Cost
+    inference: Cost
+
+
+def trade_off(
+    shape: Shape,
+    budget_tokens: int,
+    max_seq_length: int,
+    source_length: int,
+    batch_size: int,
+    target_length: int = 2,
+    *,
+    padding: bool = True,
+    decoding: Decoding = "label_scoring",
+    cached_prompt: bool = True,
+    prompt_lengths: Iterable[int] | None = None,
+) -> list[TradeOff]:
+    """Every way to spend the budget, with its cost: what the figures over m are drawn from.
+
+    Args:
+        budget_tokens, max_seq_length: l and s, which give each m its rank.
+        source_length: tokens that the batches have, usually far fewer than `max_seq_length`.
+        prompt_lengths: values of m, by default all from 0 to `budget_tokens`; 0 is left out where no rank fits.
+
+    The others are those of `step_cost` and `inference_cost`.
+
+    Raises:
+        BudgetError: as `rank_for` and `step_cost`.
+    """
+    lengths = range(budget_tokens + 1) if prompt_lengths is None else prompt_lengths
+    result = []
+    for m in lengths:
+        rank = rank_for(m, shape.hidden_size, max_seq_length, budget_tokens)
+        if not m and not rank:
+            continue
+        batch = (shape, m, rank, source_length, batch_size, target_length)
+        train = step_cost(*batch, padding=padding)
+        inference = inference_cost(*batch, decoding=decoding, cached_prompt=cached_prompt, padding=padding)
+        result.append(TradeOff(m, rank, train, inference))
+    return result

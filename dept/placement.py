@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -57,6 +58,7 @@ def loading_arguments(quantize: Quantize | None, device_map: DeviceMap | None, d
 
 
 def _check_bitsandbytes(quantize: Quantize) -> None:
+    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)  # it warns of a cast at each layer of each step
     try:
         import bitsandbytes  # noqa: F401 - asked for before transformers does, whose words are others
         from transformers.integrations import validate_bnb_backend_availability

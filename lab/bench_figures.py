@@ -17,6 +17,8 @@ _SIZES = ("small", "base", "medium", "large", "7b", "13b")
 _COLORS = {"training time": "#0072B2", "peak memory": "#009E73"}
 _DASHES = {"training time": "solid", "peak memory": "dash"}
 _PAPER = "#6a3d9a"
+_SIZE_COLORS = ("#0072B2", "#009E73", "#D55E00")
+_PAPER_MARKS = ("star-open", "diamond-open", "square-open")
 _HEIGHT = 420
 
 
@@ -116,6 +118,7 @@ def samples_per_second(summaries: Sequence[Summary]) -> list[tuple[str, go.Figur
                     text=[f"{s.speed.median:.2f}x" if method == "dept" and s.speed else "" for s in bars],
                     textposition="outside",
                     cliponaxis=False,
+                    width=0.7,
                     name=f"{name}, ours",
                     showlegend=column == 1,
                     marker={"color": STYLES[name][0], "pattern": {"shape": "" if name == "DePT" else "/"}},
@@ -132,7 +135,7 @@ def samples_per_second(summaries: Sequence[Summary]) -> list[tuple[str, go.Figur
 
 
 def relative_speed(summaries: Sequence[Summary]) -> list[tuple[str, go.Figure]]:
-    """Samples per second relative to PT over m, with the ratios of the paper's printed speeds as stars."""
+    """Samples per second relative to PT over m, with the ratios of the paper's printed speeds as marks."""
     speeds = [
         s for s in summaries if s.group.what == "inference" and s.group.way != "cached" and s.variant.method == "dept"
     ]
@@ -151,7 +154,7 @@ def relative_speed(summaries: Sequence[Summary]) -> list[tuple[str, go.Figure]]:
                 y=[*(r.median for r in ratios), 1],
                 name=f"{size_name(size)}, ours",
                 mode="lines+markers",
-                line={"dash": ("solid", "dash", "dot")[index % 3], "width": 2.5},
+                line={"dash": ("solid", "dash", "dot")[index % 3], "width": 2.5, "color": _SIZE_COLORS[index % 3]},
                 error_y={
                     "array": [*(r.greatest - r.median for r in ratios), 0],
                     "arrayminus": [*(r.median - r.least for r in ratios), 0],
@@ -159,7 +162,7 @@ def relative_speed(summaries: Sequence[Summary]) -> list[tuple[str, go.Figure]]:
                 },
             )
             for s in points:
-                _add_printed(figure, size_name(size), s.variant.num_virtual_tokens)
+                _add_printed(figure, size_name(size), s.variant.num_virtual_tokens, _PAPER_MARKS[index % 3])
         figure.update_layout(
             **_layout(f"{lengths}{', ' + way if way else ''}; bars: least to greatest of pairs"),
             xaxis={"title": "m, virtual tokens (100: PT)", "dtick": 20, "range": [-5, 105]},
@@ -169,8 +172,8 @@ def relative_speed(summaries: Sequence[Summary]) -> list[tuple[str, go.Figure]]:
     return found
 
 
-def _add_printed(figure: go.Figure, name: str, m: int) -> None:
-    """A star at the ratio of the two speeds that the paper prints, where it does."""
+def _add_printed(figure: go.Figure, name: str, m: int, symbol: str) -> None:
+    """A mark at the ratio of the two speeds that the paper prints, where it does."""
     dept, pt = printed_speed(name, "dept", m), printed_speed(name, "prompt_tuning", 100)
     if dept is None or pt is None:
         return
@@ -179,7 +182,7 @@ def _add_printed(figure: go.Figure, name: str, m: int) -> None:
         y=[dept.samples_per_s.value / pt.samples_per_s.value],
         name=f"{name}, the paper's ({dept.samples_per_s.where})",
         mode="markers",
-        marker={"symbol": "star-open", "size": 15, "color": _PAPER, "line": {"width": 2}},
+        marker={"symbol": symbol, "size": 15, "color": _PAPER, "line": {"width": 2}},
     )
 
 

@@ -124,7 +124,7 @@ class Variant:
 
     @property
     def name(self) -> str:
-        way = ", the release's decoding" if self.decoding == "release" else ""
+        way = ", release" if self.decoding == "release" else ""
         if self.method == "backbone":
             return f"no prompt{way}"
         if self.method == "prompt_tuning":
@@ -213,7 +213,7 @@ class Measurement:
         samples: rows of a pass. steps: batches of a pass.
         peak_bytes: most memory in use above the loaded model: resident memory, or CUDA's allocator's.
         flops: floating point operations of a pass, counted; None where they were not asked for.
-        matmul_peak: floating point operations a second of the best square product, right after the passes.
+        matmul_peak: floating point operations a second of the best square product, before and after the passes.
         device: cpu, or the GPU's name.
     """
 

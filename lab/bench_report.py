@@ -12,7 +12,7 @@ from rich.table import Table
 from dept.run import write_text
 from lab.bench import Bench
 from lab.bench_figures import relative_cost, relative_speed, samples_per_second, size_name
-from lab.bench_plan import Variant
+from lab.bench_plan import Group, Variant
 from lab.bench_summary import Ratio, Summary, best_matmul, does_not_fit, summarise
 from lab.paper import FIGURE_3_SAVING, FIGURE_4, HARDWARE, OVERALL_SAVING, TABLE_6, PrintedSpeed, printed_speed
 
@@ -22,7 +22,7 @@ COLUMNS = (
     "s / batch",
     "samples / s",
     "peak MiB",
-    "of peak",
+    "of matmul peak",
     "time ratio",
     "speed ratio",
     "memory ratio",
@@ -33,7 +33,7 @@ body { font: 16px/1.5 system-ui, sans-serif; max-width: 68rem; margin: 2rem auto
 h1 { font-size: 1.6rem; margin-bottom: .2rem; } h2 { font-size: 1.15rem; margin-top: 2.2rem; }
 .wide { overflow-x: auto; } table { border-collapse: collapse; font-size: .9rem; }
 th, td { padding: .35rem .7rem; text-align: right; border-bottom: 1px solid #d5dae0; white-space: nowrap; }
-th.text, td.text { text-align: left; }
+th.text, td.text { text-align: left; } .group th { text-align: left; padding-top: 1rem; }
 .paper { background: #f3effa; }
 .note { background: #fff7e0; border-left: 4px solid #e0a800; padding: .6rem 1rem; }
 """
@@ -66,7 +66,7 @@ def rows(summaries: Iterable[Summary]) -> list[dict[str, str]]:
                 COLUMNS,
                 (
                     row.group.name,
-                    row.variant.name,
+                    _label(row),
                     _three(row.step_s) if row.group.what != "memory" else "-",
                     _three(row.samples_per_s) if row.group.what != "memory" else "-",
                     f"{row.peak_bytes / 2**20:,.0f}",
@@ -80,6 +80,14 @@ def rows(summaries: Iterable[Summary]) -> list[dict[str, str]]:
         )
         for row in summaries
     ]
+
+
+def _label(row: Summary) -> str:
+    """The variant, with what its ratios are to where that is not PT."""
+    base = row.baseline
+    if base is None or base.method == "prompt_tuning" != row.variant.method:
+        return row.variant.name
+    return f"{row.variant.name} / {'release' if base.decoding == 'release' else base.name}"
 
 
 def _three(value: float) -> str:
@@ -109,12 +117,17 @@ def print_table(bench: Bench, console: Console | None = None) -> None:
             pad_edge=False,
         )
         for name in columns:
-            heading = name.replace(" ", "\n", 1).replace("\n/ ", " /\n")
-            table.add_column(heading, justify="left" if name == "variant" else "right", no_wrap=True)
+            heading = "\n".join(name.replace("/ ", "/").split())
+            text = name == "variant"
+            table.add_column(heading, justify="left" if text else "right", no_wrap=not text)
         for row in rows(summary for summary in summaries if summary.group == group):
             table.add_row(*(row[name] for name in columns))
         console.print(table)
-    for line in (*left_out(bench), "Ratios are to the first of a pair: median (least-greatest).", provenance(bench)):
+    for line in (
+        *left_out(bench),
+        "Ratios are of pairs, to PT where nothing else is said: median (least-greatest).",
+        provenance(bench),
+    ):
         console.print(line, markup=False, highlight=False, soft_wrap=True)
 
 
@@ -135,43 +148,39 @@ def figures(summaries: Sequence[Summary]) -> list[tuple[str, go.Figure]]:
     return [*relative_cost(summaries), *samples_per_second(summaries), *relative_speed(summaries)]
 
 
-def paper_rows(summaries: Sequence[Summary], printed: Sequence[PrintedSpeed]) -> list[tuple[str, ...]]:
-    """Ours beside the paper's: backbone, its numbers (PT, DePT, ratio), our numbers, our inputs.
+def paper_rows(bench: Bench, printed: Sequence[PrintedSpeed]) -> list[tuple[str, ...]]:
+    """Ours beside the paper's: backbone and m; its PT, DePT and their ratio; our PT, DePT and ratio; our inputs.
 
-    Ours are `plain` label scoring at the same prompt length, wherever it was measured.
+    Ours are label scoring at the same prompt length, prompts not cached, wherever it was asked for.
     """
+    speeds = {(row.group, row.variant): row for row in summarise(bench.measured)}
+    asked = {(pair.pair.group, pair.pair.baseline, pair.pair.variant): None for pair in bench.measured}
+    too_large = {(group, variant) for group, variant, _ in does_not_fit(bench.measured)}
+
+    def speed(group: Group, variant: Variant) -> str:
+        if (group, variant) in too_large:
+            return "does not fit"
+        row = speeds.get((group, variant))
+        return "not measured" if row is None else _three(row.samples_per_s)
+
     found: list[tuple[str, ...]] = []
-    for dept in (speed for speed in printed if speed.method == "dept"):
+    for dept in (one for one in printed if one.method == "dept"):
         pt = printed_speed(dept.backbone, "prompt_tuning", 100)
         assert pt is not None, "the paper prints PT beside each DePT"
-        paper = (
-            f"{dept.backbone}, m = {dept.num_virtual_tokens}",
-            f"{pt.samples_per_s.value:g}",
-            f"{dept.samples_per_s.value:g}",
-            f"{dept.samples_per_s.value / pt.samples_per_s.value:.2f}",
-        )
-        ours = [row for row in summaries if _is_plain(row, dept.backbone, dept.num_virtual_tokens)]
-        for row in ours:
-            base = next(
-                (b.samples_per_s for b in summaries if b.group == row.group and b.variant == row.baseline), None
-            )
-            found.append(
-                (
-                    *paper,
-                    _three(base) if base else "-",
-                    _three(row.samples_per_s),
-                    _ratio(row.speed),
-                    row.group.lengths,
-                )
-            )
+        values = pt.samples_per_s.value, dept.samples_per_s.value
+        paper = (f"{dept.backbone}, m = {dept.num_virtual_tokens}", *map(str, values), f"{values[1] / values[0]:.2f}")
+        ours = [key for key in asked if _is_plain(key[0], dept.backbone) and _is_dept(key[2], dept.num_virtual_tokens)]
+        for group, baseline, variant in ours:
+            row = speeds.get((group, variant))
+            ratio = _ratio(row.speed if row else None)
+            found.append((*paper, speed(group, baseline), speed(group, variant), ratio, group.lengths))
         if not ours:
             found.append((*paper, "not measured", "not measured", "-", "-"))
     return found
 
 
-def _is_plain(row: Summary, backbone: str, m: int) -> bool:
-    wanted = row.group.what == "inference" and row.group.way != "cached"
-    return wanted and size_name(row.group.backbone) == backbone and _is_dept(row.variant, m)
+def _is_plain(group: Group, backbone: str) -> bool:
+    return group.what == "inference" and group.way != "cached" and size_name(group.backbone) == backbone
 
 
 def _is_dept(variant: Variant, m: int) -> bool:
@@ -187,10 +196,10 @@ def write_report(bench: Bench, folder: Path) -> Path:
         for index, (heading, figure) in enumerate(figures(summaries))
     )
     missing = "".join(f"<li>{html.escape(line)}</li>" for line in left_out(bench))
-    heads = ("backbone", "paper PT", "paper DePT", "paper ratio", "our PT", "our DePT", "our ratio", "our inputs")
+    heads = ("backbone", "paper PT", "paper DePT", "their ratio", "our PT", "our DePT", "our ratio", "our inputs")
     speed = {
-        "Figure 4, as far as the paper's text prints it (samples / s)": paper_rows(summaries, FIGURE_4),
-        "Table 6: LLaMA-2 on SST-2 (samples / s)": paper_rows(summaries, TABLE_6),
+        "Figure 4, as far as the paper's text prints it (samples / s)": paper_rows(bench, FIGURE_4),
+        "Table 6: LLaMA-2 on SST-2 (samples / s)": paper_rows(bench, TABLE_6),
     }
     beside = "".join(
         f"<h2>{html.escape(title)}</h2>{_table(heads, lines, text=(0, 7), paper=(1, 2, 3))}"
@@ -206,23 +215,39 @@ def write_report(bench: Bench, folder: Path) -> Path:
 <p class="note">{html.escape(provenance(bench))}</p>
 {f"<h2>Left out</h2><ul>{missing}</ul>" if missing else ""}
 <h2>All of it</h2>
-{_table(COLUMNS, [tuple(row.values()) for row in rows(summaries)], text=(0, 1))}
+{_grouped_table(rows(summaries))}
 <p>Each measurement ran in a fresh process, in pairs A B A B, after a pass that warmed up. Ratios are B over A of one
-pair, their median (least to greatest): below 1 is better for time and memory, above 1 for speed. Peak: the most
-memory above the loaded model. Of peak: counted floating point operations a second over the best square matrix
-product of the same run. <em>Plain</em> inference computes the prompt with every batch, as the paper does;
-<em>cached</em> keeps a decoder-only prompt's keys and values. <em>padded:N</em>: every source padded to N tokens, as
-in the authors' release; <em>fixed:N</em>: N tokens each; <em>task:NAME</em>: that task's lengths, in batches of like
-length.</p>
+pair, to PT where nothing else is said, their median (least-greatest): below 1 is better for time and memory, above 1
+for speed. Peak MiB: the most memory above the loaded model. Of matmul peak: counted floating point operations a
+second over the best square matrix product of the same process. <em>Plain</em> inference computes the prompt with every
+batch, as the paper does; <em>cached</em> keeps a decoder-only prompt's keys and values. <em>padded:N</em>:
+every source padded to N tokens, as in the authors' release; <em>fixed:N</em>: N tokens each; <em>task:NAME</em>: that
+task's lengths, in batches of like length.</p>
 {drawings}
 {beside}
-<p>The shaded columns are the paper's printed numbers ({html.escape(HARDWARE)}); in words it says: T5, m = 20, about
-{FIGURE_3_SAVING.value:g}% less training time and memory ({FIGURE_3_SAVING.where}), more than {OVERALL_SAVING.value:g}%
-overall ({OVERALL_SAVING.where}). Absolute speeds of different machines are not comparable; the ratios are.</p>
+<p>The shaded columns are the paper's printed numbers (Figure 4: {html.escape(HARDWARE)}) and the ratio of each two. In
+words it says: T5, m = 20, about {FIGURE_3_SAVING.value:g}% less training time and memory
+({FIGURE_3_SAVING.where}), more than {OVERALL_SAVING.value:g}% overall ({OVERALL_SAVING.where}). Absolute speeds of
+different machines are not comparable; the ratios are. For LLaMA-2 the paper has r = 40; ours is the largest rank
+within PT's budget.</p>
 </body></html>
 """,
     )
     return path
+
+
+def _grouped_table(lines: Sequence[dict[str, str]]) -> str:
+    """All rows, each group under a line of its own."""
+    kinds = {name: "text" if name == "variant" else "" for name in COLUMNS[1:]}
+    heads = "".join(f'<th class="{kind}">{name}</th>' for name, kind in kinds.items())
+    body, group = "", None
+    for line in lines:
+        if line["measured"] != group:
+            group = line["measured"]
+            body += f'<tr class="group"><th colspan="{len(kinds)}">{html.escape(group)}</th></tr>'
+        cells = "".join(f'<td class="{kind}">{html.escape(line[name])}</td>' for name, kind in kinds.items())
+        body += f"<tr>{cells}</tr>"
+    return f'<div class="wide"><table><thead><tr>{heads}</tr></thead><tbody>{body}</tbody></table></div>'
 
 
 def _table(

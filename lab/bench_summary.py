@@ -25,7 +25,8 @@ class Summary:
         step_s: seconds a batch, the median over measurements of the median over passes.
         samples_per_s: from the same median.
         peak_bytes: above the loaded model, median.
-        fraction_of_peak: counted floating point operations a second over the best matrix product of the whole run.
+        fraction_of_peak: counted floating point operations a second over the best matrix product of the same process,
+            the median of measurements: a shared machine's speed may change by half between two processes.
         baseline: what the ratios are to; None for a baseline itself.
         time, speed, memory: seconds, samples per second and peak memory over the baseline's.
     """
@@ -71,7 +72,6 @@ def best_matmul(measured: Iterable[MeasuredPair]) -> float | None:
 
 def summarise(measured: Sequence[MeasuredPair]) -> list[Summary]:
     """One row a group and variant that fits, in the order of first measurement."""
-    peak = best_matmul(measured)
     found: dict[tuple[Group, Variant], list[Measurement]] = {}
     baselines: dict[tuple[Group, Variant], Variant] = {}
     for pair in measured:
@@ -81,7 +81,7 @@ def summarise(measured: Sequence[MeasuredPair]) -> list[Summary]:
             if measurement is not None and measurement.fits:
                 found.setdefault((group, variant), []).append(measurement)
     return [
-        _summary(group, variant, measurements, baselines.get((group, variant)), measured, peak)
+        _summary(group, variant, measurements, baselines.get((group, variant)), measured)
         for (group, variant), measurements in found.items()
     ]
 
@@ -92,10 +92,10 @@ def _summary(
     measurements: Sequence[Measurement],
     baseline: Variant | None,
     measured: Sequence[MeasuredPair],
-    peak: float | None,
 ) -> Summary:
     seconds = median(pass_seconds(m) for m in measurements)
     flops = next((m.flops for m in measurements if m.flops is not None), None)
+    fractions = [flops / pass_seconds(m) / m.matmul_peak for m in measurements if flops and m.matmul_peak]
     own = [pair for pair in measured if pair.pair.group == group and pair.pair.variant == variant]
     return Summary(
         group=group,
@@ -105,7 +105,7 @@ def _summary(
         samples_per_s=measurements[0].samples / seconds,
         peak_bytes=median(m.peak_bytes or 0 for m in measurements),
         flops=flops,
-        fraction_of_peak=flops / seconds / peak if flops and peak else None,
+        fraction_of_peak=median(fractions) if fractions else None,
         trainable_parameters=measurements[0].trainable_parameters or 0,
         baseline=baseline,
         time=ratio(own, pass_seconds),

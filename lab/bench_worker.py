@@ -76,6 +76,7 @@ def _measure(job: Job, device: torch.device) -> Measurement:
 
     batches = random_batches(job, model)
     step = training_step(model) if job.what in ("train", "memory") else inference_step(model, job.variant)
+    peak_before = matmul_peak(device, job.dtype)
     memory = PeakMemory(device)
 
     def on_device(batch: dict[str, Tensor]) -> None:
@@ -92,7 +93,8 @@ def _measure(job: Job, device: torch.device) -> Measurement:
     one_pass()  # warms up: the optimiser's state, the cached prompt, the allocator
     seconds = tuple(one_pass() for _ in range(job.passes))
     peak_bytes = memory.above_start()
-    peak, trainable = matmul_peak(device, job.dtype), model.trainable_parameters()
+    peak = max(peak_before, matmul_peak(device, job.dtype))
+    trainable = model.trainable_parameters()
     if job.what in ("inference", "decoding"):
         model.requires_grad_(False)  # the counter's hooks want a graph behind whatever asks for gradients
     return Measurement(

@@ -36,11 +36,7 @@ from tests.dept.tiny_models import (
     tokens,
 )
 
-# bitsandbytes' int8 kernels compute in float16 and say so.
-pytestmark = [
-    pytest.mark.usefixtures("one_thread"),
-    pytest.mark.filterwarnings("ignore:MatMul8bitLt. inputs will be cast:UserWarning"),
-]
+pytestmark = pytest.mark.usefixtures("one_thread")
 FORMS: Any = ("int8", "nf4")
 CONFIG = DeptConfig(num_virtual_tokens=4, rank=2, max_seq_length=16)
 BATCH = {"input_ids": torch.tensor([[5, 9, 77, 30], [8, 3, 250, 1]]), "attention_mask": torch.ones(2, 4).long()}
@@ -166,7 +162,7 @@ def test_random_weights_are_quantised_like_those_of_a_file(folder: Path, form: A
 
 
 @pytest.mark.parametrize("form", FORMS)
-def test_a_run_on_quantised_weights(config: TrainConfig, form: Any) -> None:
+def test_a_run_on_quantised_weights(config: TrainConfig, form: Any, caplog: pytest.LogCaptureFixture) -> None:
     pytest.importorskip("bitsandbytes")
     result = train(dataclasses.replace(config, quantize=form))
     assert result["status"] == "completed" and result["config"]["quantize"] == form
@@ -177,6 +173,7 @@ def test_a_run_on_quantised_weights(config: TrainConfig, form: Any) -> None:
     assert getattr(run.model.backbone, "is_quantized", False)
     assert evaluate_run(run).metrics == result["metrics"]["test"]
     assert len(predict_texts(run, ["a gorgeous film", "dull"])) == 2
+    assert not [record for record in caplog.records if record.name.startswith("bitsandbytes")]
     # The adapter knows the checkpoint, not the form it was in.
     PromptedModel.from_pretrained(plain, RunFolder(config.output_dir).adapter)
 

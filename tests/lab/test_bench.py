@@ -3,28 +3,17 @@
 from __future__ import annotations
 
 import dataclasses
-import json
-import os
-import signal
-import subprocess
-import sys
-import time
-from collections.abc import Iterator
 from pathlib import Path
 
-import psutil
 import pytest
-import torch
 
-from dept.errors import BudgetError, ConfigError, RunError
-from lab import bench_worker
-from lab.bench import Bench, measure_apart, run_bench, schedule
+from dept.errors import BudgetError, ConfigError
+from lab.bench import Bench, schedule
 from lab.bench_figures import family, relative_cost, relative_speed, samples_per_second
 from lab.bench_lengths import Lengths, source_batches
 from lab.bench_plan import (
     BenchConfig,
     Group,
-    Job,
     MeasuredPair,
     Measurement,
     Pair,
@@ -38,7 +27,7 @@ from lab.bench_plan import (
 from lab.bench_report import left_out, paper_rows, rows, write_report
 from lab.bench_summary import best_matmul, does_not_fit, summarise
 from lab.cli import main
-from lab.paper import FIGURE_4
+from lab.paper import FIGURE_4, TABLE_6
 
 PT = Variant("prompt_tuning", 100)
 DEPT = Variant("dept", 20, 53)
@@ -198,7 +187,7 @@ def test_medians_and_paired_ratios() -> None:
     assert (pt.variant, pt.time, pt.baseline) == (PT, None, None)
     assert pt.step_s == 5.0
     assert pt.samples_per_s == 16 / 5
-    assert pt.fraction_of_peak == pytest.approx(2000 / 5 / 1000)
+    assert pt.fraction_of_peak == pytest.approx(2000 / 5 / 1000), "the median of 2000 / (4, 8, 5) / 1000"
     assert dept.baseline == PT
     assert dept.step_s == 2.0
     assert dept.time is not None and dept.speed is not None and dept.memory is not None
@@ -254,9 +243,16 @@ def test_families_are_the_papers() -> None:
 
 
 def test_the_papers_rows_stand_beside_ours() -> None:
-    lines = paper_rows(summarise(made_pairs(INFERENCE)), FIGURE_4)
+    llama = Pair(Group("inference", "random:llama-2-13b", "fixed:17", "plain"), PT, Variant("dept", 60, 38))
+    too_large = MeasuredPair(llama, 0, Measurement(fits=False), Measurement(fits=False))
+    bench = Bench(BenchConfig(), measured=[*made_pairs(INFERENCE), too_large])
+    lines = paper_rows(bench, FIGURE_4)
     assert lines[0][:7] == ("t5-small, m = 20", "167.3", "178.3", "1.07", "3.20", "8.00", "2.00 (1.33-2.50)")
-    assert lines[1][4:6] == ("not measured", "not measured")
+    assert lines[1] == ("t5-large, m = 20", "21.0", "24.8", "1.18", "not measured", "not measured", "-", "-")
+    assert [line[4:7] for line in paper_rows(bench, TABLE_6)] == [
+        ("not measured", "not measured", "-"),
+        ("does not fit", "does not fit", "-"),
+    ]
 
 
 def test_a_page_opens_without_a_network(tmp_path: Path) -> None:
@@ -267,215 +263,3 @@ def test_a_page_opens_without_a_network(tmp_path: Path) -> None:
     assert 'src="http' not in page
     assert page.count("plotly.js v") == 1, "the library is inlined once"
     assert [row["time ratio"] for row in rows(summarise(made_pairs()))] == ["-", "0.50 (0.40-0.75)"]
-
-
-# Measuring
-
-
-def tiny_job(folder: Path, what: str = "train", variant: Variant = DEPT) -> Job:
-    config = BenchConfig(batch_size=3, passes=2, threads=1)
-    group = Group(what, f"random:{folder}", "fixed:6")
-    return dataclasses.replace(job_of(config, group, variant, [[6, 6, 6], [3, 2, 4]]), count_flops=True)
-
-
-@pytest.fixture
-def quick_peak(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.setattr(bench_worker, "PEAK_SIZES", (64,))
-    before = torch.get_num_threads()
-    yield
-    torch.set_num_threads(before)
-
-
-@pytest.mark.usefixtures("quick_peak")
-@pytest.mark.parametrize("kind", ["tiny_t5", "tiny_gpt2", "tiny_llama"])
-@pytest.mark.parametrize(
-    ("what", "variant"),
-    [
-        ("train", DEPT),
-        ("memory", PT),
-        ("inference", DEPT),
-        ("inference", dataclasses.replace(PT, cache_prompt=True)),
-        ("inference", Variant("backbone", 0, cache_prompt=True)),
-        ("decoding", dataclasses.replace(DEPT, decoding="release")),
-    ],
-    ids=["train", "memory", "plain", "cached", "backbone", "release"],
-)
-def test_every_kind_of_measurement(kind: str, what: str, variant: Variant, request: pytest.FixtureRequest) -> None:
-    found = bench_worker.measure(tiny_job(request.getfixturevalue(kind), what, variant))
-    assert found.fits
-    assert len(found.pass_seconds) == (1 if what == "memory" else 2)
-    assert (found.samples, found.steps) == (6, 2)
-    assert found.flops is not None and found.flops > 0
-    assert found.matmul_peak is not None and found.matmul_peak > 0
-    assert (
-        found.trainable_parameters
-        == {"dept": 20 * 32 + (256 + 32) * 53, "prompt_tuning": 3200, "backbone": 0}[variant.method]
-    )
-
-
-@pytest.mark.usefixtures("quick_peak")
-@pytest.mark.parametrize("kind", ["tiny_t5", "tiny_gpt2"])
-@pytest.mark.parametrize("what", ["train", "inference"])
-def test_flops_counted_on_few_rows_are_those_of_all(kind: str, what: str, request: pytest.FixtureRequest) -> None:
-    job = tiny_job(request.getfixturevalue(kind), what)
-    from torch.nn.attention import SDPBackend, sdpa_kernel
-    from torch.utils.flop_counter import FlopCounterMode
-
-    from dept.backbones import load_backbone
-
-    model = bench_worker.build(job.variant, load_backbone(job.backbone)[0], job.max_seq_length)
-    batches = bench_worker.random_batches(job, model)
-    if what == "train":
-        step = bench_worker.training_step(model)
-    else:
-        step = bench_worker.inference_step(model.requires_grad_(False), job.variant)
-    step(batches[0])
-    with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
-        for batch in batches:
-            step(batch)
-    assert bench_worker.counted_flops(step, batches) == counter.get_total_flops()
-
-
-@pytest.mark.usefixtures("quick_peak")
-def test_inference_works_as_the_variant_says(tiny_gpt2: Path) -> None:
-    """The cached way computes fewer positions than the plain one; no prompt at all the fewest."""
-    flops = [
-        bench_worker.measure(dataclasses.replace(tiny_job(tiny_gpt2, "inference", variant), passes=1)).flops or 0
-        for variant in (PT, dataclasses.replace(PT, cache_prompt=True), Variant("backbone", 0, cache_prompt=True))
-    ]
-    assert flops[0] > 2 * flops[1] > 2 * flops[2]
-
-
-def test_a_job_that_cannot_fit_is_not_started(tiny_t5: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(bench_worker, "available_bytes", lambda device: 1000)
-    monkeypatch.setattr(bench_worker, "load_backbone", lambda *args, **kwargs: pytest.fail("loaded all the same"))
-    found = bench_worker.measure(tiny_job(tiny_t5))
-    assert not found.fits
-    assert found.reason is not None and "0.0 GiB are free" in found.reason
-
-
-def test_running_out_of_memory_is_no_failure(tiny_t5: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(*args: object, **kwargs: object) -> None:
-        raise RuntimeError("[enforce fail at alloc_cpu.cpp] DefaultCPUAllocator: can't allocate memory: you tried")
-
-    monkeypatch.setattr(bench_worker, "load_backbone", refuse)
-    assert bench_worker.measure(tiny_job(tiny_t5)).reason == "out of memory"
-
-
-def worker_that(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, code: str) -> None:
-    """Let `measure_apart` start this code in place of the worker."""
-    script = tmp_path / "worker.py"
-    script.write_text(code)
-    start = subprocess.Popen
-    monkeypatch.setattr(subprocess, "Popen", lambda command, **kwargs: start([command[0], str(script)], **kwargs))
-
-
-def test_a_killed_measurement_did_not_fit(tiny_t5: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    worker_that(monkeypatch, tmp_path, "import os, sys\nsys.stdin.read()\nos.kill(os.getpid(), 9)")
-    found = measure_apart(tiny_job(tiny_t5))
-    assert not found.fits
-    assert found.reason is not None and "out of memory" in found.reason
-
-
-def test_another_fault_is_told_by_its_last_line(
-    tiny_t5: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    worker_that(
-        monkeypatch, tmp_path, "import sys\nsys.stdin.read()\nsys.exit('Traceback\\nValueError: no such thing')"
-    )
-    with pytest.raises(RunError, match="DePT m=20: ValueError: no such thing"):
-        measure_apart(tiny_job(tiny_t5))
-
-
-def test_what_does_not_fit_is_said_and_the_rest_goes_on(
-    tiny_t5: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    asked: list[str] = []
-
-    def measure(job: Job) -> Measurement:
-        asked.append(job.variant.name)
-        return Measurement(False, "too large") if job.variant.method == "prompt_tuning" else made(1.0)
-
-    monkeypatch.setattr("lab.bench.measure_apart", measure)
-    config = BenchConfig(what=("train",), backbones=(f"random:{tiny_t5}",), virtual_tokens=(20,), repeats=2)
-    bench = run_bench(config, tmp_path / "bench")
-    assert asked == ["PT", "DePT m=20", "DePT m=20"], "what did not fit is not tried again"
-    assert bench.status == "completed"
-    found = json.loads((tmp_path / "bench" / "bench.json").read_text())
-    assert [pair["baseline"]["fits"] for pair in found["pairs"]] == [False, False]
-    with pytest.raises(RunError, match="already holds a benchmark"):
-        run_bench(config, tmp_path / "bench")
-
-
-def test_a_stop_keeps_what_was_measured(tiny_t5: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    answers = iter([made(2.0), made(1.0), made(2.0)])
-
-    def measure(job: Job) -> Measurement:
-        found = next(answers, None)
-        if found is None:
-            raise KeyboardInterrupt
-        return found
-
-    monkeypatch.setattr("lab.bench.measure_apart", measure)
-    config = BenchConfig(what=("train",), backbones=(f"random:{tiny_t5}",), virtual_tokens=(20,), repeats=3)
-    bench = run_bench(config, tmp_path)
-    assert bench.status == "stopped"
-    found = json.loads((tmp_path / "bench.json").read_text())
-    assert [pair["variant"] is not None for pair in found["pairs"]] == [True, False]
-    assert found["summary"][1]["time"]["median"] == 0.5
-
-
-@pytest.mark.slow
-def test_a_run_through_fresh_processes(tiny_t5: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    output = tmp_path / "bench"
-    flags = ["--what", "train", "--backbones", f"random:{tiny_t5}", "--virtual-tokens", "20", "--lengths", "task:sst2"]
-    flags += ["--batch-size", "2", "--repeats", "1", "--passes", "1", "--threads", "1", "--output-dir", str(output)]
-    assert main(["bench", *flags]) == 0
-    assert "Report:" in capsys.readouterr().out
-    found = json.loads((output / "bench.json").read_text())
-    assert found["status"] == "completed"
-    assert found["schema_version"] == 1
-    assert found["settings"]["threads"] == 1
-    [pair] = found["pairs"]
-    assert pair["baseline"]["threads"] == pair["variant"]["threads"] == 1
-    assert pair["baseline"]["flops"] > pair["variant"]["flops"] > 0
-    assert {row["variant"]["method"] for row in found["summary"]} == {"prompt_tuning", "dept"}
-    assert (output / "bench.html").exists()
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
-def test_no_process_is_left_behind(stop: signal.Signals, tiny_t5: Path, tmp_path: Path) -> None:
-    flags = ["--what", "train", "--backbones", f"random:{tiny_t5}", "--virtual-tokens", "20", "--threads", "1"]
-    command = [
-        sys.executable,
-        "-m",
-        "lab.cli",
-        "bench",
-        *flags,
-        "--passes",
-        "100000",
-        "--output-dir",
-        str(tmp_path / "b"),
-    ]
-    bench = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
-    worker = wait_for_child(bench.pid)
-    os.kill(bench.pid, stop)
-    complaint = bench.communicate(timeout=60)[1]
-    assert bench.returncode == (-9 if stop == signal.SIGKILL else 130), complaint
-    assert "Traceback" not in complaint
-    psutil.wait_procs([worker], timeout=20)
-    assert not worker.is_running()
-    status = json.loads((tmp_path / "b" / "bench.json").read_text())["status"]
-    assert status == ("running" if stop == signal.SIGKILL else "stopped")
-
-
-def wait_for_child(pid: int) -> psutil.Process:
-    """The worker, once it has begun to watch its parent."""
-    for _ in range(600):
-        for child in psutil.Process(pid).children():
-            if "lab.bench_worker" in " ".join(child.cmdline()) and child.num_threads() > 1:
-                time.sleep(1)
-                return child
-        time.sleep(0.1)
-    raise AssertionError("no measurement was started")

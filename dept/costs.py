@@ -107,6 +107,7 @@ def inference_cost(
     """One batch of predictions. A·B, and a cached prompt's own keys and values, are computed beforehand.
 
     Args:
+        rank: makes no difference here, for A·B is multiplied once.
         source_length: tokens of the longest source of the batch.
         target_length: new tokens of `decoding="generate"`; label scoring computes none.
         decoding: "label_scoring" computes the labels' logits in one pass, "generate" a token at a time with a cache

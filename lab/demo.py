@@ -65,8 +65,8 @@ def run_demo(
         max_steps=steps,
         eval_every=max(1, steps // 2),
         max_train_rows=512,
-        max_validation_rows=96,
-        max_test_rows=96,
+        max_validation_rows=64,
+        max_test_rows=64,
         max_seq_length=256,
         budget_tokens=BUDGET_TOKENS,
     )

@@ -132,7 +132,7 @@ def test_a_backbone_without_a_prompt_costs_what_its_input_does() -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("alias", ["t5-small", "gpt2"])
 def test_whole_backbones(alias: str) -> None:
-    for m, rank, length, batch in ((20, 53, 17, 16), (100, 0, 45, 8), (20, 53, 256, 2)):
+    for m, rank, length, batch in ((20, 53, 17, 16), (100, 0, 45, 4)):
         counted = step_counts(config(alias), m, rank, length, batch, 2, True)
         model = step_cost(shape_of(alias), m, rank, length, batch)
         assert model.flops == pytest.approx(counted.flops, rel=0.001)

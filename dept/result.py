@@ -4,17 +4,16 @@ import hashlib
 import json
 import platform
 import resource
-import subprocess
 import sys
 from collections.abc import Mapping
 from importlib.metadata import version
-from pathlib import Path
 from typing import Any
 
 import torch
 
 from dept.evaluate import Evaluation
 from dept.prepare import Prepared
+from dept.provenance import checkout
 from dept.run import RunFolder
 
 SCHEMA_VERSION = 1
@@ -109,7 +108,7 @@ def build_result(
         "memory": {"peak_bytes": _peak_memory(device)},
         "device": {"type": device.type, "processes": processes, "threads": torch.get_num_threads()},
         "versions": {"python": platform.python_version(), **{name: version(name) for name in _PACKAGES}},
-        "commit": commit(),
+        "commit": checkout(),
         "seed": config.seed,
         "error": error,
     }
@@ -121,18 +120,3 @@ def _peak_memory(device: torch.device) -> int:
     # Linux counts in KiB, macOS in bytes.
     unit = 1 if sys.platform == "darwin" else 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
-
-
-def commit() -> dict[str, Any] | None:
-    """The checkout that the code runs from; None for an installed package."""
-    here = Path(__file__).resolve().parent.parent
-    if not (here / ".git").exists():
-        return None
-    try:
-        head = subprocess.run(["git", "rev-parse", "HEAD"], cwd=here, capture_output=True, text=True, check=True)
-        changes = subprocess.run(
-            ["git", "status", "--porcelain"], cwd=here, capture_output=True, text=True, check=True
-        )
-    except (OSError, subprocess.CalledProcessError):
-        return None
-    return {"id": head.stdout.strip(), "dirty": bool(changes.stdout.strip())}

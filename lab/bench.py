@@ -215,15 +215,17 @@ def measure_apart(job: Job) -> Measurement:
 
 @contextlib.contextmanager
 def _stop_signals() -> Iterator[None]:
-    """Within the block SIGTERM stops as Ctrl-C does."""
+    """Within the block SIGTERM and SIGINT stop as Ctrl-C does, also where a shell started us with SIGINT ignored."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    numbers = (signal.SIGTERM, signal.SIGINT)
+    before = {number: signal.signal(number, signal.default_int_handler) for number in numbers}
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 class _Watch:

@@ -116,6 +116,7 @@ def run_bench(config: BenchConfig, output_dir: Path, console: Console | None = N
         write_json(result, bench.to_dict())
 
     keep("running")
+    status = "failed"
     try:
         with _stop_signals(), _Watch(console or Console(stderr=True), plan, config, batches) as watch:
             for index, (repeat, pair) in enumerate(plan):
@@ -126,12 +127,11 @@ def run_bench(config: BenchConfig, output_dir: Path, console: Console | None = N
                 _measure_pair(bench, pair, repeat, batches[pair.group], watch)
                 keep("running")
                 watch.measured(index, bench.measured[-1])
-        keep("completed")
+        status = "completed"
     except KeyboardInterrupt:
-        keep("stopped")
-    except BaseException:
-        keep("failed")
-        raise
+        status = "stopped"
+    finally:
+        keep(status)
     return bench
 
 

@@ -14,7 +14,7 @@ from dept.allocator import kept_memory
 
 MIB = 2**20
 BLOCK = 96 * MIB  # more than glibc keeps by itself
-STEPS = 8
+STEPS = 40  # so many that a block or two in a new place are few
 
 pytestmark = pytest.mark.skipif(
     sys.platform != "linux" or not hasattr(ctypes.CDLL(None), "mallopt"), reason="the C library is not glibc"
@@ -39,6 +39,6 @@ def test_freed_memory_is_used_again_and_given_back() -> None:
         faults(STEPS)  # a small block that came to lie behind a large one makes the next take a new place, once
         inside = faults(STEPS)
         held = psutil.Process().memory_info().rss
-    assert inside < outside / 2
+    assert inside < outside / 10
     assert held - psutil.Process().memory_info().rss > BLOCK / 2
     assert faults(STEPS) > outside / 2

@@ -1,8 +1,7 @@
 """Freed memory stays at hand between training steps on a CPU.
 
 glibc takes a block of over 32 MB from the system each time and gives it back when it is freed, so that the activations
-of every step are zeroed by the system anew: at inputs padded to 256 tokens 400,000 page faults a step on T5-small's
-shape (docs/performance.md).
+of every step are zeroed by the system anew (docs/performance.md has what that costs).
 """
 
 import contextlib
@@ -15,14 +14,27 @@ _TRIM_THRESHOLD, _DEFAULT_TRIM_THRESHOLD, _NEVER = -1, 128 * 1024, -1
 _MMAP_MAX, _DEFAULT_MMAP_MAX = -4, 65536
 
 
+def _glibc() -> ctypes.CDLL | None:
+    """The C library of this process, where that is glibc (musl has no mallopt)."""
+    library = ctypes.CDLL(None) if sys.platform == "linux" else None
+    return library if hasattr(library, "mallopt") else None
+
+
+def give_back_freed_memory() -> None:
+    """Let the system have what this process has freed; nothing happens where the C library is not glibc."""
+    library = _glibc()
+    if library is not None:
+        library.malloc_trim(0)
+
+
 @contextlib.contextmanager
 def kept_memory() -> Iterator[None]:
     """Within the block, memory that is freed stays with this process; afterwards the system has it back.
 
     Only where the C library is glibc: elsewhere nothing changes.
     """
-    library = ctypes.CDLL(None) if sys.platform == "linux" else None
-    if library is None or not hasattr(library, "mallopt"):  # musl has no mallopt
+    library = _glibc()
+    if library is None:
         yield
         return
     library.mallopt(_MMAP_MAX, 0)
@@ -32,4 +44,4 @@ def kept_memory() -> Iterator[None]:
     finally:
         library.mallopt(_MMAP_MAX, _DEFAULT_MMAP_MAX)
         library.mallopt(_TRIM_THRESHOLD, _DEFAULT_TRIM_THRESHOLD)
-        library.malloc_trim(0)
+        give_back_freed_memory()

@@ -4,7 +4,6 @@ A process of its own, so that neither memory nor a warm cache is left over from 
 """
 
 import contextlib
-import ctypes
 import gc
 import json
 import os
@@ -22,7 +21,7 @@ from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
-from dept.allocator import kept_memory
+from dept.allocator import give_back_freed_memory, kept_memory
 from dept.backbones import load_backbone
 from dept.config import DeptConfig, PromptTuningConfig
 from dept.data import Collator
@@ -256,8 +255,7 @@ class PeakMemory:
             self._start = torch.cuda.memory_allocated(device)
             return
         if sys.platform == "linux":
-            with contextlib.suppress(OSError, AttributeError):  # AttributeError: another C library than glibc
-                ctypes.CDLL(None).malloc_trim(0)
+            give_back_freed_memory()
             with contextlib.suppress(OSError):
                 Path("/proc/self/clear_refs").write_text("5")
         self._start = psutil.Process().memory_info().rss

@@ -33,10 +33,23 @@ _BLOCK, _BLOCKS = 4096, 1024  # of a weight file
 
 @dataclass(frozen=True)
 class Resources:
-    """What one job takes: whole CPU cores (its threads), and GPUs."""
+    """What one job takes.
+
+    Attributes:
+        cpus: cores, and threads.
+        gpus: of a Ray cluster, parts of one too; None is one where there are any.
+    """
 
     cpus: int = 1
-    gpus: int = 0
+    gpus: float | None = None
+
+
+@dataclass(frozen=True)
+class Pruning:
+    """How a run is ended early (`lab.sweep_prune`): by which pruner, held against which run folders."""
+
+    pruner: str
+    rivals: tuple[Path, ...]
 
 
 @dataclass(frozen=True)
@@ -64,6 +77,7 @@ class Job:
         notebook: executed around the run; None trains without one.
         test: whether the best adapter is scored on test.
         track: mirror the run to a tracker (`dept.track`); not with a notebook.
+        pruning: end the run early when it is behind; not with a notebook.
         timeout_s: seconds after which the job is ended; None for no limit.
     """
 
@@ -72,6 +86,7 @@ class Job:
     notebook: Notebook | None = None
     test: bool = True
     track: str | None = None
+    pruning: Pruning | None = None
     resources: Resources = field(default_factory=Resources)
     timeout_s: float | None = None
 
@@ -86,23 +101,22 @@ class Job:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON, for another process or machine."""
-        values = {**vars(self), "config": self.config.to_dict(), "resources": vars(self.resources)}
-        if self.notebook is not None:
-            source, output = str(self.notebook.source), str(self.notebook.output)
-            values["notebook"] = {"source": source, "output": output, "parameters": dict(self.notebook.parameters)}
-        return values
+        return json.loads(json.dumps(dataclasses.asdict(self), default=str))  # paths become text
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Job:
-        notebook = values["notebook"]
+        notebook, pruning = values["notebook"], values["pruning"]
         if notebook is not None:
             notebook = Notebook(Path(notebook["source"]), Path(notebook["output"]), notebook["parameters"])
+        if pruning is not None:
+            pruning = Pruning(pruning["pruner"], tuple(map(Path, pruning["rivals"])))
         return cls(
             **{
                 **values,
                 "config": TrainConfig.from_dict(values["config"]),
-                "resources": Resources(**values["resources"]),
                 "notebook": notebook,
+                "pruning": pruning,
+                "resources": Resources(**values["resources"]),
             }
         )
 

@@ -31,6 +31,7 @@ class Score:
         deviation: standard deviation over three seeds, where it is printed.
         shots: training examples in the few-shot tables 4 and 5; None: all.
         parameters: trainable ones, where they are printed.
+        updated_percent: the share of trainable parameters that Table 3 prints instead.
         source: who measured it.
     """
 
@@ -44,6 +45,7 @@ class Score:
     deviation: float | None
     shots: int | None
     parameters: int | None
+    updated_percent: float | None
     source: str
 
     @property
@@ -143,6 +145,7 @@ def scores() -> tuple[Score, ...]:
                         deviation=deviation,
                         shots=row.get("shots"),
                         parameters=row.get("parameters"),
+                        updated_percent=row.get("updated_percent"),
                         source=row.get("source") or table["source"],
                     )
                 )

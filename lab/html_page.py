@@ -21,8 +21,8 @@ th.text, td.text { text-align: left; } td.wrap { text-align: left; white-space: 
 tr.group th { text-align: left; padding-top: 1.1rem; } tr.mean td { font-weight: 600; }
 .paper { background: var(--paper); }
 .note { background: var(--note); border-left: 4px solid var(--note-edge); padding: .6rem 1rem; }
-.mark { background: var(--mark); color: var(--mark-ink); border-radius: .6rem; padding: .05rem .5rem; font-size: .82rem;
-  display: inline-block; margin: .05rem .2rem .05rem 0; font-weight: 400; }
+.mark { background: var(--mark); color: var(--mark-ink); border-radius: .6rem; padding: .05rem .5rem;
+  font-size: .82rem; display: inline-block; margin: .05rem .2rem .05rem 0; font-weight: 400; }
 /* plotly writes its colours into the drawing, for a white page */
 .js-plotly-plot .main-svg { background: transparent !important; }
 .js-plotly-plot .bglayer .bg, .js-plotly-plot .infolayer .bg { fill: transparent !important; }

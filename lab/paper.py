@@ -190,8 +190,9 @@ def data_counts() -> Mapping[str, DataCounts]:
 @functools.cache
 def settings() -> Settings:
     """Table 8."""
-    values = _tables()["settings"]
-    return Settings(**{name: tuple(value) if isinstance(value, list) else value for name, value in values.items()})
+    printed = _tables()["settings"]
+    values: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in printed.items()}
+    return Settings(**values)
 
 
 @functools.cache

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from dept.flags import STOPPED, run_app
+from lab.reproduce_cli import reproduce
 from lab.results_cli import results
 from lab.runs_cli import app as runs_app
 
@@ -97,6 +98,7 @@ def bench(
     return STOPPED if found.status == "stopped" else 0
 
 
+app.command()(reproduce)
 app.command()(results)
 app.add_typer(runs_app, name="runs")
 

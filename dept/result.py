@@ -1,6 +1,5 @@
 """What a run leaves for its readers: `result.json`, the best adapter, where every number came from."""
 
-import json
 import platform
 import resource
 import sys
@@ -52,6 +51,7 @@ def build_result(
     elapsed_s: float,
     device: torch.device,
     processes: int,
+    stop_reason: str | None,
     error: str | None,
 ) -> dict[str, Any]:
     """The content of `result.json`; times in seconds, memory in bytes, metrics in per cent."""
@@ -101,6 +101,7 @@ def build_result(
         "versions": {"python": platform.python_version(), **{name: version(name) for name in _PACKAGES}},
         "commit": checkout(),
         "seed": config.seed,
+        "stop_reason": stop_reason,
         "error": error,
     }
 

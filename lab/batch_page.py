@@ -23,14 +23,13 @@ _HEADS = (
     Cell("method", "text"),
     Cell("seed"),
     Cell("status", "text"),
-    Cell("metric", "text"),
     Cell("untrained"),
     Cell("validation"),
     Cell("test"),
-    Cell("the paper's test", "paper"),
+    Cell("the paper's", "paper"),
+    Cell("metric", "text"),
     Cell("steps"),
     Cell("seconds"),
-    Cell("files", "text"),
     Cell("not comparable: why", "text"),
 )
 _BENCHMARKS = {
@@ -50,8 +49,9 @@ def batch_html(batch: Batch) -> str:
         f'<p class="faint">Begun {text(batch.started)}, {batch.elapsed_s:,.0f} s; {text(batch.status)}: '
         f"{text(counts)}. Written anew after each job. {text(_asked(batch.asked))}</p>",
         table(_HEADS, _rows(batch)),
-        "<p>Scores are in per cent of the metric: untrained and the best on validation, test with the best adapter."
-        "</p>",
+        "<p>A task leads to its notebook, a method to its run folder, a status to its log. Scores are in per cent of "
+        "the metric: untrained and the best on validation, test with the best adapter. Seconds are of the run; a "
+        "notebook takes longer.</p>",
     ]
     problems = [f"{job['name']}: {job['status']}: {job['error']}" for job in batch.jobs.values() if job["error"]]
     if problems:
@@ -62,7 +62,12 @@ def batch_html(batch: Batch) -> str:
 
 
 def _asked(asked: Mapping[str, Any]) -> str:
-    return "Asked: " + ", ".join(f"{name} {value}" for name, value in asked.items() if value not in (None, {}, []))
+    parts = []
+    for name, value in asked.items():
+        if value not in (None, {}, [], ()):
+            shown = ", ".join(map(str, value)) if isinstance(value, list | tuple) else value
+            parts.append(f"{name.replace('_', ' ')}: {shown}")
+    return f"Asked: {'; '.join(parts)}."
 
 
 def _note(batch: Batch) -> str:
@@ -94,25 +99,24 @@ def _rows(batch: Batch) -> list[str]:
 def _row(folder: Path, job: Mapping[str, Any]) -> str:
     run = _run(folder, job)
     result = run.result if run is not None else None
+    status = job["status"] + (" (earlier)" if job["earlier"] else "")
     cells = [
-        Cell(text(job["task"]), "text"),
-        Cell(text(METHOD_NAMES.get(job["method"], job["method"])), "text"),
+        Cell(_link(folder, job["notebook"], job["task"]), "text"),
+        Cell(_link(folder, job["folder"], METHOD_NAMES.get(job["method"], job["method"])), "text"),
         Cell(text(job["seed"])),
-        Cell(text(job["status"]) + (" (earlier)" if job["earlier"] else ""), "text"),
+        Cell(_link(folder, f"{job['folder']}/{LOG}", status), "text"),
     ]
-    if run is None or result is None:
-        cells += [Cell("", "text"), *[Cell("")] * 3, Cell("", "paper"), Cell(""), Cell(""), _files(folder, job)]
-        return row([*cells, Cell("", "text")])
+    if result is None:
+        return row([*cells, *[Cell("")] * 3, Cell("", "paper"), *[Cell("")] * 4])
     printed = paper_score(result)
     same = printed is not None and printed.metric == result["main_metric"]
     cells += [
-        Cell(text(result["main_metric"]), "text"),
         *(Cell(_number(_score(result, split))) for split in ("untrained_validation", "validation", "test")),
         Cell(_number(printed.value if printed is not None and same else None), "paper"),
+        Cell(text(result["main_metric"]), "text"),
         Cell(f"{result['steps']:,}"),
         Cell(f"{result['time']['total_s']:,.0f}"),
-        _files(folder, job),
-        Cell(marks_html(marks(result)), "wrap"),
+        Cell(marks_html(marks(result)), "marks"),
     ]
     return row(cells)
 
@@ -133,9 +137,7 @@ def _number(value: float | None) -> str:
     return "-" if value is None else f"{value:.1f}"
 
 
-def _files(folder: Path, job: Mapping[str, Any]) -> Cell:
-    places = {"notebook": job["notebook"], "run": job["folder"], "log": f"{job['folder']}/{LOG}"}
-    links = [
-        f'<a href="{quote(place)}">{name}</a>' for name, place in places.items() if place and (folder / place).exists()
-    ]
-    return Cell(" ".join(links), "text")
+def _link(folder: Path, place: str | None, words: str) -> str:
+    if place is None or not (folder / place).exists():
+        return text(words)
+    return f'<a href="{quote(place)}">{text(words)}</a>'

@@ -11,6 +11,7 @@ from dept.flags import STOPPED, run_app
 from lab.reproduce_cli import reproduce
 from lab.results_cli import results
 from lab.runs_cli import app as runs_app
+from lab.sweep_cli import sweep
 
 app = typer.Typer(
     help="The lab around DePT: runs, measurements, figures.",
@@ -100,6 +101,7 @@ def bench(
 
 app.command()(reproduce)
 app.command()(results)
+app.command()(sweep)
 app.add_typer(runs_app, name="runs")
 
 

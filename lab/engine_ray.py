@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import logging
 import os
 import shutil
 import tempfile
@@ -80,7 +81,7 @@ class RayEngine:
     def _cluster(self) -> Iterator[None]:
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
         try:
-            ray.init(self._address, include_dashboard=False, log_to_driver=False, logging_level="error")
+            ray.init(self._address, include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
         except (ConnectionError, exceptions.RayError, TimeoutError) as fault:
             raise RunError(
                 f"no Ray cluster answers at {self._address} ({str(fault).splitlines()[0][:160]})"
@@ -131,7 +132,7 @@ class _Run:
     def _send(self, number: int, attempts: int) -> None:
         job = self._jobs[number]
         gpus = (1 if self._has_gpus else 0) if job.resources.gpus is None else job.resources.gpus
-        task = _work.options(num_cpus=job.resources.cpus, num_gpus=gpus, name=job.name)  # type: ignore[attr-defined]
+        task = _work.options(num_cpus=job.resources.cpus, num_gpus=gpus, name=job.name)
         future = task.remote(job.to_dict(), self._token, _sent(job), self._stop)
         self._on_the_way[future] = number, attempts
 

@@ -15,6 +15,7 @@ from dept.errors import RunError
 from dept.known_backbones import whole_path
 from dept.prepare import Prepared, prepare
 from dept.run import FINGERPRINTS, RunFolder
+from dept.track import mirrored
 from dept.train import train as train_run
 from lab.figures import curves
 from lab.marks import marks, paper_score
@@ -104,18 +105,21 @@ def _budget(prepared: Prepared) -> Table:
     return Table([{"": name, **row} for name, row in zip(named, rows, strict=True)])
 
 
-def train(config: TrainConfig) -> Run:
+def train(config: TrainConfig, track: str | None = None) -> Run:
     """Train in this process, under the run folder's lock, as `dept train` does; progress shows in the cell.
 
     A folder that holds this run already goes on where it stopped; a completed one is read.
+
+    Args:
+        track: a tracker (`dept.track`) that the run is mirrored to.
 
     Raises:
         DeptError: as `dept.train.train`.
         RunError: it was interrupted; the same call goes on with it.
     """
     resume = RunFolder(config.output_dir).config_file.exists()
-    with _Progress() as progress:
-        result = train_run(config, resume=resume, reporter=progress)
+    with _Progress() as progress, mirrored(track, progress) as reporter:
+        result = train_run(config, resume=resume, reporter=reporter)
     if result["status"] != "completed":
         raise RunError(f"interrupted at step {result['steps']}: run this cell again to go on")
     return read_run(config.output_dir)

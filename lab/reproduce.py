@@ -16,6 +16,7 @@ from dept.known_backbones import known_backbone, registry
 from dept.sources import files_of, local_path
 from dept.tasks import load_task
 from dept.tasks.registry import TASK_NAMES
+from dept.track import check_tracker
 from lab import paper
 from lab.jobs import Job, Notebook, Resources, is_done, new_job
 from lab.notebook_job import checked, declared
@@ -47,9 +48,10 @@ class Request:
         tasks: names, or paths of one's own; empty for all of the paper's.
         backbone, data: over the preset's.
         settings: any others of `dept train`, over the preset's.
+        track: a tracker that every run is mirrored to.
 
     Raises:
-        ConfigError: an unknown preset, method, seed or setting.
+        ConfigError: an unknown preset or method, an empty list, a tracker that is not installed.
     """
 
     preset: str = "smoke"
@@ -59,6 +61,7 @@ class Request:
     backbone: str | None = None
     data: str | None = None
     settings: Mapping[str, Any] = field(default_factory=dict)
+    track: str | None = None
 
     def __post_init__(self) -> None:
         for name, values, known in (
@@ -68,9 +71,11 @@ class Request:
             for value in values:
                 if value not in known:
                     raise ConfigError(f"{name}: {value!r} is none of {', '.join(known)}")
-        for name, values in (("--methods", self.methods), ("--seeds", self.seeds)):
-            if not values:
+        for name, given in (("--methods", self.methods), ("--seeds", self.seeds)):
+            if not given:
                 raise ConfigError(f"{name} is empty")
+        if self.track is not None:
+            check_tracker(self.track)
         for name in ("task", "method", "seed", "output_dir"):
             if name in self.settings:
                 raise ConfigError(
@@ -112,7 +117,7 @@ def plan(
                 executed = Notebook(
                     notebook,
                     folder.resolve() / "notebooks" / f"{job.name}.ipynb",
-                    checked(notebook, parameters(job.config, names)),
+                    checked(notebook, {**parameters(job.config, names), "track": request.track}),
                 )
                 jobs.append(Job(job.key, job.config, executed, resources=Resources(cpus, gpus), timeout_s=timeout_s))
     return Plan(tuple(jobs), tuple(left_out))

@@ -53,6 +53,9 @@ def reproduce(
     timeout: Annotated[
         float | None, typer.Option(help="Seconds after which a run is ended.", show_default="none")
     ] = None,
+    track: Annotated[
+        str | None, typer.Option(help="Mirror the runs: trackio, tensorboard or wandb.", show_default=False)
+    ] = None,
     output_dir: Annotated[
         Path | None,
         typer.Option(
@@ -80,6 +83,7 @@ def reproduce(
         backbone=backbone,
         data=data,
         settings=read_config(config) if config is not None else {},
+        track=track,
     )
     runs_on = engine_named(engine, address)
     cores = len(psutil.Process().cpu_affinity()) if hasattr(psutil.Process, "cpu_affinity") else os.cpu_count() or 1

@@ -13,7 +13,7 @@ from lab.figures import running_mean
 from lab.runs import Run
 
 # Okabe and Ito's palette; the trained parts are bright, what is frozen or unused is grey.
-PARTS = {"soft prompt": "#D55E00", "A": "#0072B2", "B": "#56B4E9", "left over": "#eceff1", "source": "#b4bec7"}
+PARTS = {"soft prompt": "#D55E00", "A": "#0072B2", "B": "#56B4E9", "left over": "#F0E442", "source": "#b4bec7"}
 _LINES = (("#0072B2", "solid"), ("#D55E00", "dash"), ("#009E73", "dot"), ("#CC79A7", "dashdot"))
 _HEIGHT = 300
 
@@ -58,6 +58,7 @@ def decomposition(split: Split, hidden_size: int, max_seq_length: int, budget_to
                 text=[f"{value:,}" if value else "" for value in values],
                 textposition="inside",
                 insidetextanchor="middle",
+                textangle=0,
                 marker={"color": PARTS[name], "line": {"color": "white", "width": 1}},
                 hovertemplate="%{y}, " + name + ": %{x:,}<extra></extra>",
                 row=1,

@@ -85,7 +85,8 @@ def costs(points: Sequence[TradeOff]) -> Table:
     pt = points[-1]
 
     def shared(value: int, of_pt: int, unit: float) -> str:
-        return f"{value / unit:,.0f} ({value / of_pt:.1%})"
+        size = value / unit
+        return f"{size:,.0f} ({value / of_pt:.1%})" if size >= 100 else f"{size:.2g} ({value / of_pt:.1%})"
 
     return Table(
         [
@@ -269,11 +270,11 @@ def printed_speeds() -> Table:
 
 
 def files(folder: Path) -> Table:
-    """What a folder holds."""
+    """What a folder holds, hidden files aside."""
     return Table(
         [
             {"file": path.name, "bytes": f"{path.stat().st_size:,}"}
-            for path in sorted(folder.iterdir())
+            for path in sorted(folder.glob("[!.]*"))
             if path.is_file()
         ]
     )

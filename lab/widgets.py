@@ -1,6 +1,6 @@
 """Panels of the walkthroughs, for JupyterLab. Nothing here runs a model: all of it is arithmetic on shapes."""
 
-import html
+from collections.abc import Sequence
 from typing import Any
 
 import ipywidgets
@@ -114,8 +114,8 @@ class DecompositionPanel(ipywidgets.VBox):
         body = ""
         for name, own, other, unit in lines:
             share = f"{own / other:.1%}" if isinstance(other, int) else ""
-            cells = (name, _number(own, unit), _number(other, unit), share)
-            body += "<tr>" + "".join(f'<td style="{_CELL}">{html.escape(cell)}</td>' for cell in cells) + "</tr>"
+            cells = (*_alike((own, other), unit), share)
+            body += f"<tr><td>{name}</td>" + "".join(f'<td style="{_CELL}">{cell}</td>' for cell in cells) + "</tr>"
         return f"<table><tr>{heads}</tr>{body}</table>"
 
 
@@ -125,12 +125,13 @@ def _slider(description: str, value: int, least: int, most: int) -> Any:
     )
 
 
-def _number(value: int | str, unit: str) -> str:
-    """Counts in full, FLOPs and bytes in thousands (bytes: in 1,024s)."""
-    if isinstance(value, str) or not unit:
-        return value if isinstance(value, str) else f"{value:,}"
+def _alike(values: Sequence[int | str], unit: str) -> list[str]:
+    """Counts in full; FLOPs and bytes in the unit, by thousands (bytes: 1,024s), that suits the largest."""
+    if not unit:
+        return [f"{value:,}" if isinstance(value, int) else value for value in values]
     base, infix = (1024, "i") if unit == "B" else (1000, "")
-    size, power = float(value), 0
-    while size >= base:
-        size, power = size / base, power + 1
-    return f"{size:,.2f} {' KMGTPE'[power].strip()}{infix if power else ''}{unit}"
+    largest, power = max(value for value in values if isinstance(value, int)), 0
+    while largest >= base ** (power + 1):
+        power += 1
+    prefix = " KMGTPE"[power].strip() + (infix if power else "")
+    return [f"{value / base**power:,.2f} {prefix}{unit}" if isinstance(value, int) else value for value in values]

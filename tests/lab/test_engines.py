@@ -14,6 +14,7 @@ import pytest
 from dept.errors import ConfigError
 from lab import job_process
 from lab.engines import Event, LocalEngine, engine_named, visible_gpus
+from lab.job_worker import execute
 from lab.jobs import LOG, Job, is_done, new_job
 from tests.lab.batch_helpers import MARK, left_over, notebook_job, tiny_config
 
@@ -33,11 +34,6 @@ while True:
 def mark(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> str:
     monkeypatch.setenv(MARK, str(tmp_path))
     return str(tmp_path)
-
-
-def others(mark: str) -> list[str]:
-    """Marked processes besides this one, whose environment has the mark only since it was started."""
-    return left_over(mark)
 
 
 def test_a_notebook_that_raises_hangs_dies_or_leaves_no_run_is_reported_as_such(
@@ -73,7 +69,7 @@ def test_a_notebook_that_raises_hangs_dies_or_leaves_no_run_is_reported_as_such(
     assert jobs[3].notebook is not None
     executed = nbformat.read(jobs[3].notebook.output, as_version=4)
     assert executed.cells[-1].outputs[0]["data"]["text/plain"] == "43", "parameters reach the notebook"
-    assert others(mark) == []
+    assert left_over(mark) == []
 
     events.clear()
     again = LocalEngine().run(jobs[4:], workers=2, on_event=events.append)
@@ -81,15 +77,14 @@ def test_a_notebook_that_raises_hangs_dies_or_leaves_no_run_is_reported_as_such(
     assert [event.kind for event in events] == ["ended"], "nothing is started for a job that is done"
 
 
-def test_a_process_that_fails_says_why(tiny_t5: Path, tmp_path: Path) -> None:
+def test_a_fault_of_the_input_is_one_line(tiny_t5: Path, tmp_path: Path) -> None:
     job = new_job(tiny_config(tiny_t5, decoding="label_scoring", task="squad"), tmp_path)
-    [outcome] = LocalEngine().run([job], workers=1, on_event=lambda event: None)
-    assert outcome.status == "failed"
-    assert outcome.error == "task squad has no labels to score: leave out --decoding or use generate"
-    assert not (job.folder / "config.json").exists()
+    status, error = execute(job)
+    assert (status, error) == ("failed", "task squad has no labels to score: leave out --decoding or use generate")
+    assert not job.folder.exists(), "nothing is written"
 
 
-def test_an_interruption_saves_and_the_same_jobs_go_on(tiny_t5: Path, tmp_path: Path, mark: str) -> None:
+def test_an_interruption_saves_and_leaves_nothing_running(tiny_t5: Path, tmp_path: Path, mark: str) -> None:
     config = tiny_config(tiny_t5, max_steps=3000, eval_every=1500, max_validation_rows=2, max_test_rows=2)
     jobs = [new_job(config, tmp_path), new_job(tiny_config(tiny_t5, seed=1), tmp_path)]
     interrupt_when(jobs[0], "config.json")
@@ -99,9 +94,8 @@ def test_an_interruption_saves_and_the_same_jobs_go_on(tiny_t5: Path, tmp_path: 
     assert outcomes[1].error == "not started" and not jobs[1].folder.exists()
     assert list(jobs[0].folder.glob("checkpoint-*")), "the step it was at is saved"
     assert (jobs[0].folder / LOG).exists()
-    assert others(mark) == []
-    assert [o.status for o in LocalEngine().run(jobs[1:], workers=1, on_event=lambda event: None)] == ["completed"]
-    assert is_done(jobs[1]) and not is_done(jobs[0])
+    assert left_over(mark) == []
+    assert not is_done(jobs[0])
 
 
 def interrupt_when(job: Job, name: str) -> None:

@@ -50,7 +50,7 @@ def test_the_paper_preset_has_table_8s_settings() -> None:
 
 def test_settings_reach_the_notebook_by_name_or_among_the_others() -> None:
     names = declared(notebook_file(NOTEBOOK))
-    assert set(names) - {"settings"} < set(FIELDS)
+    assert set(names) - {"settings", "track"} < set(FIELDS)
     config = config_of(Request(settings={"dtype": "bfloat16"}), "rte", "dept", 3)
     given = parameters(config, names)
     assert given["settings"] == {
@@ -71,6 +71,7 @@ def test_settings_reach_the_notebook_by_name_or_among_the_others() -> None:
         (["--tasks", "rte2"], "unknown task 'rte2'"),
         (["--engine", "slurm"], "--engine: 'slurm' is none of local, ray"),
         (["--address", "here:1"], "add --engine ray"),
+        (["--track", "paper"], "--track: 'paper' is none of"),
         (["--backbone", "./nowhere"], "there is no folder"),
         (["--config", "nowhere.yaml"], "nowhere.yaml"),
     ],
@@ -161,7 +162,8 @@ def test_every_run_has_its_notebook_and_stands_in_the_index(batch: Path) -> None
     assert record["status"] == "completed"
     assert {job["status"] for job in record["jobs"]} == {"completed"}
     index = (batch / "index.html").read_text()
-    assert "sample data" in index and "vqa" not in index and "http" not in index
+    assert index.count(">sample data<") == 4, "every row says that it is no reproduction"
+    assert "http" not in index, "it opens without a network"
     for name in runs:
         assert f'href="runs/{name}"' in index and f'href="notebooks/{name}.ipynb"' in index
         assert is_executed(batch / "notebooks" / f"{name}.ipynb")

@@ -9,7 +9,7 @@ import pytest
 
 from dept.budget import rank_for, shape_of, split_of, trade_off
 from dept.errors import BudgetError
-from lab.widgets import DecompositionPanel, _number
+from lab.widgets import DecompositionPanel, _alike
 
 
 def table(panel: DecompositionPanel) -> dict[str, list[str]]:
@@ -78,7 +78,7 @@ def test_a_budget_that_cannot_be_is_named(settings: dict[str, int]) -> None:
 
 
 def test_numbers_are_readable() -> None:
-    assert _number(76_800, "") == "76,800"
-    assert _number(3_914_000_000_000, "FLOP") == "3.91 TFLOP"
-    assert _number(5 * 2**20, "B") == "5.00 MiB"
-    assert _number("-", "FLOP") == "-"
+    assert _alike((76_800, "-"), "") == ["76,800", "-"]
+    assert _alike((923_000_000_000, 1_210_000_000_000), "FLOP") == ["0.92 TFLOP", "1.21 TFLOP"]
+    assert _alike((5 * 2**20, 2**20), "B") == ["5.00 MiB", "1.00 MiB"]
+    assert _alike((999, 0), "FLOP") == ["999.00 FLOP", "0.00 FLOP"]

@@ -331,7 +331,9 @@ class _Run:
                 "elapsed_s": round(self._elapsed(), 3),
             }
             self.folder.append_metrics(line)
-            self.stop_reason = self.reporter.evaluated(line)
+            # The first reason stays: the step that still follows may be evaluated too.
+            reason = self.reporter.evaluated(line)
+            self.stop_reason = self.stop_reason or reason
             self.stop_asked = self.stop_asked or self.stop_reason is not None
         return evaluation
 

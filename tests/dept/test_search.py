@@ -62,6 +62,7 @@ def test_a_reporter_ends_a_run_with_its_reason_and_it_can_go_on(config: TrainCon
         def evaluated(self, line: dict[str, Any]) -> str | None:
             return "behind the others" if line["step"] == 2 else None
 
+    config = dataclasses.replace(config, eval_every=1)  # the step after the reason is evaluated too
     result = train(config, reporter=Critic())
     assert (result["status"], result["stop_reason"], result["steps"]) == ("stopped", "behind the others", 3)
     assert read_json(RunFolder(config.output_dir).state_file)["status"] == "stopped"

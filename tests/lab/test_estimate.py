@@ -11,6 +11,8 @@ from dept import TrainConfig
 from dept.budget import inference_cost, shape_of, step_cost
 from dept.errors import BackboneError
 from lab.estimate import Estimate, Pace, duration, estimate, measured_pace, run_cost, workload
+from lab.sweep import to_do
+from lab.sweep_plan import read_sweep, trials
 
 RTE = TrainConfig(task="rte", backbone="t5-base", preset="paper", num_virtual_tokens=40)
 
@@ -78,3 +80,15 @@ def test_the_pace_is_measured_with_the_runs_own_shape(tiny_t5: Path) -> None:
     assert pace is not None
     assert 1e6 < pace.flops_per_s < 1e14
     assert pace.source.startswith("measured here: cpu, ")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["table8", "figure3", "figure5"])
+def test_the_documented_cost_of_the_paper_is_what_is_calculated(name: str, tmp_path: Path) -> None:
+    training, testing = to_do(trials(read_sweep(name), tmp_path))
+    found = estimate(training, testing, workers=1, pace=Pace(4e13, "assumed"))
+    assert found.seconds is not None
+    hours = found.seconds / 3600
+    row = f"| {found.runs:,} | {found.flops:.2g} | {hours:,.0f} | {hours * 1.5:,.0f} |"
+    lines = (Path(__file__).resolve().parents[2] / "docs" / "scaling.md").read_text().splitlines()
+    assert any(line.startswith(f"| `{name}`") and line.endswith(row) for line in lines), row

@@ -1,4 +1,4 @@
-"""`dept-lab`: the demo (and, as they come, bench, reproduce, sweep, results, app)."""
+"""`dept-lab`: demo, bench, reproduce, sweep, results and runs."""
 
 import sys
 from collections.abc import Sequence

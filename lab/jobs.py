@@ -21,7 +21,7 @@ from dept.config import TrainConfig
 from dept.errors import RunError
 from dept.hub import locate
 from dept.known_backbones import known_backbone, registry, whole_path
-from dept.run import FINGERPRINTS, RunFolder, read_json, run_key
+from dept.run import FINGERPRINTS, RunFolder, is_untested, read_json, run_key
 from dept.sources import SPLITS, files_of, local_path
 from dept.tasks import Task, load_task
 from dept.tasks.sample import SAMPLE_SIZES, sample_rows
@@ -237,8 +237,7 @@ def is_done(job: Job) -> bool:
         known = result["key"] == run_key(result["config"], saved[FINGERPRINTS]) and _agree(
             job.config, result["config"]
         )
-        untested = result["metrics"]["test"] is None and result["data"]["rows"].get("test", 0) > 0
-        done = known and result["status"] == "completed" and not (job.test and untested)
+        done = known and result["status"] == "completed" and not (job.test and is_untested(result))
     except (RunError, KeyError, TypeError):
         return False
     adapter = all((run.adapter / name).is_file() for name in ("adapter_config.json", "adapter_model.safetensors"))

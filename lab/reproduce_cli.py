@@ -23,7 +23,7 @@ def reproduce(
     methods: Annotated[str, typer.Option(help="By commas.")] = "dept,prompt_tuning",
     seeds: Annotated[str, typer.Option(help="By commas.")] = "42",
     backbone: Annotated[
-        str | None, typer.Option(help="Alias, hub id or folder.", show_default="paper: t5-base; else mini-t5")
+        str | None, typer.Option(help="Alias, hub id or folder.", show_default="paper: t5-base; else one at hand")
     ] = None,
     data: Annotated[
         str | None,

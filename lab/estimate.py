@@ -16,6 +16,7 @@ from statistics import fmean
 from dept.backbones import backbone_info
 from dept.budget import inference_cost, rank_for, shape_of, step_cost
 from dept.config import DeptConfig, TrainConfig
+from dept.costs import Decoding
 from dept.prepare import resolve
 from dept.sources import load_rows
 from dept.tasks import Task, load_task
@@ -170,7 +171,7 @@ def run_cost(config: TrainConfig) -> RunCost:
     m, rank = _split(config, shape.hidden_size)
     source = min(work.source_tokens, config.max_seq_length)
     step = step_cost(shape, m, rank, source, config.batch_size, work.target_tokens).flops
-    decoding = "generate" if config.decoding == "generate" else "label_scoring"
+    decoding: Decoding = "generate" if config.decoding == "generate" else "label_scoring"
     rows = config.eval_batch_size
     batch = inference_cost(shape, m, rank, source, rows, work.target_tokens, decoding=decoding).flops
     evaluations = 1 + -(-config.max_steps // config.eval_every)  # and the untrained one

@@ -54,8 +54,8 @@ class Sweep:
             for name, values in axes.items():
                 _check_axis(f"{section}: {name}", values)
         _check_axis("seeds", self.seeds)
-        for case, values in self.cases.items():
-            for name, value in values.items():
+        for case, given in self.cases.items():
+            for name, value in given.items():
                 if isinstance(value, tuple):
                     _check_axis(f"cases: {case}: {name}", value)
         for where, names in self._names().items():
@@ -119,19 +119,21 @@ class Sweep:
         Raises:
             ConfigError: the cases set it, or it has several values and is no axis of this sweep.
         """
-        for case, settings in self.cases.items():
-            if name in settings:
+        for case, given in self.cases.items():
+            if name in given:
                 raise ConfigError(
                     f"{name} belongs to the cases of sweep {self.name} ({case}): edit a copy of its file"
                 )
-        for section, axes in (("compare", self.compare), ("choose", self.choose)):
-            if name in axes:
-                return dataclasses.replace(self, **{section: {**axes, name: tuple(values)}})
+        if name in self.compare:
+            return dataclasses.replace(self, compare={**self.compare, name: tuple(values)})
+        if name in self.choose:
+            return dataclasses.replace(self, choose={**self.choose, name: tuple(values)})
         if len(values) == 1:
             return dataclasses.replace(self, settings={**self.settings, name: values[0]})
-        settings = {field: value for field, value in self.settings.items() if field != name}
-        section, axes = ("compare", self.compare) if name in _COMPARED else ("choose", self.choose)
-        return dataclasses.replace(self, settings=settings, **{section: {**axes, name: tuple(values)}})
+        settings: Values = {field: value for field, value in self.settings.items() if field != name}
+        if name in _COMPARED:
+            return dataclasses.replace(self, settings=settings, compare={**self.compare, name: tuple(values)})
+        return dataclasses.replace(self, settings=settings, choose={**self.choose, name: tuple(values)})
 
 
 _COMPARED = ("task", "method", "backbone", "data")
@@ -233,7 +235,7 @@ def trials(sweep: Sweep, folder: Path, *, draw: int | None = None, draw_seed: in
     Raises:
         DeptError: a run that cannot be (its settings are named), too many runs, rows that are not there.
     """
-    found = []
+    found: list[Trial] = []
     for group, given in _groups(sweep):
         searched = {name: value for name, value in given.items() if isinstance(value, tuple)}
         fixed = {name: value for name, value in given.items() if not isinstance(value, tuple)}

@@ -58,7 +58,7 @@ def test_tensorboard_shows_the_run_folders_numbers(
 ) -> None:
     with mirrored("tensorboard", Silent()) as reporter:
         result = train(config, reporter=reporter)
-    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator  # type: ignore[import-untyped]
 
     events = EventAccumulator(str(Path(config.output_dir) / "tensorboard"))
     events.Reload()

@@ -67,7 +67,7 @@ def test_failed_and_pruned_settings_cannot_be_chosen_and_unfinished_ones_are_wai
 
 def test_a_run_that_a_person_stopped_is_unfinished(runs: list[Trial]) -> None:
     for run in runs:
-        made_run(run.job.folder, [60], **({"status": "stopped"} if run is runs[0] else {}))
+        made_run(run.job.folder, [60], status="stopped" if run is runs[0] else "completed")
     [choice] = choices(runs)
     assert choice.candidates[0].status == "unfinished"
     assert chosen_rate(choice) is None

@@ -12,6 +12,7 @@ import dataclasses
 import logging
 import os
 import shutil
+import socket
 import tempfile
 import time
 import uuid
@@ -30,6 +31,7 @@ from lab.jobs import Job, Notebook, Outcome, is_done
 
 RETRIES = 3  # of a job whose worker was lost
 _POLL_SECONDS = 0.2
+_CONNECT_SECONDS = 10.0
 _ASK_SECONDS = 1.0  # how often a task asks whether it is to stop
 _LOST = (
     exceptions.WorkerCrashedError,
@@ -81,8 +83,9 @@ class RayEngine:
     def _cluster(self) -> Iterator[None]:
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
         try:
+            _check_address(self._address)
             ray.init(self._address, include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
-        except (ConnectionError, exceptions.RayError, TimeoutError) as fault:
+        except (OSError, exceptions.RayError) as fault:
             raise RunError(
                 f"no Ray cluster answers at {self._address} ({str(fault).splitlines()[0][:160]})"
             ) from fault
@@ -90,6 +93,13 @@ class RayEngine:
             yield
         finally:
             ray.shutdown()
+
+
+def _check_address(address: str | None) -> None:
+    """Whether anybody listens at host:port, for Ray itself would go on trying for minutes; OSError if not."""
+    host, _, port = (address or "").rpartition(":")
+    if host and "/" not in host and port.isdecimal():
+        socket.create_connection((host, int(port)), timeout=_CONNECT_SECONDS).close()
 
 
 class _Run:

@@ -1,4 +1,4 @@
-"""`dept-lab`: the demo (and, as they come, bench, reproduce, sweep, results, app)."""
+"""`dept-lab`: demo, bench, reproduce, sweep, results and runs."""
 
 import sys
 from collections.abc import Sequence
@@ -8,6 +8,10 @@ from typing import Annotated
 import typer
 
 from dept.flags import STOPPED, run_app
+from lab.reproduce_cli import reproduce
+from lab.results_cli import results
+from lab.runs_cli import app as runs_app
+from lab.sweep_cli import sweep
 
 app = typer.Typer(
     help="The lab around DePT: runs, measurements, figures.",
@@ -93,6 +97,12 @@ def bench(
     print_table(found)
     print(f"Report: {report}; every measurement: {folder / 'bench.json'}")
     return STOPPED if found.status == "stopped" else 0
+
+
+app.command()(reproduce)
+app.command()(results)
+app.command()(sweep)
+app.add_typer(runs_app, name="runs")
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -21,7 +21,8 @@ th.text, td.text { text-align: left; } td.wrap { text-align: left; white-space: 
 td.marks { text-align: left; white-space: normal; min-width: 24rem; }
 tr.group th { text-align: left; padding-top: 1.1rem; } tr.mean td { font-weight: 600; }
 .paper { background: var(--paper); }
-.note { background: var(--note); border-left: 4px solid var(--note-edge); padding: .6rem 1rem; }
+.note { background: var(--note); border-left: 4px solid var(--note-edge); padding: .6rem 1rem;
+  white-space: pre-line; }
 .mark { background: var(--mark); color: var(--mark-ink); border-radius: .6rem; padding: .05rem .5rem;
   font-size: .82rem; display: inline-block; margin: .05rem .2rem .05rem 0; font-weight: 400; }
 /* plotly writes its colours into the drawing, for a white page */
@@ -102,7 +103,7 @@ def page(title: str, *parts: str, note: str | None = None) -> str:
 
     Args:
         parts: HTML, one after the other.
-        note: a plain text that stands first: where the numbers come from.
+        note: a plain text, of one line or more, that stands first: where the numbers come from.
     """
     noted = f'<p class="note">{text(note)}</p>' if note else ""
     body = "\n".join(parts)

@@ -203,7 +203,7 @@ def score_over_parameters(results: Results) -> list[tuple[str, go.Figure]]:
         )
         for index, mean in enumerate(ours[name]):
             method = paper.methods().get(mean.method, mean.method)
-            marks = f" ({'; '.join(mean.marks)})" if mean.marks else ""
+            marks = f" ({', '.join(mean.marks)})" if mean.marks else ""
             figure.add_scatter(
                 x=[fmean(row.result["trainable_parameters"] for row in mean.rows)],
                 y=[mean.test.mean],
@@ -240,7 +240,7 @@ def _marks(rows: Sequence[Row]) -> tuple[str, ...]:
 
 
 def _layout(title: str, marks: Sequence[str]) -> dict[str, object]:
-    noted = f"<br>no reproduction: {'; '.join(marks)}" if marks else ""
+    noted = f"<br>no reproduction: {', '.join(marks)}" if marks else ""
     return {
         "title": {"text": title + noted, "font": {"size": 13}, "y": 0.98, "yanchor": "top"},
         "template": "plotly_white",

@@ -110,8 +110,9 @@ def write_html(runs: Sequence[Run], path: Path, title: str) -> None:
     Args:
         runs: of one task, at least one of them with a result.
     """
-    result = next(run.result for run in runs if run.result is not None)
-    metric = result["main_metric"]
+    named = [(name, run.result) for name, run in zip(labels(runs), runs, strict=True) if run.result is not None]
+    metric = named[0][1]["main_metric"]
+    notes = {provenance(result): name for name, result in named}
     figures = [
         curves(runs, "train", "loss", "Training loss (mean of 10 steps)", "nats per target token", smooth=10),
         curves(runs, "validation", metric, f"Validation {metric}", f"{metric}, per cent"),
@@ -131,7 +132,7 @@ def write_html(runs: Sequence[Run], path: Path, title: str) -> None:
             f"<p>Scores are {html_page.text(metric)} in per cent. Input length: virtual tokens + max_seq_length.</p>",
             _settings_table(runs),
             html_page.drawings([(str(figure.layout.title.text), _untitled(figure)) for figure in figures]),
-            note=provenance(result),
+            note="\n".join(notes) if len(notes) == 1 else "\n".join(f"{name}: {note}" for note, name in notes.items()),
         ),
     )
 

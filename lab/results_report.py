@@ -26,7 +26,6 @@ BENCHMARK_NAMES = {
     "vision_language": "Vision and language",
     None: "Tasks without a number in the paper's tables",
 }
-MARK_SEPARATOR = ", "
 HEADS = ("task", "method", "setting", "ours", "seeds", "paper", "difference", "marks")
 LEGEND = (
     "Scores are test scores of the best adapter by validation, in per cent of the named metric: mean and standard "
@@ -96,7 +95,7 @@ def cells(one: Row | Mean, results: Results) -> dict[str, str]:
         seeds,
         paper_value(one.paper),
         difference(one),
-        MARK_SEPARATOR.join(one.marks),
+        ", ".join(one.marks),
     )
     return dict(zip(HEADS, values, strict=True))
 
@@ -131,7 +130,7 @@ def as_rich(results: Results) -> Group:
             mark = f"[{numbers.setdefault(one.marks, len(numbers) + 1)}]" if one.marks else ""
             line = (*(named[name] for name in HEADS[:-1]), mark)
             table.add_row(*map(escape, line), style="bold" if isinstance(one, Mean) else None)
-    notes = [f"[{number}] no reproduction: {MARK_SEPARATOR.join(marks)}" for marks, number in numbers.items()]
+    notes = [f"[{number}] no reproduction: {', '.join(marks)}" for marks, number in numbers.items()]
     return Group("Ours beside the paper's: test scores in per cent, n seeds", table, *map(escape, notes))
 
 
@@ -246,7 +245,7 @@ def _shared_fields(row: Row | Mean) -> dict[str, object]:
         "paper_table": printed.table if printed else "",
         "difference": "" if row.difference is None else round(row.difference, 4),
         "reproduces": row.reproduces,
-        "marks": MARK_SEPARATOR.join(row.marks),
+        "marks": ", ".join(row.marks),
     }
 
 

@@ -49,7 +49,7 @@ def list_table(runs: Sequence[Run], root: Path) -> Table:
             f"{run.steps:,}/{found['max_steps']:,}" if isinstance(found["max_steps"], int) else f"{run.steps:,}",
             _per_cent(found["validation"]),
             _per_cent(found["test"]),
-            "; ".join(found["marks"] or ()),
+            ", ".join(found["marks"] or ()),
         )
     return table
 
@@ -111,5 +111,5 @@ def compare_table(runs: Sequence[Run]) -> Table:
     results = comparison(runs)
     for name in COLUMNS[1:]:
         table.add_row(name, *(row[name] for row in results))
-    table.add_row("marks", *("; ".join(marks(run.result)) if run.result is not None else "-" for run in runs))
+    table.add_row("marks", *(", ".join(marks(run.result)) if run.result is not None else "-" for run in runs))
     return table

@@ -140,9 +140,9 @@ def test_a_failed_run_leaves_the_others_and_is_told(grid: Path, tmp_path: Path, 
         (["table8", "--prune", "median", "--engine", "ray"], "--engine local"),
         (["table8", "--engine", "slurm"], "none of local, ray"),
         (["table8", "--price-per-hour", "-1"], "--price-per-hour must be above 0"),
-        (["table8", "--data", "nowhere"], "--data nowhere: no such file or folder"),
-        (["table8", "--data", "sample", "--backbone", "random:t5-smal"], "t5-smal"),
-        (["table8", "--data", "sample", "--backbone", "nobody/nothing"], "nobody/nothing"),
+        (["table8", "--tasks", "cb", "--data", "nowhere"], "--data nowhere: no such file or folder"),
+        (["table8", "--tasks", "cb", "--data", "sample", "--backbone", "random:t5-smal"], "t5-smal"),
+        (["table8", "--tasks", "cb", "--data", "sample", "--backbone", "nobody/nothing"], "nobody/nothing"),
     ],
 )
 def test_bad_input_is_one_line_and_leaves_nothing(

@@ -5,6 +5,7 @@ No path, hub id or file is taken from a browser as it is. Its settings are a map
 """
 
 import re
+import typing
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
@@ -32,7 +33,7 @@ SETTINGS = (
 DEFAULT_STEPS = 1000
 _LONGEST_TEXT = 500
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9 _.-]{0,59}")
-_WHOLE = {item.name for item in fields(TrainConfig) if "int" in str(item.type) or item.name == "rank"}
+_WHOLE = {item.name for item in fields(TrainConfig) if int in (item.type, *typing.get_args(item.type))}
 
 
 def _open_backbones() -> tuple[str, ...]:

@@ -1,4 +1,4 @@
-"""metrics.jsonl as curves to draw while it grows: only what is new is read, and never more points than a chart shows."""
+"""metrics.jsonl as curves to draw while it grows: only what is new is read, as many points as a chart shows."""
 
 import json
 import threading

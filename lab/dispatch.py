@@ -5,6 +5,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from pathlib import Path
 
 from filelock import Timeout
 
@@ -13,6 +14,9 @@ from lab.processes import our_environment, our_python
 from lab.queue_folder import ACTIVE, QueueFolder
 
 TICK_SECONDS = 1.0
+# The workers that this process has started, by folder and slot. Of the process, not of a dispatcher: they outlive
+# both, and whoever is left has to wait for them.
+_children: dict[tuple[Path, int], subprocess.Popen[bytes]] = {}
 
 
 class Dispatcher:
@@ -24,7 +28,6 @@ class Dispatcher:
 
     def __init__(self, folder: QueueFolder, running: int) -> None:
         self.folder, self.running = folder, running
-        self._workers: dict[int, subprocess.Popen[bytes]] = {}
 
     @contextlib.contextmanager
     def watched(self) -> Iterator[None]:
@@ -54,8 +57,9 @@ class Dispatcher:
             RunError: the queue is busy.
         """
         with self.folder.lock():
-            for slot in [slot for slot, worker in self._workers.items() if worker.poll() is not None]:
-                del self._workers[slot]  # polled: no zombie is left
+            for key, worker in list(_children.items()):
+                if worker.poll() is not None:  # polled: no zombie is left
+                    _children.pop(key, None)
             entries = self.folder.entries()
             for entry in entries:
                 if entry.state["status"] in ACTIVE and not entry.alive:
@@ -64,11 +68,11 @@ class Dispatcher:
             free = min(len(self.folder.waiting(entries)), self.running - active)
             for slot in range(self.running):
                 if free > 0 and self._is_free(slot):
-                    self._workers[slot] = self._start(slot)
+                    _children[self.folder.root, slot] = self._start(slot)
                     free -= 1
 
     def _is_free(self, slot: int) -> bool:
-        if slot in self._workers:
+        if (self.folder.root, slot) in _children:
             return False
         try:
             with self.folder.slot(slot).acquire(timeout=0):

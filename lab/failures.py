@@ -16,7 +16,7 @@ NO_MEMORY = (
 )
 DISK_FULL = "the disk is full: free some space or delete runs, then resume"
 KILLED = "its process was ended from outside (SIGKILL): resume to go on from the last checkpoint"
-GONE = "its process is gone without a word (killed, or the machine was restarted): resume to go on from the last checkpoint"
+GONE = "its process is gone without a word (killed, or a restart): resume to go on from the last checkpoint"
 
 
 def log_tail(run: Path, *, since: int = 0) -> list[str]:

@@ -1,5 +1,6 @@
 """Processes as files name them: a number can be given to another process, a number with its start time cannot."""
 
+import contextlib
 import os
 import signal
 import socket
@@ -48,13 +49,24 @@ def is_alive(recorded: Mapping[str, Any]) -> bool:
     return isinstance(heartbeat, float) and time.time() - heartbeat < SILENCE_SECONDS
 
 
+def terminate(recorded: Mapping[str, Any]) -> None:
+    """Ask a recorded process to end (SIGTERM)."""
+    process = find(recorded)
+    if process is not None:
+        with contextlib.suppress(psutil.NoSuchProcess):  # it has just ended
+            process.terminate()
+
+
 def kill_group(recorded: Mapping[str, Any]) -> None:
     """End a recorded process, and what it started in its session, at once."""
     process = find(recorded)
-    if process is not None and os.getpgid(process.pid) == process.pid:
-        os.killpg(process.pid, signal.SIGKILL)
-    elif process is not None:  # started by hand, in somebody's terminal
-        process.kill()
+    if process is None:
+        return
+    with contextlib.suppress(ProcessLookupError, psutil.NoSuchProcess):  # it has just ended
+        if os.getpgid(process.pid) == process.pid:
+            os.killpg(process.pid, signal.SIGKILL)
+        else:  # started by hand, in somebody's terminal
+            process.kill()
 
 
 def our_python(module: str, *arguments: str) -> list[str]:

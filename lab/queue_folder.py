@@ -29,7 +29,7 @@ from filelock import FileLock, Timeout
 from dept.errors import RunError
 from dept.run import RunFolder, read_json, write_json
 from lab.failures import reason_without_exit
-from lab.processes import find, is_alive, kill_group
+from lab.processes import is_alive, kill_group, terminate
 
 Status = Literal["queued", "running", "stopping", "stopped", "completed", "failed"]
 Ask = Literal["stop", "kill"]
@@ -181,7 +181,7 @@ class QueueFolder:
         if state["status"] not in ACTIVE:
             return Entry(path, state, False, None)
         alive = is_alive(state) or (isinstance(worker, dict) and is_alive(worker))
-        asked: Ask | None = next((ask for ask in ("kill", "stop") if (path / ask).exists()), None)  # type: ignore[misc]
+        asked: Ask | None = next((ask for ask in ("kill", "stop") if (path / ask).exists()), None)
         return Entry(path, state, alive, asked)
 
     def entries(self) -> list[Entry]:
@@ -228,8 +228,8 @@ class QueueFolder:
         try:
             if ask == "kill":
                 kill_group(entry.state)
-            elif (process := find(entry.state)) is not None:
-                process.terminate()
+            else:
+                terminate(entry.state)
         except (psutil.AccessDenied, PermissionError):
             raise RunError(f"{entry.run_id} is trained by another user's process, which cannot be ended") from None
 

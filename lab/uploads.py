@@ -144,8 +144,7 @@ class Uploads:
             except DeptError as fault:
                 raise DataError(_named(str(fault), made, title)) from None
         shown, problems, notes = (
-            tuple(_named(text, made, title) for text in texts)
-            for texts in (check.shown, check.problems, check.notes)
+            tuple(_named(text, made, title) for text in texts) for texts in (check.shown, check.problems, check.notes)
         )
         return dataclasses.replace(check, location=title, shown=shown, problems=problems, notes=notes)
 
@@ -183,6 +182,8 @@ class Uploads:
                 raise DataError(f"{where}: column {column[:60]!r} holds a list or an object; texts and numbers only")
             if isinstance(value, str) and len(value) > most:
                 raise DataError(f"{where}: column {column[:60]!r} is longer than {most:,} characters")
+            if isinstance(value, str) and any("\ud800" <= character <= "\udfff" for character in value):
+                raise DataError(f"{where}: column {column[:60]!r} holds half of a surrogate pair; not valid text")
             if isinstance(value, int) and not -(2**63) <= value < 2**63:
                 raise DataError(f"{where}: column {column[:60]!r} holds a number of too many digits")
         return row

@@ -23,7 +23,7 @@ from filelock import Timeout
 from dept.run import RunFolder, read_json, write_json
 from lab.failures import log_tail, reason_of_exit
 from lab.owners import OPERATOR_KEY
-from lab.processes import our_environment, our_python, record
+from lab.processes import is_alive, our_environment, our_python, record
 from lab.queue_folder import ACTIVE, Entry, QueueFolder, clear_asks
 
 POLL_SECONDS = 0.25
@@ -121,6 +121,8 @@ class Worker:
         killed, stopped = (path / "kill").exists(), (path / "stop").exists()
         with self.folder.lock(), contextlib.suppress(OSError):  # a full disk: readers see that the process is gone
             now = Entry(path, read_json(path / "state.json"), False, None)
+            if is_alive(now.state):  # somebody trains this run by hand, which is why ours has ended
+                return
             if now.state["status"] in ACTIVE and killed:
                 self.folder.write_state(now, "stopped", error="killed: the steps since its last checkpoint are lost")
             elif now.state["status"] in ACTIVE and (stopped or late) and code in (-signal.SIGTERM, -signal.SIGKILL):

@@ -8,6 +8,8 @@ from typing import Annotated
 import typer
 
 from dept.flags import STOPPED, run_app
+from lab.results_cli import results
+from lab.runs_cli import app as runs_app
 
 app = typer.Typer(
     help="The lab around DePT: runs, measurements, figures.",
@@ -93,6 +95,10 @@ def bench(
     print_table(found)
     print(f"Report: {report}; every measurement: {folder / 'bench.json'}")
     return STOPPED if found.status == "stopped" else 0
+
+
+app.command()(results)
+app.add_typer(runs_app, name="runs")
 
 
 def main(argv: Sequence[str] | None = None) -> int:

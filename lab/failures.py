@@ -15,6 +15,7 @@ NO_MEMORY = (
     "out of memory: repeat it with a smaller batch size or length, more gradient accumulation, or a smaller backbone"
 )
 DISK_FULL = "the disk is full: free some space or delete runs, then resume"
+ENDED = "killed: the steps since its last checkpoint are lost"
 KILLED = "its process was ended from outside (SIGKILL): resume to go on from the last checkpoint"
 GONE = "its process is gone without a word (killed, or a restart): resume to go on from the last checkpoint"
 

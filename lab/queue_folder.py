@@ -28,7 +28,7 @@ from filelock import FileLock, Timeout
 
 from dept.errors import RunError
 from dept.run import RunFolder, read_json, write_json
-from lab.failures import reason_without_exit
+from lab.failures import ENDED, reason_without_exit
 from lab.processes import is_alive, kill_group, terminate
 
 Status = Literal["queued", "running", "stopping", "stopped", "completed", "failed"]
@@ -60,19 +60,19 @@ class Entry:
 
     @property
     def status(self) -> Status:
-        """Where the run stands; one whose processes are gone without a word has failed."""
+        """Where the run stands; one whose processes are gone without a word has failed, unless that was asked for."""
         status: Status = self.state["status"]
         if status not in ACTIVE:
             return status
         if not self.alive:
-            return "failed"
+            return "stopped" if self.asked == "kill" else "failed"
         return "stopping" if self.asked else status
 
     @property
     def error(self) -> str | None:
         """Why it failed or was stopped, and what to do."""
         if self.state["status"] in ACTIVE and not self.alive:
-            return reason_without_exit(self.path)
+            return ENDED if self.asked == "kill" else reason_without_exit(self.path)
         error = self.state.get("error")
         return error if isinstance(error, str) else None
 
@@ -210,9 +210,9 @@ class QueueFolder:
         write_json(entry.path / "state.json", {"status": status, **nobody, **kept, **(process or {}), **details})
 
     def settle(self, entry: Entry) -> None:
-        """Write down that a run has failed whose processes are gone without a word; call it under the lock."""
+        """Write down how a run stands whose processes are gone without a word; call it under the lock."""
         with contextlib.suppress(RunError), RunFolder(entry.path).lock():  # held: a process trains there after all
-            self.write_state(entry, "failed", error=entry.error)
+            self.write_state(entry, entry.status, error=entry.error)
             clear_asks(entry.path)
 
     def ask(self, entry: Entry, ask: Ask) -> None:

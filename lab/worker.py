@@ -21,7 +21,7 @@ from typing import Any
 from filelock import Timeout
 
 from dept.run import RunFolder, read_json, write_json
-from lab.failures import log_tail, reason_of_exit
+from lab.failures import ENDED, log_tail, reason_of_exit
 from lab.owners import OPERATOR_KEY
 from lab.processes import is_alive, our_environment, our_python, record
 from lab.queue_folder import ACTIVE, Entry, QueueFolder, clear_asks
@@ -124,7 +124,7 @@ class Worker:
             if is_alive(now.state):  # somebody trains this run by hand, which is why ours has ended
                 return
             if now.state["status"] in ACTIVE and killed:
-                self.folder.write_state(now, "stopped", error="killed: the steps since its last checkpoint are lost")
+                self.folder.write_state(now, "stopped", error=ENDED)
             elif now.state["status"] in ACTIVE and (stopped or late) and code in (-signal.SIGTERM, -signal.SIGKILL):
                 self.folder.write_state(now, "stopped", error=_late(entry) if late else None)
             elif now.state["status"] in ACTIVE:

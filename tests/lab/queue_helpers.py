@@ -9,7 +9,7 @@ from typing import Any
 
 from lab.allowed import Allowed
 from lab.limits import Limits
-from lab.owners import Visitor, new_token, visitor
+from lab.owners import OPERATOR, Visitor, new_token, visitor
 from lab.queue import RunQueue
 
 SMALL: dict[str, Any] = {
@@ -43,3 +43,7 @@ def wait_for(what: Callable[[], bool], seconds: float = 60.0) -> float:
         assert time.monotonic() - started < seconds, "it did not happen in time"
         time.sleep(0.05)
     return time.monotonic() - started
+
+
+def wait_for_status(queue: RunQueue, run_id: str, status: str, seconds: float = 60.0) -> None:
+    wait_for(lambda: queue.run(run_id, OPERATOR).status == status, seconds)

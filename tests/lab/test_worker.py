@@ -18,7 +18,7 @@ from dept.run import write_json
 from lab import failures
 from lab.processes import our_environment
 from lab.queue import RunQueue
-from tests.lab.queue_helpers import SMALL, queue_in, somebody, wait_for
+from tests.lab.queue_helpers import SMALL, queue_in, somebody, wait_for, wait_for_status
 
 ENDLESS = {**SMALL, "max_steps": 3000, "eval_every": 3000}
 
@@ -76,6 +76,23 @@ def test_only_one_worker_has_a_slot(root: Path, tiny_t5: Path) -> None:
         assert queue.run(run, me).status == "queued"
 
 
+def test_a_run_has_its_time_and_no_more_and_can_be_killed_or_stopped_while_it_loads(root: Path, tiny_t5: Path) -> None:
+    queue, me = queue_in(root, tiny_t5), somebody()
+    with queue.folder.slot(0):
+        run, killed, stopped = queue.submit([ENDLESS] * 3, me)
+        file = queue.path(run, me) / "submission.json"
+        write_json(file, {**json.loads(file.read_text()), "max_seconds": 0.3})
+    with queue.watched():
+        wait_for_status(queue, run, "stopped", 10)
+        for other, end, why in ((killed, queue.kill, failures.ENDED), (stopped, queue.stop, None)):
+            wait_for_status(queue, other, "running", 10)
+            end(other, me)
+            wait_for_status(queue, other, "stopped", 10)
+            assert queue.run(other, me).error == why and queue.run(other, me).can_resume
+        wait_for(lambda: processes_of(root) == [], 5)
+    assert queue.run(run, me).error == "the 0.005 minutes that a run may take are over: resume to go on"
+
+
 @pytest.mark.slow
 def test_training_outlives_its_server_and_the_queue_goes_on(root: Path, tiny_t5: Path) -> None:
     """Two runs train, one waits, the server is killed; stop, resume and kill work from the next server."""
@@ -84,8 +101,9 @@ def test_training_outlives_its_server_and_the_queue_goes_on(root: Path, tiny_t5:
         "import sys, time; from pathlib import Path; from tests.lab.queue_helpers import queue_in\n"
         "with queue_in(Path(sys.argv[1]), Path(sys.argv[2]), running=2).watched(): time.sleep(600)"
     )
+    no_number = {**SMALL, "prompt_lr": 1e3, "max_steps": 200}
     with queue.folder.slot(0), queue.folder.slot(1):
-        first, second, third = queue.submit([ENDLESS, ENDLESS, {**SMALL, "max_steps": 2}], me)
+        first, second, third = queue.submit([ENDLESS, ENDLESS, no_number], me)
     server = subprocess.Popen([sys.executable, "-c", code, str(root), str(tiny_t5)], env=our_environment())
     try:
         wait_for(lambda: all((queue.run(run, me).step or 0) > 2 for run in (first, second)))
@@ -100,61 +118,47 @@ def test_training_outlives_its_server_and_the_queue_goes_on(root: Path, tiny_t5:
         assert [state(queue, run)["pid"] for run in (first, second)] == before
         queue.stop(first, me)
         assert queue.run(first, me).status in ("stopping", "stopped")
-        wait_for(lambda: queue.run(first, me).status == "stopped", 20)
+        wait_for_status(queue, first, "stopped", 20)
         stopped_at = state(queue, first)["step"]
         assert (queue.path(first, me) / f"checkpoint-{stopped_at}").is_dir()
-        wait_for(lambda: queue.run(third, me).status == "completed")  # whose turn it was then
-        result = queue.run(third, me).result
-        assert result is not None and result["steps"] == 2 and result["data"]["source"] == "sample"
+        # Ended by somebody else, as the system does for want of memory.
+        os.kill(state(queue, second)["pid"], signal.SIGKILL)
+        wait_for_status(queue, second, "failed", 5)
+        assert queue.run(second, me).error == failures.KILLED and queue.run(second, me).can_resume
 
         queue.resume(first, me)
         wait_for(lambda: (queue.run(first, me).step or 0) > stopped_at)
         curves = queue.curves(first, me)
         assert curves is not None and curves.loss.steps[:3] == [1, 2, 3] and curves.validation
         assert queue.run(first, me).steps_at_risk > 0
-        queue.kill(first, me)
-        wait_for(lambda: queue.run(first, me).status == "stopped", 5)
-        assert queue.run(first, me).error == "killed: the steps since its last checkpoint are lost"
-        assert queue.run(first, me).can_resume
+        wait_for_status(queue, third, "failed")  # whose turn it was when the first had stopped
+        error = queue.run(third, me).error
+        assert error is not None and "the loss became" in error and "--prompt-lr" in error
 
-        # Ended by somebody else, as the system does for want of memory.
-        os.kill(state(queue, second)["pid"], signal.SIGKILL)
-        assert wait_for(lambda: queue.run(second, me).status == "failed", 10) < 10
-        assert queue.run(second, me).error == failures.KILLED
-        wait_for(lambda: processes_of(root) == [], 10)
-
-
-@pytest.mark.slow
-def test_a_full_disk_and_a_loss_that_is_no_number_say_so(root: Path, tiny_t5: Path) -> None:
-    queue, me = queue_in(root, tiny_t5), somebody()
-    with queue.folder.slot(0):
-        full, not_finite = queue.submit([SMALL, {**SMALL, "prompt_lr": 1e3, "max_steps": 200}], me)
-        (queue.path(full, me) / "metrics.jsonl").symlink_to("/dev/full")
-    with queue.watched():
-        wait_for(lambda: queue.run(full, me).status == "failed")
-        assert queue.run(full, me).error == failures.DISK_FULL
-        wait_for(lambda: queue.run(not_finite, me).status in ("failed", "completed"))
-    run = queue.run(not_finite, me)
-    assert run.error is not None and "the loss became" in run.error and "--prompt-lr" in run.error
-
-
-@pytest.mark.slow
-def test_a_run_has_its_time_and_survives_its_worker(root: Path, tiny_t5: Path) -> None:
-    queue, me = queue_in(root, tiny_t5), somebody()
-    with queue.folder.slot(0):
-        (run,) = queue.submit([ENDLESS], me)
-        file = queue.path(run, me) / "submission.json"
-        write_json(file, {**json.loads(file.read_text()), "max_seconds": 3.0})
-    with queue.watched():
-        wait_for(lambda: queue.run(run, me).status == "stopped")
-        assert queue.run(run, me).error == "the 0.05 minutes that a run may take are over: resume to go on"
-        write_json(file, {**json.loads(file.read_text()), "max_seconds": 600.0})
-        queue.resume(run, me)
-        wait_for(lambda: (queue.run(run, me).step or 0) > 2)
-        worker = json.loads((queue.path(run, me) / "worker.json").read_text())["pid"]
+        # Without its worker a run goes on, and is still heard.
+        worker = json.loads((queue.path(first, me) / "worker.json").read_text())["pid"]
         os.kill(worker, signal.SIGKILL)
         wait_for(lambda: not psutil.pid_exists(worker), 5)
-        assert queue.run(run, me).status == "running"
-        queue.stop(run, me)
-        wait_for(lambda: queue.run(run, me).status == "stopped", 20)
+        assert queue.run(first, me).status == "running"
+        queue.kill(first, me)
+        wait_for_status(queue, first, "stopped", 5)
+        assert queue.run(first, me).error == failures.ENDED
         wait_for(lambda: processes_of(root) == [], 10)
+
+
+@pytest.mark.slow
+def test_a_full_disk_says_so_and_the_run_goes_on_when_there_is_room(root: Path, tiny_t5: Path) -> None:
+    queue, me = queue_in(root, tiny_t5), somebody()
+    with queue.folder.slot(0):
+        (run,) = queue.submit([SMALL], me)
+        metrics = queue.path(run, me) / "metrics.jsonl"
+        metrics.symlink_to("/dev/full")
+    with queue.watched():
+        wait_for_status(queue, run, "failed")
+        assert queue.run(run, me).error == failures.DISK_FULL
+        metrics.unlink()
+        queue.resume(run, me)
+        wait_for_status(queue, run, "completed")
+    result = queue.run(run, me).result
+    assert result is not None and result["steps"] == 4 and result["data"]["source"] == "sample"
+    assert queue.run(run, me).has_adapter and "sst2" in queue.log(run, me)[-2]

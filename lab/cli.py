@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from dept.flags import STOPPED, run_app
+from lab.page_cli import serve
 from lab.results_cli import results
 from lab.runs_cli import app as runs_app
 
@@ -98,6 +99,7 @@ def bench(
 
 
 app.command()(results)
+app.command("app")(serve)
 app.add_typer(runs_app, name="runs")
 
 

@@ -42,6 +42,7 @@ class Worker:
 
     def __init__(self, folder: QueueFolder, slot: int, running: int) -> None:
         self.folder, self.slot, self.running = folder, slot, running
+        self._claimed = 0.0  # when it began with its run, in seconds since the epoch
 
     def work(self) -> None:
         """Train what waits, one after the other; at once done where another process has this slot."""
@@ -69,7 +70,8 @@ class Worker:
         if not waiting or sum(entry.status in ACTIVE for entry in entries) >= self.running:
             return None
         entry = waiting[0]
-        write_json(entry.path / "worker.json", record())
+        self._claimed = time.time()
+        self._beat(entry)
         self.folder.write_state(entry, "running", record())
         return self.folder.entry(entry.run_id)
 
@@ -110,10 +112,13 @@ class Worker:
                 child.terminate()
                 asked = True
             if now - beat > _BEAT_SECONDS:
-                write_json(entry.path / "worker.json", record())
+                self._beat(entry)
                 beat = now
             time.sleep(POLL_SECONDS)
         return code, late
+
+    def _beat(self, entry: Entry) -> None:
+        write_json(entry.path / "worker.json", {**record(), "claimed": self._claimed})
 
     def _note_end(self, entry: Entry, code: int, late: bool, since: int, memory_ran_out: bool) -> None:
         """Complete state.json where the run did not: it was killed, or failed before or while writing it."""

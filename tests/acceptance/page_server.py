@@ -1,0 +1,196 @@
+"""The page as its operator starts it, in a process of its own, and a visitor that speaks to it as a browser does."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Self
+
+import httpx
+import psutil
+
+from lab.processes import our_environment, our_python
+
+START_SECONDS = 60.0
+
+
+class PageServer:
+    """`dept-lab app` on a folder; started by `with`, ended with it, whatever it has left running as well.
+
+    Args:
+        folder: its runs, temporary files and log go below; nothing else may change.
+        flags: more of `dept-lab app`.
+    """
+
+    def __init__(self, folder: Path, flags: Sequence[str] = ()) -> None:
+        self.folder, self.flags = folder, flags
+        self.runs, self.log = folder / "runs", folder / "server.log"
+        self.port = _free_port()
+        self.address = f"http://127.0.0.1:{self.port}"
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(self, *fault: object) -> None:
+        self.kill()
+        for process in self.trainers():
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process.kill()
+
+    def start(self) -> float:
+        """Seconds until it answers."""
+        home = self.folder / "home"
+        home.mkdir(parents=True, exist_ok=True)
+        started = time.monotonic()
+        with self.log.open("ab") as log:
+            self._process = subprocess.Popen(
+                our_python("lab.cli", "app", "--runs", str(self.runs), "--port", str(self.port), *self.flags),
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                cwd=home,
+                env=our_environment(GRADIO_TEMP_DIR=str(home / "gradio"), HF_HUB_OFFLINE="1"),
+            )
+        while time.monotonic() - started < START_SECONDS:
+            with contextlib.suppress(httpx.TransportError):
+                if httpx.get(f"{self.address}/config", timeout=5).status_code == 200:
+                    return time.monotonic() - started
+            assert self._process.poll() is None, self.log.read_text()
+            time.sleep(0.1)
+        raise TimeoutError(f"the page did not start: {self.log.read_text()}")
+
+    @property
+    def pid(self) -> int:
+        assert self._process is not None
+        return self._process.pid
+
+    def kill(self) -> None:
+        """SIGKILL: no chance to tidy anything up."""
+        if self._process is not None:
+            self._process.send_signal(signal.SIGKILL)
+            self._process.wait()
+
+    def trainers(self) -> list[psutil.Process]:
+        """Every other process that works in the folder of runs."""
+        found = []
+        for process in psutil.process_iter(["cmdline"]):
+            command = process.info["cmdline"] or []
+            if str(self.runs) in " ".join(command) and "app" not in command and process.pid != os.getpid():
+                found.append(process)
+        return found
+
+    def zombies(self) -> list[psutil.Process]:
+        """Dead processes that the server has not waited for."""
+        children = psutil.Process(self.pid).children(recursive=True)
+        return [child for child in children if child.status() == psutil.STATUS_ZOMBIE]
+
+
+@dataclass
+class Browser:
+    """One visitor: knows the page's listeners by their name, keeps a token, calls them as the page's scripts do."""
+
+    address: str
+    session: str = field(default_factory=lambda: os.urandom(6).hex())
+    identity: Any = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.http = httpx.Client(base_url=self.address, timeout=120)
+        config = self.http.get("/config").json()
+        self.parts = {part["id"]: part for part in config["components"]}
+        self.listeners: list[dict[str, Any]] = [one for one in config["dependencies"] if one["backend_fn"]]
+        self.identity = self.call(self.named("opened", "load"), [self.identity, ""])[0]
+
+    def named(self, name: str, event: str) -> dict[str, Any]:
+        """The first listener whose function and event have these names."""
+        for listener in self.listeners:
+            plain = str(listener["api_name"]).rstrip("0123456789").rstrip("_")
+            if plain == name and any(target[1] == event for target in listener["targets"]):
+                return listener
+        raise LookupError(f"the page has no listener {name} on {event}")
+
+    def values(self, listener: dict[str, Any]) -> list[Any]:
+        """What the listener's inputs hold when the page opens, and the visitor's token."""
+        parts = [self.parts[part] for part in listener["inputs"]]
+        return [self.identity if part["type"] == "browserstate" else part["props"].get("value") for part in parts]
+
+    def fields(self, listener: dict[str, Any], **named: Any) -> list[Any]:
+        """The same with some inputs set, by their label (spaces and commas as _)."""
+        values = self.values(listener)
+        labels = [str(self.parts[part]["props"].get("label") or "") for part in listener["inputs"]]
+        plain = [label.replace(", ", "_").replace(" ", "_") for label in labels]
+        for name, value in named.items():
+            values[plain.index(name)] = value
+        return values
+
+    def post(self, listener: dict[str, Any], data: Any) -> httpx.Response:
+        """The raw answer of a listener that does not queue."""
+        body = {"fn_index": listener["id"], "data": data, "session_hash": self.session, "trigger_id": None}
+        return self.http.post(
+            "/gradio_api/run/predict",
+            content=json.dumps(body).encode("utf-8", "surrogatepass"),
+            headers={"content-type": "application/json"},
+        )
+
+    def queued(self, listener: dict[str, Any], data: Any) -> tuple[int, str]:
+        """Status and last message of a listener that queues: joined, then heard to its end."""
+        body = {"fn_index": listener["id"], "data": data, "session_hash": self.session}
+        joined = self.http.post(
+            "/gradio_api/queue/join",
+            content=json.dumps(body).encode("utf-8", "surrogatepass"),
+            headers={"content-type": "application/json"},
+        )
+        if joined.status_code != 200:
+            return joined.status_code, joined.text
+        for line in self._messages():
+            if '"process_completed"' in line:
+                return 200, line
+        return 200, ""
+
+    def _messages(self) -> Iterator[str]:
+        address = f"/gradio_api/queue/data?session_hash={self.session}"
+        with self.http.stream("GET", address) as answer:
+            yield from (line.removeprefix("data: ") for line in answer.iter_lines() if line)
+
+    def call(self, listener: dict[str, Any], data: Any) -> list[Any]:
+        """A listener's outputs, however it is called."""
+        if listener["queue"]:
+            answer = json.loads(self.queued(listener, data)[1])
+            assert answer["success"], answer
+            outputs: list[Any] = answer["output"]["data"]
+            return outputs
+        response = self.post(listener, data)
+        assert response.status_code == 200, response.text
+        found: list[Any] = response.json()["data"]
+        return found
+
+    def launch(self, **settings: Any) -> list[str]:
+        """Launch with these fields of the Train tab; the runs' ids.
+
+        Raises:
+            AssertionError: refused, with what the page said.
+        """
+        listener = self.named("launch", "click")
+        ids, said = self.call(listener, self.fields(listener, **settings))
+        assert isinstance(ids, str), said
+        return ids.split(",")
+
+    def look(self, opened: Sequence[str] = (), seen: str = "") -> list[Any]:
+        """What the Runs tab's timer fetches."""
+        return self.call(self.named("look", "tick"), [self.identity, ",".join(opened), seen])
+
+
+def _free_port() -> int:
+    with socket.socket() as listening:
+        listening.bind(("127.0.0.1", 0))
+        port: int = listening.getsockname()[1]
+        return port

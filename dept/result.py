@@ -1,6 +1,5 @@
 """What a run leaves for its readers: `result.json`, the best adapter, where every number came from."""
 
-import json
 import platform
 import resource
 import sys

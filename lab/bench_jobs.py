@@ -1,8 +1,8 @@
 """Benchmarks that a page's visitors start: one at a time on the machine, each a process of its own, as training is.
 
-    ROOT/<id>/bench.json    what `dept-lab bench` writes, each pair as soon as it is measured
-              worker.json   the process, and whose it is
-              log.txt       what it printed
+ROOT/<id>/bench.json    what `dept-lab bench` writes, each pair as soon as it is measured
+          worker.json   the process, and whose it is
+          log.txt       what it printed
 """
 
 import contextlib

@@ -120,7 +120,9 @@ class LocalEngine:
             for number, process in running.values():
                 process.kill()
                 ended(number, Outcome(jobs[number], "stopped", "killed on request"))
-        return [outcomes.get(number, Outcome(job, "stopped", "not started", attempts=0)) for number, job in enumerate(jobs)]
+        return [
+            outcomes.get(number, Outcome(job, "stopped", "not started", attempts=0)) for number, job in enumerate(jobs)
+        ]
 
 
 @contextlib.contextmanager

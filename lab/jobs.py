@@ -232,7 +232,9 @@ def is_done(job: Job) -> bool:
         return False
     try:
         result, saved = read_json(run.result_file), read_json(run.config_file)
-        known = result["key"] == run_key(result["config"], saved[FINGERPRINTS]) and _agree(job.config, result["config"])
+        known = result["key"] == run_key(result["config"], saved[FINGERPRINTS]) and _agree(
+            job.config, result["config"]
+        )
         untested = result["metrics"]["test"] is None and result["data"]["rows"].get("test", 0) > 0
         done = known and result["status"] == "completed" and not (job.test and untested)
     except (RunError, KeyError, TypeError):

@@ -91,7 +91,9 @@ def execute_notebook(notebook: Notebook) -> tuple[Status, str | None]:
         except PapermillExecutionError as fault:
             reason = f"{fault.ename}: {fault.evalue}".splitlines()[0][:300]
             return "stopped" if watch.asked else "cell error", f"In [{fault.exec_count}]: {reason}"
-        except RuntimeError as fault:  # nbclient's DeadKernelError is one; a kernel that never answers gives a plain one
+        except (
+            RuntimeError
+        ) as fault:  # nbclient's DeadKernelError is one; a kernel that never answers gives a plain one
             if not str(fault).startswith("Kernel"):
                 raise
             return "dead kernel", f"{fault}, in cell {watch.cell + 1} of the notebook{_how(kernel)}"

@@ -11,7 +11,8 @@ def serve(
     port: Annotated[int | None, typer.Option(help="[7860, or the next one that is free]", show_default=False)] = None,
     runs: Annotated[Path, typer.Option(help="Folder of runs.")] = Path("runs"),
     limits: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="YAML of limits for people, queue, steps, time [lab/limits.py].")
+        Path | None,
+        typer.Option(metavar="FILE", help="YAML of limits for people, queue, steps, time [lab/limits.py]."),
     ] = None,
     users: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Lines name:password; nobody else gets in [everybody].")

@@ -15,11 +15,8 @@ from gradio.utils import get_upload_folder
 
 _SCRIPTS = Path(__file__).with_name("scripts")
 
-
 def _script(name: str) -> str:
     return (_SCRIPTS / name).read_text(encoding="utf-8")
-
-from gradio.events import Dependency
 
 class Figure(gr.HTML):
     """A plotly figure that is redrawn in place: zoom and hidden lines stay (plotly's uirevision), nothing jumps.
@@ -47,12 +44,14 @@ class Figure(gr.HTML):
             return value or ""
         text: str = value.to_json()
         return text
-    from typing import Callable, Literal, Sequence, Any, TYPE_CHECKING
+    from collections.abc import Callable, Sequence
+    from typing import TYPE_CHECKING, Any, Literal
+
     from gradio.blocks import Block
+
     if TYPE_CHECKING:
         from gradio.components import Timer
         from gradio.components.base import Component
-
 
 class LogSlider(gr.HTML):
     """A positive number on a logarithmic scale, or nothing: the number's field is empty then.
@@ -81,12 +80,14 @@ class LogSlider(gr.HTML):
     def preprocess(self, payload: Any) -> Any:
         """The number, None, or whatever else was typed: the settings' own check says what is wrong with it."""
         return payload if isinstance(payload, int | float | None) else str(payload)[:40]
-    from typing import Callable, Literal, Sequence, Any, TYPE_CHECKING
+    from collections.abc import Callable, Sequence
+    from typing import TYPE_CHECKING, Any, Literal
+
     from gradio.blocks import Block
+
     if TYPE_CHECKING:
         from gradio.components import Timer
         from gradio.components.base import Component
-
 
 class RunList(gr.HTML):
     """Rows of runs, as HTML of `lab.ui.runs_view`; `select` tells which run was opened or ticked."""
@@ -98,12 +99,14 @@ class RunList(gr.HTML):
             apply_default_css=False,
             **options,
         )
-    from typing import Callable, Literal, Sequence, Any, TYPE_CHECKING
+    from collections.abc import Callable, Sequence
+    from typing import TYPE_CHECKING, Any, Literal
+
     from gradio.blocks import Block
+
     if TYPE_CHECKING:
         from gradio.components import Timer
         from gradio.components.base import Component
-
 
 class Choice(gr.Dropdown):
     """A dropdown whose choices differ between visitors and outlive the server.
@@ -116,12 +119,14 @@ class Choice(gr.Dropdown):
 
     def preprocess(self, payload: Any) -> Any:
         return payload if isinstance(payload, str) else None
-    from typing import Callable, Literal, Sequence, Any, TYPE_CHECKING
+    from collections.abc import Callable, Sequence
+    from typing import TYPE_CHECKING, Any, Literal
+
     from gradio.blocks import Block
+
     if TYPE_CHECKING:
         from gradio.components import Timer
         from gradio.components.base import Component
-
 
 class Choices(gr.Dropdown):
     """As `Choice`, for several values."""
@@ -133,22 +138,22 @@ class Choices(gr.Dropdown):
 
     def preprocess(self, payload: Any) -> Any:
         return [value for value in payload if isinstance(value, str)] if isinstance(payload, list) else []
-    from typing import Callable, Literal, Sequence, Any, TYPE_CHECKING
+    from collections.abc import Callable, Sequence
+    from typing import TYPE_CHECKING, Any, Literal
+
     from gradio.blocks import Block
+
     if TYPE_CHECKING:
         from gradio.components import Timer
         from gradio.components.base import Component
-
 
 def text(value: object) -> str:
     """A value as text within HTML."""
     return html.escape(str(value))
 
-
 def notice(message: str, kind: str = "note") -> str:
     """A line in a box, as HTML; kinds: note, wrong, good. Nothing for an empty message."""
     return f'<p class="notice {kind}" role="status">{text(message)}</p>' if message else ""
-
 
 def facts(pairs: Sequence[tuple[str, str, str]]) -> str:
     """Numbers with their names and a word on each, as HTML."""
@@ -157,7 +162,6 @@ def facts(pairs: Sequence[tuple[str, str, str]]) -> str:
         for name, value, note in pairs
     )
     return f'<dl class="facts">{cells}</dl>'
-
 
 def table(heads: Sequence[str], rows: Sequence[Sequence[str]], *, left: int = 1, caption: str = "") -> str:
     """A table that scrolls by itself on a narrow screen, as HTML; the first `left` columns hold text."""
@@ -174,7 +178,6 @@ def table(heads: Sequence[str], rows: Sequence[Sequence[str]], *, left: int = 1,
         f'<div class="wide" tabindex="0" role="region" aria-label="{text(caption or "table")}"><table>{title}'
         f"<thead><tr>{cells('th', heads)}</tr></thead><tbody>{body}</tbody></table></div>"
     )
-
 
 def to_download(content: str | bytes, name: str) -> str:
     """A file that a download button may give; gradio deletes it after a while."""

@@ -108,7 +108,5 @@ def _is_text(rows: Sequence[Mapping[str, Any]], column: str) -> bool:
 
 
 def _first_rows(found: Table) -> str:
-    rows = [
-        [str(row.get(column, ""))[:_SHOWN_CHARACTERS] for column in found.columns[:8]] for row in found.first[:3]
-    ]
+    rows = [[str(row.get(column, ""))[:_SHOWN_CHARACTERS] for column in found.columns[:8]] for row in found.first[:3]]
     return table(found.columns[:8], rows, left=8, caption=f"{found.title}: {found.rows:,} rows, the first of them")

@@ -1,7 +1,5 @@
 """The page as a whole: its tabs, what connects them, how it is launched."""
 
-import os
-import secrets
 from collections.abc import Sequence
 from typing import Any
 

@@ -92,7 +92,9 @@ def paper_table(benchmark: str) -> str:
         own = {score.task: score for score in printed if score.method == method and score.backbone == paper.BACKBONE}
         if own:
             rows.append([name, *(paper_value(own.get(task)) for task in (*tasks, None))])
-    return table(["method", *tasks, "mean"], rows, caption=f"The paper's numbers with T5-base: {BENCHMARK_NAMES[benchmark]}")
+    return table(
+        ["method", *tasks, "mean"], rows, caption=f"The paper's numbers with T5-base: {BENCHMARK_NAMES[benchmark]}"
+    )
 
 
 def build(site: Site, identity: gr.BrowserState) -> dict[str, Any]:
@@ -119,5 +121,7 @@ def build(site: Site, identity: gr.BrowserState) -> dict[str, Any]:
         each.input(**look)
     for button in (as_table, in_latex):
         button.click(does.files, filters, [as_table, in_latex], api_visibility="private")
-    which.input(lambda name: paper_table(name) if name in _PAPER_TABLES.values() else gr.skip(), which, printed, **quiet)
+    which.input(
+        lambda name: paper_table(name) if name in _PAPER_TABLES.values() else gr.skip(), which, printed, **quiet
+    )
     return look

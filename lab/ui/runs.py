@@ -74,7 +74,9 @@ class _Runs:
         fresh = {
             "list": _print(run_list(runs, drawn)),
             "head": _print(run_head(current)),
-            "curves": _print([(each.name, each.run.run_id, each.run.max_steps, found.version) for each, found in there]),
+            "curves": _print(
+                [(each.name, each.run.run_id, each.run.max_steps, found.version) for each, found in there]
+            ),
             "log": _print(log),
             "buttons": _print(_possible(current)),
         }
@@ -82,7 +84,11 @@ class _Runs:
         return [
             run_list(runs, drawn) if new["list"] else gr.skip(),
             run_head(current) if new["head"] else gr.skip(),
-            *([gr.update(interactive=can) for can in _possible(current)] if new["buttons"] else [gr.skip()] * len(_ACTIONS)),
+            *(
+                [gr.update(interactive=can) for can in _possible(current)]
+                if new["buttons"]
+                else [gr.skip()] * len(_ACTIONS)
+            ),
             *(curve_figures(there) if new["curves"] else [gr.skip()] * len(_FIGURES)),
             log_text(log) if new["log"] else gr.skip(),
             json.dumps(fresh) if any(new.values()) else gr.skip(),
@@ -178,7 +184,13 @@ def _possible(run: RunSummary | None) -> list[bool]:
         return [False] * len(_ACTIONS)
     mine, trains = run.may_change, run.status in ("running", "stopping")
     waits = run.status == "queued"
-    return [mine and (run.status == "running" or waits), mine and trains, mine and run.can_resume, True, mine and not trains]
+    return [
+        mine and (run.status == "running" or waits),
+        mine and trains,
+        mine and run.can_resume,
+        True,
+        mine and not trains,
+    ]
 
 
 def _lost(action: str, run: RunSummary) -> str:
@@ -212,14 +224,18 @@ def build(site: Site, identity: gr.BrowserState) -> RunsTab:
         with gr.Column(scale=5, min_width=320):
             head = gr.HTML(apply_default_css=False, elem_id="run-head", min_height=60)
             with gr.Row(elem_classes="actions"):
-                buttons = {name: gr.Button(name.capitalize(), size="sm", min_width=80, interactive=False) for name in _ACTIONS}
+                buttons = {
+                    name: gr.Button(name.capitalize(), size="sm", min_width=80, interactive=False) for name in _ACTIONS
+                }
             with gr.Row(visible=False, elem_classes="question") as question:
                 asked_text = gr.HTML(apply_default_css=False)
                 yes = gr.Button("Do it", size="sm", variant="stop", min_width=80)
                 no = gr.Button("Leave it", size="sm", min_width=80)
             said = gr.HTML(apply_default_css=False, elem_id="run-said")
             with gr.Row():
-                figures = [Figure(name, height=230, min_width=280, elem_id=f"curve-{i}") for i, name in enumerate(_FIGURES)]
+                figures = [
+                    Figure(name, height=230, min_width=280, elem_id=f"curve-{i}") for i, name in enumerate(_FIGURES)
+                ]
             with gr.Accordion("What it printed last", open=False):
                 log = gr.HTML(apply_default_css=False)
     opened = gr.Textbox(visible="hidden", elem_id="opened")

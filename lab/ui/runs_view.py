@@ -70,9 +70,11 @@ def status_words(run: RunSummary) -> str:
         metric, scores = run.result["main_metric"], run.result["metrics"]
         split = "test" if scores.get("test") else "validation"
         return f"completed: {split} {metric_words(metric)} {scores[split][metric]:.1f}"
-    return {"stopping": f"stopping after {steps}", "stopped": f"stopped at {steps}", "failed": f"failed at {steps}"}.get(
-        run.status, run.status
-    )
+    return {
+        "stopping": f"stopping after {steps}",
+        "stopped": f"stopped at {steps}",
+        "failed": f"failed at {steps}",
+    }.get(run.status, run.status)
 
 
 def metric_words(metric: str) -> str:
@@ -85,7 +87,9 @@ def run_list(runs: Sequence[RunSummary], drawn: Sequence[Drawn]) -> str:
         return f'<p class="empty">{NO_RUNS}</p>'
     colors = {each.run.run_id: each.color for each in drawn}
     current = drawn[0].run.run_id if drawn else None
-    return f'<ul class="runs">{"".join(_item(run, colors.get(run.run_id), run.run_id == current) for run in runs)}</ul>'
+    return (
+        f'<ul class="runs">{"".join(_item(run, colors.get(run.run_id), run.run_id == current) for run in runs)}</ul>'
+    )
 
 
 def _item(run: RunSummary, color: str | None, current: bool) -> str:
@@ -168,7 +172,9 @@ def curve_figures(drawn: Sequence[tuple[Drawn, Curves]]) -> list[go.Figure | Non
         ("Learning rate of A and B", "alpha_2", lambda curves: curves.low_rank_lr),
     )
     revision = ",".join(sorted(each.run.run_id for each, _ in drawn))
-    return [_figure(title, unit, [(each, of(curves)) for each, curves in drawn], revision) for title, unit, of in kinds]
+    return [
+        _figure(title, unit, [(each, of(curves)) for each, curves in drawn], revision) for title, unit, of in kinds
+    ]
 
 
 def _common_metric(drawn: Sequence[tuple[Drawn, Curves]]) -> str:

@@ -93,9 +93,7 @@ class Site:
     def visitor(self, identity: object, request: gr.Request) -> Visitor:
         """Whoever sent a request; `identity` is what the browser keeps."""
         kept: Mapping[str, Any] = identity if isinstance(identity, dict) else {}
-        return visitor(
-            kept.get("token"), user=request.username, key=kept.get("key"), operator_key=self.operator_key
-        )
+        return visitor(kept.get("token"), user=request.username, key=kept.get("key"), operator_key=self.operator_key)
 
     def backbones(self) -> list[tuple[str, str]]:
         """(label, value) of each backbone that may be chosen, group by group."""

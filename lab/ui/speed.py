@@ -67,7 +67,13 @@ class _Speed:
         try:
             state = self.site.benches.state(bench_id, self.site.visitor(identity, request))
         except DeptError as fault:
-            return [notice(str(fault)), *[gr.skip()] * 3, gr.update(interactive=True), gr.update(interactive=False), ""]
+            return [
+                notice(str(fault)),
+                *[gr.skip()] * 3,
+                gr.update(interactive=True),
+                gr.update(interactive=False),
+                "",
+            ]
         now = f"{bench_id} {state.status} {state.done}"
         runs = state.status == "running"
         line = self._line(state)
@@ -83,7 +89,9 @@ class _Speed:
 
     def _line(self, state: BenchState) -> str:
         if state.status != "running":
-            said = state.error or f"{state.status}: {state.done} of {state.planned} pairs in {duration(state.elapsed_s)}"
+            said = (
+                state.error or f"{state.status}: {state.done} of {state.planned} pairs in {duration(state.elapsed_s)}"
+            )
             return notice(said, "wrong" if state.status == "failed" else "good")
         left = f", about {duration(state.left_s)} left" if state.left_s is not None else ""
         training, _ = self.site.queue.load()
@@ -142,7 +150,9 @@ def _printed(printed: Any) -> list[list[str]]:
         pt = by_key.get((backbone, "prompt_tuning"))
         if method == "dept" and pt is not None:
             values = pt.samples_per_s.value, dept.samples_per_s.value
-            found.append([f"{backbone}, m = {dept.num_virtual_tokens}", *map(str, values), f"{values[1] / values[0]:.2f}"])
+            found.append(
+                [f"{backbone}, m = {dept.num_virtual_tokens}", *map(str, values), f"{values[1] / values[0]:.2f}"]
+            )
     return found
 
 

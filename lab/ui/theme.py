@@ -10,7 +10,16 @@ HERE = Path(__file__).parent
 PLOTLY_JS = Path(plotly.__file__).parent / "package_data" / "plotly.min.js"
 
 # The machine's own: nothing is fetched, nothing shifts when a font arrives.
-_FONTS = ("ui-sans-serif", "-apple-system", "Segoe UI", "Roboto", "Helvetica Neue", "Arial", "Liberation Sans", "sans-serif")
+_FONTS = (
+    "ui-sans-serif",
+    "-apple-system",
+    "Segoe UI",
+    "Roboto",
+    "Helvetica Neue",
+    "Arial",
+    "Liberation Sans",
+    "sans-serif",
+)
 
 
 def theme() -> gr.themes.Base:

@@ -71,7 +71,9 @@ class _Train:
             helps[Form._fields.index("num_virtual_tokens")]["maximum"] = int(form.budget_tokens)
         helps += [notice(wrong.get(name, ""), "wrong") for name in _RATES]
         if wrong:
-            line = notice(wrong.get("form") or f"To be mended first: {', '.join(_words(name) for name in wrong)}.", "wrong")
+            line = notice(
+                wrong.get("form") or f"To be mended first: {', '.join(_words(name) for name in wrong)}.", "wrong"
+            )
             return [*helps, gr.skip(), gr.skip(), gr.skip(), gr.skip(), line, gr.update(interactive=False)]
         configs = [self.site.queue.check(asked, who) for asked in requests(form)]
         expectation = expect(self._dept(configs, form), self.site.queue.runs(who))

@@ -10,7 +10,9 @@ from lab.ui.expected import Expectation, Expected
 def numbers(expectation: Expectation) -> str:
     """The chosen split in numbers, PT's beside them, as HTML."""
     dept, pt, info = expectation.dept, expectation.prompt_tuning, expectation.backbone
-    share = f"{dept.split.trainable_parameters / info.parameters:.2%} of {si(info.parameters)}" if info.parameters else ""
+    share = (
+        f"{dept.split.trainable_parameters / info.parameters:.2%} of {si(info.parameters)}" if info.parameters else ""
+    )
     left = dept.split.left_over
     spare = f"; {left:,} of PT's left over" if left else "; as many as PT"
     pairs = [

@@ -111,7 +111,9 @@ class _TryIt:
                 archive.write(path, f"{run.run_id}/{path.name}")
         return to_download(target.getvalue(), f"{run.run_id}.zip")
 
-    def push(self, identity: Any, run_id: Any, repo: Any, token: Any, private: Any, request: gr.Request) -> tuple[str, str]:
+    def push(
+        self, identity: Any, run_id: Any, repo: Any, token: Any, private: Any, request: gr.Request
+    ) -> tuple[str, str]:
         """Send the adapter to the hub with the visitor's token; the token's field is emptied."""
         try:
             self._run(identity, run_id, request)
@@ -215,7 +217,9 @@ def build(site: Site, identity: gr.BrowserState) -> dict[str, Any]:
     with gr.Row(equal_height=False, elem_classes="sides"):
         with gr.Column(scale=4, min_width=320):
             with gr.Group():
-                run = Choice([], label="Run", info="PT or DePT on the same rows is found by itself.", elem_id="try-run")
+                run = Choice(
+                    [], label="Run", info="PT or DePT on the same rows is found by itself.", elem_id="try-run"
+                )
                 boxes = [
                     gr.Textbox(visible=False, lines=2, max_lines=8, max_length=MOST_CHARACTERS, elem_id=f"try-{index}")
                     for index in range(_BOXES)
@@ -224,7 +228,11 @@ def build(site: Site, identity: gr.BrowserState) -> dict[str, Any]:
                 predict = gr.Button("Predict", variant="primary", elem_id="predict")
                 another = gr.Button("Another example")
             with gr.Accordion("Rows of a file", open=False):
-                file = gr.File(label=f"The task's columns; up to {MOST_ROWS} rows", file_types=[".csv", ".tsv", ".jsonl"], height=110)
+                file = gr.File(
+                    label=f"The task's columns; up to {MOST_ROWS} rows",
+                    file_types=[".csv", ".tsv", ".jsonl"],
+                    height=110,
+                )
                 download = gr.DownloadButton("All predictions (CSV)", visible=False, size="sm")
             with gr.Accordion("Take the adapter", open=False):
                 get = gr.DownloadButton("Download (zip)", size="sm")

@@ -7,7 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from transformers import PreTrainedTokenizerBase, set_seed
+from accelerate.utils import set_seed
+from transformers import PreTrainedTokenizerBase
 
 from dept.backbones import (
     BackboneInfo,

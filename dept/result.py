@@ -50,6 +50,7 @@ def build_result(
     elapsed_s: float,
     device: torch.device,
     processes: int,
+    stop_reason: str | None,
     error: str | None,
 ) -> dict[str, Any]:
     """The content of `result.json`; times in seconds, memory in bytes, metrics in per cent."""
@@ -99,6 +100,7 @@ def build_result(
         "versions": {"python": platform.python_version(), **{name: version(name) for name in _PACKAGES}},
         "commit": checkout(),
         "seed": config.seed,
+        "stop_reason": stop_reason,
         "error": error,
     }
 

@@ -86,6 +86,11 @@ def run_key(config: Mapping[str, Any], fingerprints: Mapping[str, str]) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
+def is_untested(result: Mapping[str, Any]) -> bool:
+    """Whether a run has test rows that its best adapter was never scored on."""
+    return result["metrics"]["test"] is None and result["data"]["rows"].get("test", 0) > 0
+
+
 class RunFolder:
     """The folder of one run; see `docs/run_folder.md` for its files.
 

@@ -9,8 +9,10 @@ import typer
 
 from dept.flags import STOPPED, run_app
 from lab.page_cli import serve
+from lab.reproduce_cli import reproduce
 from lab.results_cli import results
 from lab.runs_cli import app as runs_app
+from lab.sweep_cli import sweep
 
 app = typer.Typer(
     help="The lab around DePT: runs, measurements, figures.",
@@ -98,8 +100,10 @@ def bench(
     return STOPPED if found.status == "stopped" else 0
 
 
+app.command()(reproduce)
 app.command()(results)
 app.command("app")(serve)
+app.command()(sweep)
 app.add_typer(runs_app, name="runs")
 
 

@@ -11,13 +11,14 @@ _STYLE = """
   --note: #fff7e0; --note-edge: #e0a800; --paper: #f3effa; --mark: #fbe9e0; --mark-ink: #8a3600; }
 @media (prefers-color-scheme: dark) { :root { --ink: #e6e9ed; --faint: #a0a9b3; --page: #15191e; --line: #39414a;
   --note: #332b12; --note-edge: #c99a1c; --paper: #2a2438; --mark: #45291a; --mark-ink: #ffc29f; } }
-body { font: 16px/1.5 system-ui, sans-serif; max-width: 72rem; margin: 2rem auto; padding: 0 1rem; color: var(--ink);
+body { font: 16px/1.5 system-ui, sans-serif; max-width: 80rem; margin: 2rem auto; padding: 0 1rem; color: var(--ink);
   background: var(--page); }
 h1 { font-size: 1.6rem; margin-bottom: .2rem; } h2 { font-size: 1.2rem; margin-top: 2.4rem; }
 p, li { max-width: 62rem; } .faint { color: var(--faint); } code { font-size: .9em; }
 .wide { overflow-x: auto; } table { border-collapse: collapse; font-size: .92rem; }
 th, td { padding: .3rem .7rem; text-align: right; border-bottom: 1px solid var(--line); white-space: nowrap; }
-th.text, td.text { text-align: left; } td.wrap { text-align: left; white-space: normal; min-width: 14rem; }
+th.text, td.text { text-align: left; } td.wrap { text-align: left; white-space: normal; min-width: 15rem; }
+td.marks { text-align: left; white-space: normal; min-width: 24rem; }
 tr.group th { text-align: left; padding-top: 1.1rem; } tr.mean td { font-weight: 600; }
 .paper { background: var(--paper); }
 .note { background: var(--note); border-left: 4px solid var(--note-edge); padding: .6rem 1rem; }
@@ -38,7 +39,7 @@ class Cell(NamedTuple):
 
     Attributes:
         content: HTML; texts go through `text`.
-        kind: classes of the style: text (left), wrap (left, over several lines), paper (shaded).
+        kind: classes of the style: text (left), wrap (left, over several lines), marks, paper (shaded).
     """
 
     content: str

@@ -76,7 +76,7 @@ class Job:
         config: its output_dir is the run folder.
         notebook: executed around the run; None trains without one.
         test: whether the best adapter is scored on test.
-        track: mirror the run to a tracker (`dept.track`); not with a notebook.
+        track: mirror the run to a tracker (`dept.track`); a notebook has a parameter for it.
         pruning: end the run early when it is behind; not with a notebook.
         timeout_s: seconds after which the job is ended; None for no limit.
     """
@@ -151,7 +151,9 @@ def new_job(config: TrainConfig, root: Path, **more: Any) -> Job:
         DeptError: an unknown task, a data folder without its rows.
     """
     names = ("task", "backbone", "data", "tokenizer")
-    places = {name: whole_path(value) for name in names if (value := getattr(config, name)) is not None}
+    places: dict[str, Any] = {
+        name: whole_path(value) for name in names if (value := getattr(config, name)) is not None
+    }
     config = dataclasses.replace(config, **places)
     key = job_key(config)
     folder = root.resolve() / f"{load_task(config.task).name}-{config.method}-seed{config.seed}-{key[:8]}"

@@ -34,8 +34,8 @@ def marks(result: Mapping[str, Any]) -> tuple[str, ...]:
 
     Returns:
         Of these: sample data, folder data, package data, random backbone, embedded backbone, folder backbone, other
-        backbone, own task, other rows, fewer steps, more steps, over budget, other budget, quantised backbone, other
-        settings (their names).
+        backbone, own task, other rows, fewer steps, more steps, over budget, other budget, quantised backbone, and
+        other <setting> for settings outside the paper's, such as other batch_size.
     """
     return (*_sources(result), *_rows(result), *_steps(result), *_budget(result), *_settings(result))
 
@@ -81,8 +81,7 @@ def _budget(result: Mapping[str, Any]) -> list[str]:
 
 def _settings(result: Mapping[str, Any]) -> list[str]:
     found = ["quantised backbone"] if result["config"].get("quantize") else []
-    others = _other_settings(result)
-    return [*found, f"other settings ({', '.join(others)})"] if others else found
+    return [*found, *(f"other {name}" for name in _other_settings(result))]
 
 
 def _other_settings(result: Mapping[str, Any]) -> list[str]:

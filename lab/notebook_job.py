@@ -13,6 +13,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
+import nbformat
 import papermill
 from jupyter_client.kernelspec import KernelSpec
 from jupyter_client.manager import AsyncKernelManager
@@ -30,13 +31,14 @@ class _Kernel(AsyncKernelManager):
 
     @property
     def kernel_spec(self) -> KernelSpec:
-        # -P and ignore_cwd: a folder named `lab` or `dept` where the user stands is not ours.
-        command = [sys.executable, "-P", "-m", "ipykernel_launcher", "-f", "{connection_file}"]
+        # The launcher takes the current folder off the path (so no -P), and ignore_cwd keeps it off: a folder named
+        # `lab` or `dept` where the user stands is not ours.
+        command = [sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}"]
         command.append("--InteractiveShellApp.ignore_cwd=True")
         return KernelSpec(argv=command, display_name="Python 3", language="python")
 
 
-class _Stop(Exception):
+class _StopAskedError(Exception):
     """Raised between two cells when SIGTERM came."""
 
 
@@ -57,7 +59,7 @@ class _Watch:
 
     def starts(self, cell: Any, cell_index: int) -> None:
         if self.asked:
-            raise _Stop
+            raise _StopAskedError
         self.cell = cell_index
 
 
@@ -86,7 +88,7 @@ def execute_notebook(notebook: Notebook) -> tuple[Status, str | None]:
                 km=kernel,
                 on_cell_start=watch.starts,
             )
-        except _Stop:
+        except _StopAskedError:
             return "stopped", f"before cell {watch.cell + 1}"
         except PapermillExecutionError as fault:
             reason = f"{fault.ename}: {fault.evalue}".splitlines()[0][:300]
@@ -141,7 +143,7 @@ def declared(notebook: Path) -> list[str]:
     """
     try:
         found = list(papermill.inspect_notebook(str(notebook)))
-    except (OSError, ValueError) as fault:
+    except (OSError, ValueError, nbformat.ValidationError) as fault:
         raise ConfigError(f"{notebook} cannot be read as a notebook ({str(fault).splitlines()[0][:160]})") from fault
     if not found:
         raise ConfigError(f"{notebook} has no cell tagged `parameters`")

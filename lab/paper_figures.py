@@ -11,11 +11,12 @@ from plotly.subplots import make_subplots
 
 from lab import paper
 from lab.figures import OTHER_STYLES, STYLES
-from lab.results import Mean, Results, Row, best, mean_of
+from lab.results import Mean, Results, Row, backbone_name, best, mean_of
 
 PAPER_COLOR = "#8a5fc0"  # seen on white and on black
 _FAINT = "#8b949e"
 _PAPER_SYMBOLS = ("star-open", "diamond-open", "square-open")
+_TEXT_PLACES = ("middle left", "bottom center", "middle right", "top center")
 _TASK_SYMBOLS = ("circle", "square", "diamond", "cross", "x", "triangle-up", "triangle-down", "pentagon")
 
 
@@ -54,6 +55,7 @@ def score_over_length(results: Results) -> list[tuple[str, go.Figure]]:
     """Figure 3's scores: GLUE's mean over m where all tasks are there, and each task; PT stands at its l."""
     found = []
     for (backbone, source), rows in _groups(results).items():
+        where = f"{backbone_name(backbone)}, {source} data"
         dept = [row for row in rows if row.method == "dept"]
         pt = [row for row in rows if row.method == "prompt_tuning"]
         lengths = sorted({row.result["num_virtual_tokens"] for row in dept})
@@ -70,11 +72,11 @@ def score_over_length(results: Results) -> list[tuple[str, go.Figure]]:
             _add_printed(figure, 100, printed.value, f"GLUE mean, PT, the paper's ({printed.where})")
         used = [*dept, *pt]
         figure.update_layout(
-            **_layout(f"{backbone}, {source} data", _marks(used)),
-            xaxis={"title": "m, virtual tokens (PT: l)", "dtick": 20},
+            **_layout(where, _marks(used)),
+            xaxis={"title": "m, virtual tokens (PT: l)", "dtick": 20, "range": [-5, 105]},
             yaxis={"title": "test score, per cent"},
         )
-        found.append((f"After the paper's Figure 3: score over m, {backbone}, {source} data", figure))
+        found.append((f"After the paper's Figure 3: score over m, {where}", figure))
     return found
 
 
@@ -132,6 +134,7 @@ def learning_rates(results: Results) -> list[tuple[str, go.Figure]]:
     """Figure 5: test scores on GLUE with one learning rate for prompt and update, and with two."""
     found = []
     for (backbone, source), rows in _groups(results).items():
+        where = f"{backbone_name(backbone)}, {source} data"
         by_rates: dict[str, list[Row]] = {}
         for row in rows:
             if row.method == "dept":
@@ -150,7 +153,7 @@ def learning_rates(results: Results) -> list[tuple[str, go.Figure]]:
                 y=[*there.values()],
                 name=f"{name}, ours",
                 marker={
-                    "color": OTHER_STYLES[(index + 4) % len(OTHER_STYLES)][0],
+                    "color": OTHER_STYLES[index % len(OTHER_STYLES)][0],
                     "pattern": {"shape": ("", "/", ".", "x")[index % 4]},
                 },
             )
@@ -158,11 +161,11 @@ def learning_rates(results: Results) -> list[tuple[str, go.Figure]]:
             for symbol, (name, printed) in zip(_PAPER_SYMBOLS, paper.FIGURE_5.items(), strict=True):
                 _add_printed(figure, "mean", printed.value, f"{name}, the paper's ({printed.where})", symbol)
         figure.update_layout(
-            **_layout(f"{backbone}, {source} data", _marks([row for own in by_rates.values() for row in own])),
+            **_layout(where, _marks([row for own in by_rates.values() for row in own])),
             yaxis={"title": "test score, per cent"},
             barmode="group",
         )
-        found.append((f"After the paper's Figure 5: one learning rate or two, {backbone}, {source} data", figure))
+        found.append((f"After the paper's Figure 5: one learning rate or two, {where}", figure))
     return found
 
 
@@ -184,11 +187,12 @@ def score_over_parameters(results: Results) -> list[tuple[str, go.Figure]]:
     figure = make_subplots(cols=len(shown), subplot_titles=[titles[name] for name in shown])
     for column, name in enumerate(shown, start=1):
         printed = [s for s in paper.scores() if s.table == 1 and s.task is None and s.benchmark == name]
+        printed.sort(key=lambda score: (score.parameters or 0, score.value))  # neighbours get different places
         figure.add_scatter(
             x=[score.parameters for score in printed],
             y=[score.value for score in printed],
             text=[paper.methods()[score.method] for score in printed],
-            textposition="top center",
+            textposition=[_TEXT_PLACES[i % len(_TEXT_PLACES)] for i in range(len(printed))],
             textfont={"size": 10},
             mode="markers+text",
             marker={"symbol": "star-open", "size": 9, "color": PAPER_COLOR},
@@ -211,7 +215,7 @@ def score_over_parameters(results: Results) -> list[tuple[str, go.Figure]]:
                     "line": {"width": 2},
                     "color": STYLES.get(method, OTHER_STYLES[index % len(OTHER_STYLES)])[0],
                 },
-                name=f"{titles[name]}: {method}, ours, {mean.backbone}{marks}",
+                name=f"{titles[name]}: {method}, ours, {backbone_name(mean.backbone)}{marks}",
                 row=1,
                 col=column,
             )
@@ -238,9 +242,9 @@ def _marks(rows: Sequence[Row]) -> tuple[str, ...]:
 def _layout(title: str, marks: Sequence[str]) -> dict[str, object]:
     noted = f"<br>no reproduction: {'; '.join(marks)}" if marks else ""
     return {
-        "title": {"text": title + noted, "font": {"size": 13}},
+        "title": {"text": title + noted, "font": {"size": 13}, "y": 0.98, "yanchor": "top"},
         "template": "plotly_white",
         "height": 440,
-        "margin": {"l": 70, "r": 20, "t": 80, "b": 80},
+        "margin": {"l": 70, "r": 20, "t": 60, "b": 80},
         "legend": {"orientation": "h", "y": -0.2, "x": 0, "yanchor": "top"},
     }

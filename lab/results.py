@@ -243,7 +243,7 @@ def _means(rows: Sequence[Row]) -> tuple[list[Mean], list[LeftOut]]:
             means.append(mean_of(there))
             continue
         missing = [task for task, row in zip(paper.benchmarks()[benchmark], chosen, strict=True) if row is None]
-        what = f"mean over {benchmark}, {paper.methods().get(method, method)}, {backbone}, {source} data"
+        what = f"mean over {benchmark}, {method}, {backbone}, {source} data"
         incomplete.append(LeftOut(what, f"not formed: no test score for {', '.join(missing)}"))
     return means, incomplete
 
@@ -287,3 +287,8 @@ def varying_settings(row: Row, rows: Sequence[Row]) -> dict[str, Any]:
         for name, value in own.items()
         if name not in told and any(other.get(name) != value for other in others)
     }
+
+
+def backbone_name(backbone: str) -> str:
+    """A folder by its own name."""
+    return Path(backbone).name if Path(backbone).is_absolute() else backbone

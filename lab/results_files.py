@@ -41,7 +41,7 @@ def report_results(folder: Path, output_dir: Path) -> Results:
     console = Console()
     console.print(as_rich(results))
     for line in left_out_lines(results.left_out):
-        console.print(line, markup=False, highlight=False, soft_wrap=True)
+        console.print(f"left out: {line}", markup=False, highlight=False, soft_wrap=True)
     console.print(f"Files: {', '.join(map(str, files))}", markup=False, highlight=False, soft_wrap=True)
     return results
 

@@ -8,12 +8,15 @@ import io
 from collections.abc import Iterable, Sequence
 
 import plotly.graph_objects as go
+from rich import box
+from rich.console import Group
+from rich.markup import escape
 from rich.table import Table
 
 from lab import html_page, paper
 from lab.html_page import Cell
 from lab.report import short
-from lab.results import LeftOut, Mean, Results, Row, Spread, varying_settings
+from lab.results import LeftOut, Mean, Results, Row, Spread, backbone_name, varying_settings
 
 BENCHMARK_NAMES = {
     "glue": "GLUE",
@@ -23,7 +26,7 @@ BENCHMARK_NAMES = {
     "vision_language": "Vision and language",
     None: "Tasks without a number in the paper's tables",
 }
-MARK_SEPARATOR = "; "  # a mark may have commas
+MARK_SEPARATOR = ", "
 HEADS = ("task", "method", "setting", "ours", "seeds", "paper", "difference", "marks")
 LEGEND = (
     "Scores are test scores of the best adapter by validation, in per cent of the named metric: mean and standard "
@@ -66,73 +69,80 @@ def method_name(method: str) -> str:
     return paper.methods().get(method, method)
 
 
-def lines(results: Results) -> list[tuple[str | None, list[tuple[str, ...]]]]:
-    """By benchmark, in the paper's order: each row's and then each mean's cells, the columns of `HEADS`."""
-    found = []
+def grouped(results: Results) -> list[tuple[str | None, list[Row | Mean]]]:
+    """By benchmark, in the paper's order: its rows and then its means."""
+    found: list[tuple[str | None, list[Row | Mean]]] = []
     for benchmark in (*paper.benchmarks(), None):
         rows = [row for row in results.rows if row.benchmark == benchmark]
-        cells = [_row_cells(row, results.rows) for row in rows]
-        cells += [_mean_cells(mean) for mean in results.means if mean.benchmark == benchmark]
-        if cells:
-            found.append((benchmark, cells))
+        means = [mean for mean in results.means if mean.benchmark == benchmark]
+        if rows:
+            found.append((benchmark, [*rows, *means]))
     return found
 
 
-def _row_cells(row: Row, rows: Sequence[Row]) -> tuple[str, ...]:
-    return (
-        f"{row.task} ({row.metric})",
-        method_name(row.method),
-        setting(row, rows),
-        spread(row.test),
-        str(len(row.test.values if row.test is not None else row.seeds)),
-        paper_value(row.paper),
-        difference(row),
-        MARK_SEPARATOR.join(row.marks),
+def cells(one: Row | Mean, results: Results) -> dict[str, str]:
+    """A row's or a mean's texts, by the names of `HEADS`."""
+    if isinstance(one, Row):
+        what = f"{one.task} ({one.metric})"
+        where = f"{backbone_name(one.backbone)}, {split_and_rates(one, results.rows)}"
+        seeds = str(len(one.test.values if one.test is not None else one.seeds))
+    else:
+        what, where, seeds = "mean", backbone_name(one.backbone), str(len(one.seeds)) if one.seeds else "-"
+    values = (
+        what,
+        method_name(one.method),
+        where,
+        spread(one.test),
+        seeds,
+        paper_value(one.paper),
+        difference(one),
+        MARK_SEPARATOR.join(one.marks),
     )
+    return dict(zip(HEADS, values, strict=True))
 
 
-def _mean_cells(mean: Mean) -> tuple[str, ...]:
-    return (
-        "mean",
-        method_name(mean.method),
-        mean.backbone,
-        spread(mean.test),
-        str(len(mean.seeds)) if mean.seeds else "-",
-        paper_value(mean.paper),
-        difference(mean),
-        MARK_SEPARATOR.join(mean.marks),
-    )
+def split_and_rates(row: Row, rows: Sequence[Row]) -> str:
+    """m and r, and the settings that tell a row from the others of its task and method, both rates as one."""
+    config, told = row.result["config"], [f"m = {row.result['num_virtual_tokens']}"]
+    if row.result["rank"]:
+        told.append(f"r = {row.result['rank']}")
+    differing = varying_settings(row, rows)
+    if {"prompt_lr", "low_rank_lr"} & differing.keys():
+        rates = ("prompt_lr", "low_rank_lr") if row.method == "dept" else ("prompt_lr",)
+        told.append(f"rates {' / '.join(short(config.get(name)) for name in rates)}")
+    others = {name: value for name, value in differing.items() if not name.endswith("_lr")}
+    return ", ".join((*told, *(f"{name} {short(value)}" for name, value in others.items())))
 
 
-def setting(row: Row, rows: Sequence[Row]) -> str:
-    """Backbone, m and r, and what else tells a row from the others of its task and method."""
-    result = row.result
-    rank = f", r = {result['rank']}" if result["rank"] else ""
-    others = [f"{name} {short(value)}" for name, value in varying_settings(row, rows).items()]
-    return ", ".join((f"{result['backbone']['name']}, m = {result['num_virtual_tokens']}{rank}", *others))
-
-
-def as_rich(results: Results) -> Table:
-    """For a terminal: without the settings, which the files have."""
-    table = Table(title="Ours beside the paper's, test scores in per cent", title_justify="left")
-    shown = [name for name in HEADS if name != "setting"]
-    for name in shown:
-        table.add_column(name, justify="left" if name in ("task", "method", "marks") else "right")
-    for benchmark, rows in lines(results):
+def as_rich(results: Results) -> Group:
+    """For a terminal of 80 columns: marks are numbers, explained below the table."""
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
+    for name in ("task", "method", "setting", "ours", "n", "paper", "diff.", "marks"):
+        left = name in ("task", "method", "setting", "marks")
+        table.add_column(name, justify="left" if left else "right", overflow="fold", no_wrap=name not in ("setting",))
+    numbers: dict[tuple[str, ...], int] = {}
+    for benchmark, found in grouped(results):
         table.add_section()
         table.add_row(f"[bold]{BENCHMARK_NAMES[benchmark]}[/bold]")
-        for cells in rows:
-            named = dict(zip(HEADS, cells, strict=True))
-            table.add_row(*(named[name] for name in shown), style="bold" if named["task"] == "mean" else None)
-    return table
+        for one in found:
+            named = cells(one, results)
+            if isinstance(one, Row):  # the metric and the backbone take too much room here
+                named |= {"task": one.task, "setting": split_and_rates(one, results.rows)}
+            mark = f"[{numbers.setdefault(one.marks, len(numbers) + 1)}]" if one.marks else ""
+            line = (*(named[name] for name in HEADS[:-1]), mark)
+            table.add_row(*map(escape, line), style="bold" if isinstance(one, Mean) else None)
+    notes = [f"[{number}] no reproduction: {MARK_SEPARATOR.join(marks)}" for marks, number in numbers.items()]
+    return Group("Ours beside the paper's: test scores in per cent, n seeds", table, *map(escape, notes))
 
 
 def as_markdown(results: Results) -> str:
     """One table, with what was left out below it."""
     text = ["# Ours beside the paper's", "", LEGEND, ""]
-    for benchmark, rows in lines(results):
+    for benchmark, found in grouped(results):
         text += [f"## {BENCHMARK_NAMES[benchmark]}", "", f"| {' | '.join(HEADS)} |", f"|{' --- |' * len(HEADS)}"]
-        text += [f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |" for cells in rows]
+        for one in found:
+            texts = (cell.replace("|", "\\|") for cell in cells(one, results).values())
+            text.append(f"| {' | '.join(texts)} |")
         text.append("")
     if results.left_out:
         text += ["## Left out", "", *(f"- {line}" for line in left_out_lines(results.left_out)), ""]
@@ -143,13 +153,13 @@ def as_latex(results: Results) -> str:
     """A table for a paper: needs the package booktabs. Marks are numbers, which the lines below it explain."""
     numbers: dict[str, int] = {}
     body = []
-    for benchmark, rows in lines(results):
+    for benchmark, found in grouped(results):
         body.append(rf"\midrule \multicolumn{{7}}{{l}}{{\emph{{{_latex(BENCHMARK_NAMES[benchmark])}}}}} \\")
-        for cells in rows:
-            named = dict(zip(HEADS, cells, strict=True))
+        for one in found:
+            named = cells(one, results)
             number = numbers.setdefault(named["marks"], len(numbers) + 1) if named["marks"] else ""
-            ours = _latex(named["ours"]) + (rf"\textsuperscript{{{number}}}" if number else "")
-            others = [_latex(named[name]) for name in ("seeds", "paper", "difference")]
+            ours = _latex_number(named["ours"]) + (rf"\textsuperscript{{{number}}}" if number else "")
+            others = [_latex_number(named[name]) for name in ("seeds", "paper", "difference")]
             first = [_latex(named[name]) for name in ("task", "method", "setting")]
             body.append(" & ".join((*first, ours, *others)) + r" \\")
     notes = [rf"\textsuperscript{{{number}}} {_latex(marks)}." for marks, number in numbers.items()]
@@ -179,6 +189,10 @@ _LATEX = {
 
 def _latex(text: str) -> str:
     return "".join(_LATEX.get(character, character) for character in text)
+
+
+def _latex_number(text: str) -> str:
+    return _latex(text).replace("-", "$-$") if text != "-" else "--"
 
 
 def as_csv(results: Results) -> str:
@@ -253,9 +267,9 @@ def as_html(results: Results, figures: Sequence[tuple[str, go.Figure]] = (), not
     left = {"task", "method", "setting"}
     heads = [Cell(html_page.text(name), "text" if name in left or name == "marks" else "") for name in HEADS]
     rows: list[str] = []
-    for benchmark, found in lines(results):
+    for benchmark, found in grouped(results):
         rows.append(html_page.group_row(BENCHMARK_NAMES[benchmark], len(HEADS)))
-        rows += [_html_row(cells) for cells in found]
+        rows += [_html_row(one, results) for one in found]
     out = left_out_lines(results.left_out)
     return html_page.page(
         "Ours beside the paper's",
@@ -267,14 +281,14 @@ def as_html(results: Results, figures: Sequence[tuple[str, go.Figure]] = (), not
     )
 
 
-def _html_row(cells: tuple[str, ...]) -> str:
-    named = dict(zip(HEADS, cells, strict=True))
-    kinds = {"task": "text", "method": "text", "setting": "wrap", "paper": "paper", "marks": "wrap"}
+def _html_row(one: Row | Mean, results: Results) -> str:
+    named = cells(one, results)
+    kinds = {"task": "text", "method": "text", "setting": "wrap", "paper": "paper"}
     found = [Cell(html_page.text(named[name]), kinds.get(name, "")) for name in HEADS[:-1]]
-    marks = html_page.marks_html(named["marks"].split(MARK_SEPARATOR)) if named["marks"] else ""
-    return html_page.row([*found, Cell(marks, "wrap")], kind="mean" if named["task"] == "mean" else "")
+    marks = Cell(html_page.marks_html(one.marks), "marks")
+    return html_page.row([*found, marks], kind="mean" if isinstance(one, Mean) else "")
 
 
 def left_out_lines(left_out: Iterable[LeftOut]) -> list[str]:
     """One line for each."""
-    return [f"{one.what}: {one.reason}" for one in left_out]
+    return [one.reason if one.reason.startswith(one.what) else f"{one.what}: {one.reason}" for one in left_out]

@@ -48,10 +48,11 @@ def test_the_papers_settings_have_no_mark(task: str, tmp_path: Path) -> None:
         ({"over_budget": True}, "over budget"),
         ({"budget_tokens": 50}, "other budget"),
         ({"quantize": "nf4"}, "quantised backbone"),
-        ({"batch_size": 32}, "other settings (batch_size)"),
-        ({"prompt_lr": 0.004}, "other settings (prompt_lr)"),
-        ({"low_rank_lr": 0.3, "num_virtual_tokens": 0}, "other settings (num_virtual_tokens, low_rank_lr)"),
-        ({"verbalizer": "words"}, "other settings (verbalizer)"),
+        ({"batch_size": 32}, "other batch_size"),
+        ({"prompt_lr": 0.004}, "other prompt_lr"),
+        ({"low_rank_lr": 0.3}, "other low_rank_lr"),
+        ({"num_virtual_tokens": 0}, "other num_virtual_tokens"),
+        ({"verbalizer": "words"}, "other verbalizer"),
     ],
 )
 def test_each_way_to_differ_has_its_mark(changes: dict[str, Any], expected: str, tmp_path: Path) -> None:

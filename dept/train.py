@@ -19,6 +19,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812 - the field's own name for it
 from accelerate import Accelerator
 
+from dept.allocator import kept_memory
 from dept.config import TrainConfig
 from dept.data import Collator, TrainBatches
 from dept.errors import ConfigError, RunError
@@ -183,7 +184,7 @@ class _Run:
             self.folder.result_file.unlink(missing_ok=True)
             self.folder.set_state("running", step=0, max_steps=self.max_steps)
         try:
-            with _stop_signals(self):
+            with _stop_signals(self), kept_memory():
                 self._restore(resume)
                 if self.main:
                     self.reporter.started(self.prepared, self.step)

@@ -22,6 +22,7 @@ from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
+from dept.allocator import kept_memory
 from dept.backbones import load_backbone
 from dept.config import DeptConfig, PromptTuningConfig
 from dept.data import Collator
@@ -54,8 +55,10 @@ def measure(job: Job) -> Measurement:
         return Measurement(
             fits=False, reason=f"needs about {needed / 2**30:.1f} GiB, {available / 2**30:.1f} GiB are free"
         )
+    training = job.what in ("train", "memory")
     try:
-        return _measure(job, device)
+        with kept_memory() if training else contextlib.nullcontext():  # as `dept.train` does
+            return _measure(job, device)
     except (MemoryError, torch.OutOfMemoryError) as fault:
         return Measurement(fits=False, reason=f"out of memory: {str(fault).splitlines()[0] if str(fault) else ''}")
     except RuntimeError as fault:

@@ -1,0 +1,77 @@
+"""Where the time of a training step goes that is not matrix products: torch's profiler over the benchmark's step."""
+
+from __future__ import annotations
+
+import torch
+from torch.profiler import ProfilerActivity
+from torch.profiler import profile as profiled
+
+from dept.backbones import load_backbone
+from lab.bench_lengths import source_batches
+from lab.bench_plan import BenchConfig, Group, Variant, job_of
+from lab.bench_worker import build, random_batches, training_step
+from tests.acceptance.section import Outcome, Section, table
+
+BACKBONES = (("random:t5-small", ("fixed:17", "fixed:45", "padded:256")), ("random:t5-base", ("fixed:45",)))
+STEPS = 3
+# Names of torch's operators, each group by what its operators begin with; what is in none is "the rest".
+KINDS = {
+    "matrix products": ("aten::mm", "aten::addmm", "aten::bmm", "aten::baddbmm", "aten::addbmm"),
+    "fused attention": ("aten::_scaled_dot_product", "aten::_flash_attention"),
+    "dropout's random numbers": ("aten::bernoulli_", "aten::native_dropout"),
+    "softmax and cross-entropy": ("aten::_softmax", "aten::_log_softmax", "aten::nll_loss"),
+    "copies and layout": ("aten::copy_", "aten::clone", "aten::cat", "aten::gather", "aten::fill_", "aten::zero_"),
+    "element by element": (
+        "aten::add", "aten::mul", "aten::div", "aten::pow", "aten::rsqrt", "aten::mean", "aten::sum",
+        "aten::threshold_backward", "aten::relu", "aten::clamp_min", "aten::where", "aten::neg", "aten::sqrt",
+    ),
+    "embeddings": ("aten::embedding", "aten::index"),
+    "AdamW": ("Optimizer.step", "aten::_foreach", "aten::addcmul", "aten::addcdiv", "aten::lerp"),
+}  # fmt: skip
+
+
+def measure() -> Outcome:
+    lines = []
+    for backbone, lengths_list in BACKBONES:
+        for lengths in lengths_list:
+            for variant in (Variant("prompt_tuning", 100), Variant("dept", 20, 42)):
+                shares, seconds = step_profile(backbone, lengths, variant)
+                cells = [f"{share:.0%}" for share in shares.values()]
+                lines.append([f"{backbone} {lengths}, {variant.name}", f"{1000 * seconds:,.0f}", *cells])
+    header = ["step", "ms", *shares]
+    text = (
+        f"Self time of torch's operators over {STEPS} training steps of batch 16 after one that warms up, per cent of "
+        "their sum; the profiler's own cost is in the milliseconds.\n\n" + table(header, lines)
+    )
+    return Outcome(True, text)
+
+
+def step_profile(backbone_name: str, lengths: str, variant: Variant) -> tuple[dict[str, float], float]:
+    """(kind of operator -> share of the operators' own time, seconds a step)."""
+    group = Group("train", backbone_name, lengths)
+    config = BenchConfig(what=("train",), backbones=(backbone_name,), virtual_tokens=(20,), lengths=(lengths,))
+    job = job_of(config, group, variant, source_batches(config, group))
+    torch.manual_seed(job.seed)
+    backbone, _ = load_backbone(backbone_name)
+    model = build(variant, backbone, job.max_seq_length)
+    batch, step = random_batches(job, model)[0], training_step(model)
+    step(batch)
+    with profiled(activities=[ProfilerActivity.CPU]) as profile:
+        for _ in range(STEPS):
+            step(batch)
+    own = {event.key: event.self_cpu_time_total for event in profile.key_averages()}
+    total = sum(own.values())
+    shares = {
+        kind: sum(time for name, time in own.items() if name.startswith(starts)) / total
+        for kind, starts in KINDS.items()
+    }
+    shares["the rest"] = 1 - sum(shares.values())
+    return shares, total / 1e6 / STEPS
+
+
+SECTION = Section(
+    "profile",
+    "Where the time of a training step goes",
+    "a profile, without a bound.",
+    measure,
+)

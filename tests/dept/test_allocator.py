@@ -1,0 +1,43 @@
+"""Memory that a training step frees is there for the next one, and is given back after training."""
+
+from __future__ import annotations
+
+import ctypes
+import resource
+import sys
+
+import psutil
+import pytest
+import torch
+
+from dept.allocator import kept_memory
+
+MIB = 2**20
+BLOCK = 96 * MIB  # more than glibc keeps by itself
+
+pytestmark = pytest.mark.skipif(
+    sys.platform != "linux" or not hasattr(ctypes.CDLL(None), "mallopt"), reason="the C library is not glibc"
+)
+
+
+def step() -> None:
+    torch.ones(BLOCK // 4).sum()
+
+
+def faults(steps: int) -> int:
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    for _ in range(steps):
+        step()
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+
+
+def test_freed_memory_is_used_again_and_given_back() -> None:
+    step()
+    outside = faults(4)
+    with kept_memory():
+        step()
+        inside = faults(4)
+        held = psutil.Process().memory_info().rss
+    assert inside < outside / 10
+    assert held - psutil.Process().memory_info().rss > BLOCK / 2
+    assert faults(4) > outside / 2

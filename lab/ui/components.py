@@ -34,7 +34,9 @@ class Figure(gr.HTML):
         super().__init__(
             value="",
             label=label,
-            html_template=f'<div class="figure" role="img" aria-label="{text(label)}" style="height: {height}px"></div>',
+            html_template=(
+                f'<div class="figure" role="img" aria-label="{text(label)}" style="height: {height}px"></div>'
+            ),
             js_on_load=_script("figure.js"),
             apply_default_css=False,
             **options,

@@ -1,4 +1,4 @@
-"""What a run will take, before it starts: parameters, FLOPs and memory by the cost model, time by this machine's pace."""
+"""What a run will take: parameters, FLOPs and memory by the cost model, time by this machine's pace."""
 
 import functools
 import time

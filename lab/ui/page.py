@@ -19,8 +19,8 @@ on a low-rank update of the word embeddings: as many parameters, a shorter input
 _HEAD_SCRIPT = """
 element.querySelector("button").addEventListener("click", () => document.body.classList.toggle("dark"));
 """
-_ZERO_GPU = """<p class="fine">This Space lends a GPU for a minute at a time: predictions and the speed comparison use it.
-Training takes longer, so it runs on the CPU, in a process of its own.</p>"""
+_ZERO_GPU = """<p class="fine">This Space lends a GPU for a minute at a time: predictions and the speed comparison use
+it. Training takes longer, so it runs on the CPU, in a process of its own.</p>"""
 # What the address holds, and what the browser keeps: read together, when the page opens.
 _OPENED = """(identity, run) => {
   const page = new URL(window.location);

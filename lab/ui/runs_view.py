@@ -136,7 +136,8 @@ def run_head(run: RunSummary | None) -> str:
             (
                 f"Test {metric_words(metric)}",
                 "-" if tested is None else f"{tested:.1f}",
-                f"validation {scores['validation'][metric]:.1f}, untrained {scores['untrained_validation'][metric]:.1f}",
+                f"validation {scores['validation'][metric]:.1f}, "
+                f"untrained {scores['untrained_validation'][metric]:.1f}",
             )
         )
     kind = "wrong" if run.status == "failed" else "note"

@@ -61,7 +61,11 @@ class _Train:
         self.site = site
 
     def look(self, request: gr.Request, identity: Any, *values: Any) -> list[Any]:
-        """The fields' help or faults, the rates' faults below them, then numbers, chart, the same as command and YAML, the line by the button."""
+        """What the fields' values lead to.
+
+        In the order of the outputs: each field's help or fault, the rates' faults, the numbers, the chart, the
+        same as a command and as YAML, the line by the button, the button.
+        """
         form, who = Form(*values), self.site.visitor(identity, request)
         wrong = problems(form, self.site.queue, who)
         if form.data == OWN_ROWS:

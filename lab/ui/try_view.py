@@ -47,15 +47,18 @@ def _card(task: Task, answers: Answers, *, single: bool) -> str:
         prediction = answers.predictions[0]
         said = f"<strong>{text(label_name(task, prediction.text) or '(nothing)')}</strong>{_bars(task, prediction)}"
     title = "untrained prompt" if not answers.side.trained else answers.side.name
-    return f'<section class="answer" aria-label="{text(title)}"><h3>{text(title)}</h3>{said}<p class="fine">{took}</p></section>'
+    return (
+        f'<section class="answer" aria-label="{text(title)}"><h3>{text(title)}</h3>{said}'
+        f'<p class="fine">{took}</p></section>'
+    )
 
 
 def _bars(task: Task, prediction: Prediction) -> str:
     if prediction.probabilities is None:
         return '<p class="fine">generated text has no probabilities</p>'
     found = "".join(
-        f'<div class="share"><dt>{text(label_name(task, said))}</dt><dd><span style="width: {100 * share:.1f}%"></span>'
-        f"<b>{share:.1%}</b></dd></div>"
+        f'<div class="share"><dt>{text(label_name(task, said))}</dt><dd>'
+        f'<span style="width: {100 * share:.1f}%"></span><b>{share:.1%}</b></dd></div>'
         for said, share in prediction.probabilities.items()
     )
     return f'<dl class="shares">{found}</dl>'

@@ -3,8 +3,6 @@
 import re
 from pathlib import Path
 
-import httpx
-from huggingface_hub import HfApi, errors
 
 from dept.errors import ConfigError, RunError
 
@@ -35,6 +33,6 @@ def push_adapter(adapter: Path, repo: object, token: object, *, private: bool = 
         if status in (401, 403):
             raise RunError(f"the hub refused: this token may not write to {name}") from None
         raise RunError(f"the hub refused the upload (HTTP status {status})") from None
-    except (errors.HFValidationError, httpx.HTTPError, OSError):
+    except (errors.HFValidationError, errors.HTTPError, OSError):
         raise RunError("the hub cannot be reached from this machine, or does not know that name") from None
     return str(address)

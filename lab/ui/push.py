@@ -3,6 +3,7 @@
 import re
 from pathlib import Path
 
+from huggingface_hub import HfApi, errors
 
 from dept.errors import ConfigError, RunError
 

@@ -105,12 +105,9 @@ class Choice(gr.Dropdown):
 
 
 class Choices(gr.Dropdown):
-    """As `Choice`, for several values."""
+    """As `Choice`, for several values; it wants `multiselect=True`."""
 
     is_template = True
-
-    def __init__(self, choices: list[Any], **options: Any) -> None:
-        super().__init__(choices, multiselect=True, **options)
 
     def preprocess(self, payload: Any) -> Any:
         return [value for value in payload if isinstance(value, str)] if isinstance(payload, list) else []

@@ -9,7 +9,7 @@ from statistics import fmean
 import numpy as np
 
 from dept.backbones import BackboneInfo, backbone_info
-from dept.budget import Split, TradeOff, rank_for, shape_of, split_of, trade_off
+from dept.budget import Cost, Split, TradeOff, rank_for, shape_of, split_of, trade_off
 from dept.config import TrainConfig
 from dept.errors import BackboneError
 from dept.shape import Shape
@@ -89,13 +89,16 @@ def expect(config: TrainConfig, runs: Sequence[RunSummary]) -> Expectation:
     splits = [split_of(size, r, info.hidden_size, rows, budget) for size, r in ((m, rank), (budget, 0))]
     tokens, pace = source_tokens(config), pace_of(config.backbone, runs)
     points = _points(config, rows, tokens)
-    found = []
-    for split in splits:
-        cost = next((p.train for p in points if p.num_virtual_tokens == split.num_virtual_tokens), None)
-        steps = config.max_steps or 0
-        seconds = START_SECONDS + steps * cost.flops * pace.seconds_per_flop if cost else None
-        found.append(Expected(split, cost and cost.flops, cost and cost.activation_bytes, seconds))
-    return Expectation(info, *found, tokens, points, pace)
+    costs = {point.num_virtual_tokens: point.train for point in points}
+    dept, pt = (_expected(split, costs.get(split.num_virtual_tokens), config.max_steps or 0, pace) for split in splits)
+    return Expectation(info, dept, pt, tokens, points, pace)
+
+
+def _expected(split: Split, cost: Cost | None, steps: int, pace: Pace) -> Expected:
+    if cost is None:
+        return Expected(split, None, None, None)
+    seconds = START_SECONDS + steps * cost.flops * pace.seconds_per_flop
+    return Expected(split, cost.flops, cost.activation_bytes, seconds)
 
 
 _backbone = functools.lru_cache(maxsize=64)(backbone_info)  # a folder's config takes torch to read

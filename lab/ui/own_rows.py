@@ -34,7 +34,9 @@ class OwnRows:
             )
             self._first = gr.HTML(apply_default_css=False)
             with gr.Row():
-                self._texts = Choices([], label="Text columns", info="What the model reads, in this order.")
+                self._texts = Choices(
+                    [], multiselect=True, label="Text columns", info="What the model reads, in this order."
+                )
                 self._label = Choice([], label="Label column", info="What it should say.")
             self._use = gr.Button("Use these rows", size="sm")
             self._fed = gr.HTML(apply_default_css=False)

@@ -1,6 +1,8 @@
 """The Results tab: the visitor's runs beside the paper's tables, what each number comes from, CSV and LaTeX."""
 
+import dataclasses
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import gradio as gr
@@ -9,9 +11,11 @@ from dept.errors import RunError
 from lab import paper
 from lab.owners import Visitor
 from lab.results import Results, Row, results_of
-from lab.results_report import BENCHMARK_NAMES, HEADS, LEGEND, as_csv, as_latex, lines, paper_value
+from lab.results_report import BENCHMARK_NAMES, HEADS, LEGEND, as_csv, as_latex, cells, grouped, paper_value
+from lab.run_summary import RunSummary
 from lab.runs import METHOD_NAMES, Run, read_run
 from lab.ui.components import Choice, notice, table, text, to_download
+from lab.ui.runs_view import backbone_name
 from lab.ui.site import Site
 
 ALL = "all"
@@ -53,10 +57,19 @@ class _Results:
             if run.status != "completed":
                 continue
             try:
-                found.append(read_run(self.site.queue.path(run.run_id, who)))
+                found.append(without_places(read_run(self.site.queue.path(run.run_id, who)), run))
             except RunError:
                 continue  # deleted or damaged since
         return found
+
+
+def without_places(run: Run, summary: RunSummary) -> Run:
+    """The run by the names that its visitor chose, where it says where on this machine things lie."""
+    names = {name: summary.request[name] for name in ("task", "backbone", "data") if name in summary.request}
+    result = dict(run.result or {})
+    result["config"] = {**result.get("config", {}), **names}
+    result["backbone"] = {**result.get("backbone", {}), "name": backbone_name(summary)}
+    return dataclasses.replace(run, path=Path(summary.run_id), config={**run.config, **names}, result=result)
 
 
 def filtered(results: Results, method: Any, backbone: Any, source: Any) -> Results:
@@ -78,7 +91,8 @@ def ours(results: Results) -> str:
     if not results.rows:
         return notice(NOTHING_YET)
     tables = "".join(
-        table(HEADS, cells, left=3, caption=BENCHMARK_NAMES[benchmark]) for benchmark, cells in lines(results)
+        table(HEADS, [list(cells(one, results).values()) for one in found], left=3, caption=BENCHMARK_NAMES[benchmark])
+        for benchmark, found in grouped(results)
     )
     return f'{tables}<p class="fine">{text(LEGEND)}</p>'
 

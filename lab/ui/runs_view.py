@@ -208,7 +208,7 @@ def _figure(title: str, unit: str, lines: Sequence[tuple[Drawn, Series]], revisi
         hovermode="x unified",
         showlegend=len(lines) > 1,
         margin={"l": 50, "r": 10, "t": 34, "b": 36},
-        legend={"orientation": "h", "y": 1.02, "x": 1, "xanchor": "right", "yanchor": "bottom"},
+        legend={"orientation": "h", "y": 0.98, "x": 1, "xanchor": "right", "yanchor": "top"},
     )
     return figure
 

@@ -174,11 +174,15 @@ def build(site: Site, identity: gr.BrowserState) -> tuple[gr.Timer, dict[str, An
             with gr.Group():
                 what = gr.Radio(list(_WHATS), value="Inference", label="What", info="Section 3.3: both, on one GPU.")
                 backbones = Choices(
-                    [*named, *shapes], value=first, label="Backbones",
+                    [*named, *shapes], multiselect=True, value=first, label="Backbones",
                     info="random: is the shape with random weights; speed does not depend on them.",
                 )  # fmt: skip
                 lengths = Choices(
-                    list(_LENGTHS), value=[next(iter(_LENGTHS))], label="Inputs", info="Tokens of a source."
+                    list(_LENGTHS),
+                    multiselect=True,
+                    value=[next(iter(_LENGTHS))],
+                    label="Inputs",
+                    info="Tokens of a source.",
                 )
                 ms = gr.CheckboxGroup(
                     [0, 20, 40, 60, 80], value=[20, 60], label="m of DePT", info="PT has l = 100 (Figure 4)."

@@ -35,7 +35,6 @@ _HELP = {
     "eval_every": "Steps between evaluations; empty: a tenth of the steps.",
     "seed": "Of the prompt, the order of rows and dropout.",
 }
-_DEFAULTS = {"method": "both", "num_virtual_tokens": 40, "budget_tokens": 100, "max_seq_length": 256, "seed": 42}
 _RATES = ("prompt_lr", "low_rank_lr")
 
 
@@ -70,7 +69,7 @@ class _Train:
         wrong = problems(form, self.site.queue, who)
         if form.data == OWN_ROWS:
             wrong = {"data": "Drop a table below and choose its columns."}
-        helps = [self._help(name, wrong.get(name)) for name in Form._fields]
+        helps: list[Any] = [self._help(name, wrong.get(name)) for name in Form._fields]
         if "budget_tokens" not in wrong:  # the slider goes as far as m can
             helps[Form._fields.index("num_virtual_tokens")]["maximum"] = int(form.budget_tokens)
         helps += [notice(wrong.get(name, ""), "wrong") for name in _RATES]
@@ -165,7 +164,7 @@ def build(site: Site, identity: gr.BrowserState) -> TrainTab:
     with gr.Row(equal_height=False, elem_classes="sides"):
         with gr.Column(scale=5, min_width=320):
             with gr.Group():
-                fields = {
+                fields: dict[str, Any] = {
                     "backbone": Choice(site.backbones(), value=backbone, label="Backbone", info=_HELP["backbone"]),
                     "task": Choice(site.tasks(), value=DEFAULT_TASK, label="Task", info=_HELP["task"]),
                     "data": Choice(site.data(), value="sample", label="Rows", info=_HELP["data"]),
@@ -174,7 +173,7 @@ def build(site: Site, identity: gr.BrowserState) -> TrainTab:
             with gr.Group():
                 fields["method"] = gr.Radio(
                     [("DePT", "dept"), ("PT", "prompt_tuning"), ("Both, side by side", "both")],
-                    value=_DEFAULTS["method"], label="Method", info=_HELP["method"],
+                    value="both", label="Method", info=_HELP["method"],
                 )  # fmt: skip
                 fields["num_virtual_tokens"] = gr.Slider(
                     0, limits.virtual_tokens, value=40, step=1, precision=0,

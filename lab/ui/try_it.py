@@ -22,7 +22,7 @@ from lab.owners import Visitor
 from lab.run_summary import RunSummary
 from lab.ui.components import Choice, notice, text, to_download
 from lab.ui.push import push_adapter
-from lab.ui.runs_view import method_name, status_words, task_name
+from lab.ui.runs_view import backbone_name, method_name, status_words, task_name
 from lab.ui.site import Site
 from lab.ui.try_view import answers_table, answers_view
 from lab.uploads import ROWS_FILE
@@ -51,7 +51,7 @@ class _TryIt:
 
     @staticmethod
     def _label(run: RunSummary) -> str:
-        return f"{method_name(run)}, {task_name(run)}, {run.backbone}: {status_words(run)} ({run.run_id[-4:]})"
+        return f"{method_name(run)}, {task_name(run)}, {backbone_name(run)}: {status_words(run)} ({run.run_id[-4:]})"
 
     def opened(self, identity: Any, run_id: Any, request: gr.Request) -> list[Any]:
         """A box for each text that the run's task reads, filled with an example."""
@@ -167,7 +167,7 @@ class _TryIt:
         """
         if path.stat().st_size > self.site.config.limits.upload_bytes:
             raise DataError(f"the file is larger than {self.site.config.limits.upload_bytes / 2**20:g} MiB")
-        rows = []
+        rows: list[dict[str, Any]] = []
         for where, row in read_rows(path, task.columns):
             if len(rows) == MOST_ROWS:
                 raise DataError(f"more than {MOST_ROWS} rows: use `dept predict` for so many")

@@ -231,14 +231,9 @@ def build(site: Site, identity: gr.BrowserState) -> RunsTab:
                 asked_text = gr.HTML(apply_default_css=False)
                 yes = gr.Button("Do it", size="sm", variant="stop", min_width=80)
                 no = gr.Button("Leave it", size="sm", min_width=80)
-            said = gr.HTML(apply_default_css=False, elem_id="run-said")
-            figures = []
-            for pair in (_FIGURES[:2], _FIGURES[2:]):
-                with gr.Row():
-                    figures += [
-                        Figure(name, height=230, min_width=280, elem_id=f"curve-{_FIGURES.index(name)}")
-                        for name in pair
-                    ]
+            said = gr.HTML(apply_default_css=False, elem_id="run-said", elem_classes="said")
+            with gr.Row(elem_classes="curves"):
+                figures = [Figure(name, height=230, elem_id=f"curve-{i}") for i, name in enumerate(_FIGURES)]
             with gr.Accordion("What it printed last", open=False):
                 log = gr.HTML(apply_default_css=False)
     opened = gr.Textbox(visible="hidden", elem_id="opened")

@@ -195,8 +195,10 @@ def build(site: Site, identity: gr.BrowserState) -> tuple[gr.Timer, dict[str, An
             gr.HTML(f'<p class="fine">Measured {where}, one measurement at a time.</p>', apply_default_css=False)
         with gr.Column(scale=5, min_width=320):
             line = gr.HTML(notice(NOTHING_YET), min_height=44, apply_default_css=False, elem_id="speed-line")
-            speed = Figure("Samples a second of DePT and prompt tuning", height=340)
-            cost = Figure("Training time and memory of DePT relative to prompt tuning", height=340)
+            speed = Figure("Samples a second of DePT and prompt tuning", height=340, elem_classes="optional")
+            cost = Figure(
+                "Training time and memory of DePT relative to prompt tuning", height=340, elem_classes="optional"
+            )
             tables = gr.HTML(paper_tables(), apply_default_css=False)
     bench_id = gr.Textbox(visible="hidden")
     seen = gr.Textbox(visible="hidden")

@@ -191,7 +191,7 @@ def build(site: Site, identity: gr.BrowserState) -> TrainTab:
                     fields[name] = LogSlider(
                         label, _HELP[name], span, "the backbone's own", value=value, elem_id=name.replace("_", "-")
                     )
-                    faults.append(gr.HTML(apply_default_css=False))
+                    faults.append(gr.HTML(apply_default_css=False, elem_classes="said"))
             with gr.Group():
                 with gr.Row():
                     fields["max_steps"] = _number("max_steps", "Steps", quick["max_steps"])

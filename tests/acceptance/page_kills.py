@@ -14,30 +14,30 @@ from typing import Any
 
 from lab.owners import OPERATOR
 from lab.queue import RunQueue
-from tests.acceptance.page_server import Browser, PageServer
+from tests.acceptance.page_server import BACKBONE, Browser, PageServer
 from tests.acceptance.section import Outcome, Section, table
 
 KILLS = 5
 STEPS = 400
-FIELDS = {"Rows": "sample", "Steps": STEPS, "Evaluate_every": 100, "s_source_tokens": 64}
+FIELDS = {"Backbone": BACKBONE, "Rows": "sample", "Steps": STEPS, "Evaluate_every": 100, "s_source_tokens": 64}
 
 
-def measure(backbone: str = "mini-t5", flags: Sequence[str] = ()) -> Outcome:
+def measure() -> Outcome:
     found: list[tuple[str, str, bool]] = []
-    with tempfile.TemporaryDirectory(prefix="dept-page-") as folder:
-        limits = Path(folder) / "limits.yaml"
-        limits.write_text("running: 2\nper_visitor: 10\n")
-        with PageServer(Path(folder), ["--limits", str(limits), *flags]) as server:
-            found += _server_kills(server, backbone)
-            found += _run_kills(server, backbone)
+    with (
+        tempfile.TemporaryDirectory(prefix="dept-page-") as folder,
+        PageServer(Path(folder), running=2, per_visitor=10) as server,
+    ):
+        found += _server_kills(server)
+        found += _run_kills(server)
     text = table(["what", "seen", "met"], [[what, seen, "yes" if good else "NO"] for what, seen, good in found])
     return Outcome(all(good for *_, good in found), text)
 
 
-def _server_kills(server: PageServer, backbone: str) -> list[tuple[str, str, bool]]:
+def _server_kills(server: PageServer) -> list[tuple[str, str, bool]]:
     """Two pairs of runs, of which two train at a time; the server dies at random moments."""
     visitor = Browser(server.address)
-    runs = [*visitor.launch(Backbone=backbone, **FIELDS), *visitor.launch(Backbone=backbone, Seed=7, **FIELDS)]
+    runs = [*visitor.launch(**FIELDS), *visitor.launch(Seed=7, **FIELDS)]
     queue = RunQueue(server.runs)
     moments = random.Random(0)
     started: dict[str, set[int]] = {run: set() for run in runs}
@@ -75,10 +75,10 @@ def _server_kills(server: PageServer, backbone: str) -> list[tuple[str, str, boo
     ]
 
 
-def _run_kills(server: PageServer, backbone: str) -> list[tuple[str, str, bool]]:
+def _run_kills(server: PageServer) -> list[tuple[str, str, bool]]:
     """Runs that die in each way; how long until the page says so, and what it says."""
     visitor, queue = Browser(server.address), RunQueue(server.runs)
-    fields: dict[str, Any] = {"Backbone": backbone, "Method": "dept", **FIELDS, "Steps": 3000, "Evaluate_every": 3000}
+    fields: dict[str, Any] = {"Method": "dept", **FIELDS, "Steps": 3000, "Evaluate_every": 3000}
 
     def killed(run: str) -> None:
         os.kill(json.loads((server.runs / run / "state.json").read_text())["pid"], signal.SIGKILL)

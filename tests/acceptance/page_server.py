@@ -16,10 +16,15 @@ from typing import Any, Self
 
 import httpx
 import psutil
+import torch
+from transformers import AutoModelForSeq2SeqLM, T5Config
 
+from dept.run import write_json
 from lab.processes import our_environment, our_python
+from tests.conftest import VOCABULARY, tiny_tokenizer
 
 START_SECONDS = 60.0
+BACKBONE = "folder:small-t5"  # as the page's visitors name `small_t5`
 
 
 class PageServer:
@@ -27,11 +32,14 @@ class PageServer:
 
     Args:
         folder: its runs, temporary files and log go below; nothing else may change.
-        flags: more of `dept-lab app`.
+        limits: of the operator's.
     """
 
-    def __init__(self, folder: Path, flags: Sequence[str] = ()) -> None:
-        self.folder, self.flags = folder, flags
+    def __init__(self, folder: Path, **limits: int) -> None:
+        self.folder = folder
+        file = folder / "limits.json"
+        write_json(file, limits)
+        self._flags = ["--limits", str(file), "--backbone-folder", str(small_t5(folder))]
         self.runs, self.log = folder / "runs", folder / "server.log"
         self.port = _free_port()
         self.address = f"http://127.0.0.1:{self.port}"
@@ -54,7 +62,7 @@ class PageServer:
         started = time.monotonic()
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(
-                our_python("lab.cli", "app", "--runs", str(self.runs), "--port", str(self.port), *self.flags),
+                our_python("lab.cli", "app", "--runs", str(self.runs), "--port", str(self.port), *self._flags),
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
@@ -187,6 +195,19 @@ class Browser:
     def look(self, opened: Sequence[str] = (), seen: str = "") -> list[Any]:
         """What the Runs tab's timer fetches."""
         return self.call(self.named("look", "tick"), [self.identity, ",".join(opened), seen])
+
+
+def small_t5(folder: Path) -> Path:
+    """A T5 of 1.4 million random weights, as a folder: quick to train, and of no use but that."""
+    torch.manual_seed(0)
+    config = T5Config(
+        vocab_size=VOCABULARY, d_model=128, d_kv=32, d_ff=512, num_layers=4, num_decoder_layers=2, num_heads=4,
+        pad_token_id=0, eos_token_id=1, decoder_start_token_id=0,
+    )  # fmt: skip
+    path = folder / "small-t5"
+    AutoModelForSeq2SeqLM.from_config(config).save_pretrained(path)
+    tiny_tokenizer(ends_with_eos=True).save_pretrained(path)
+    return path
 
 
 def _free_port() -> int:

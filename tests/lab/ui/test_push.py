@@ -62,9 +62,8 @@ def test_a_token_that_is_none_is_refused(tmp_path: Path, hub: type[Hub], token: 
 
 
 def test_no_message_holds_the_token(tmp_path: Path, hub: type[Hub], monkeypatch: pytest.MonkeyPatch) -> None:
-    refused = errors.HfHubHTTPError(
-        f"no: {TOKEN}", response=SimpleNamespace(status_code=403, headers={}, request=None)
-    )  # type: ignore[arg-type]
+    answer: Any = SimpleNamespace(status_code=403, headers={}, request=None)
+    refused = errors.HfHubHTTPError(f"no: {TOKEN}", response=answer)
     for fault in (refused, errors.HTTPError(f"cannot send {TOKEN}"), OSError(TOKEN)):
         monkeypatch.setattr(Hub, "fault", fault)
         with pytest.raises(RunError) as told:

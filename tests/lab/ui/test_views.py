@@ -80,7 +80,7 @@ def test_curves_keep_their_zoom_while_they_grow() -> None:
         assert one is not None and other is not None
         assert one.layout.uirevision == other.layout.uirevision
         assert tuple(one.layout.xaxis.range) == tuple(other.layout.xaxis.range) == (0, 60)
-    assert "accuracy" in before[1].layout.title.text
+    assert before[1] is not None and "accuracy" in before[1].layout.title.text
 
 
 def test_components_take_what_a_browser_sends() -> None:

@@ -23,7 +23,8 @@ def runs(tmp_path_factory: pytest.TempPathFactory, tiny_t5: Path) -> dict[str, s
     folder = tmp_path_factory.mktemp("predictors")
     base = TrainConfig(
         task="sst2", backbone=str(tiny_t5), data="sample", budget_tokens=10, num_virtual_tokens=4, max_seq_length=32,
-        max_steps=3, batch_size=4, prompt_lr=0.3, low_rank_lr=0.1, max_train_rows=16, max_validation_rows=8, max_test_rows=8,
+        max_steps=3, batch_size=4, prompt_lr=0.3, low_rank_lr=0.1, max_train_rows=16,
+        max_validation_rows=8, max_test_rows=8,
     )  # fmt: skip
     dept = dataclasses.replace(base, output_dir=str(folder / "dept"))
     pt = dataclasses.replace(base, method="prompt_tuning", output_dir=str(folder / "pt"))

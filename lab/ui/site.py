@@ -1,6 +1,7 @@
 """What the tabs share: the queue, who is at the page, what may be chosen. One `Site` serves all visitors."""
 
 import importlib
+import importlib.metadata
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -10,6 +11,7 @@ from typing import Any, Self
 import gradio as gr
 
 from dept.errors import ConfigError
+from dept.gguf import PACKAGE
 from dept.known_backbones import known_backbones
 from dept.tasks import list_tasks
 from lab.allowed import FOLDER, Allowed
@@ -74,6 +76,15 @@ def read_users(path: Path) -> list[tuple[str, str]]:
     return [(name, password) for name, password in found]
 
 
+def _package_is_there() -> bool:
+    """Whether SmolLM2's package is installed, which a Space's requirements do not bring."""
+    try:
+        importlib.metadata.distribution(PACKAGE)
+    except importlib.metadata.PackageNotFoundError:
+        return False
+    return True
+
+
 class Site:
     """The page's services.
 
@@ -98,10 +109,11 @@ class Site:
     def backbones(self) -> list[tuple[str, str]]:
         """(label, value) of each backbone that may be chosen, group by group."""
         allowed = self.config.allowed
-        known = {info.name: info for info in known_backbones()}
+        known = {info.name: info for info in known_backbones() if info.source != "package" or _package_is_there()}
+        missing = {info.name for info in known_backbones()} - known.keys()
         found = []
         for source, group in _GROUPS.items():
-            for name in allowed.backbones:
+            for name in (name for name in allowed.backbones if name not in missing):
                 info = known.get(name)
                 if (info.source if info else "hub") == source:
                     size = f", {info.parameters / 1e6:,.1f}M parameters" if info and info.parameters else ""

@@ -108,8 +108,8 @@ class _Runs:
     @staticmethod
     def choose(opened: Any, event: gr.EventData) -> str:
         """Open a run, or tick it to be drawn with the open ones."""
-        ids, run_id = ids_of(opened), str(event.run)
-        if event.tick:
+        ids, run_id = ids_of(opened), str(getattr(event, "run", ""))
+        if getattr(event, "tick", False):
             return ",".join(each for each in ids if each != run_id) if run_id in ids else ",".join([*ids, run_id])
         return ",".join([run_id, *(each for each in ids if each != run_id)] if run_id in ids else [run_id])
 

@@ -103,7 +103,7 @@ class _TryIt:
         try:
             run, _ = self._run(identity, run_id, request)
         except DeptError as fault:
-            raise gr.Error(text(fault)) from None
+            raise gr.Error(text(fault), print_exception=False) from None
         target = io.BytesIO()
         folder = self._path(identity, run_id, request) / "adapter"
         with zipfile.ZipFile(target, "w", zipfile.ZIP_DEFLATED) as archive:

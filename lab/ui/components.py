@@ -4,7 +4,7 @@ Values that stand in HTML are escaped in Python; the templates hold no visitor's
 """
 
 import html
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -146,6 +146,19 @@ def table(heads: Sequence[str], rows: Sequence[Sequence[str]], *, left: int = 1,
     return (
         f'<div class="wide" tabindex="0" role="region" aria-label="{text(caption or "table")}"><table>{title}'
         f"<thead><tr>{cells('th', heads)}</tr></thead><tbody>{body}</tbody></table></div>"
+    )
+
+
+def download_on_click(button: gr.Button, makes: Callable[..., Any], inputs: Sequence[Any]) -> None:
+    """Make a file when a button is clicked, and download it at once: gradio's own button wants a second click.
+
+    Args:
+        makes: gives the path of the file (`to_download`).
+    """
+    name = f"file-of-{button._id}"
+    file = gr.DownloadButton(visible="hidden", elem_id=name)
+    button.click(makes, list(inputs), file, api_visibility="private").success(
+        None, None, None, js=f"() => setTimeout(() => document.getElementById('{name}').click(), 150)"
     )
 
 

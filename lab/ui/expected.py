@@ -1,6 +1,7 @@
 """What a run will take: parameters, FLOPs and memory by the cost model, time by this machine's pace."""
 
 import functools
+import threading
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -24,6 +25,9 @@ TOKENS_PER_WORD = 1.3
 _ROWS = 64  # of the sample, for a task's lengths
 _SHARE_OF_PEAK = 0.5  # of a matrix product's pace, what a training step reaches on a CPU
 _SIDE = 1024
+
+# Two threads that import transformers at the same time disturb each other: its modules fill themselves lazily.
+LOADING = threading.Lock()
 
 
 @dataclass(frozen=True)
@@ -101,7 +105,10 @@ def _expected(split: Split, cost: Cost | None, steps: int, pace: Pace) -> Expect
     return Expected(split, cost.flops, cost.activation_bytes, seconds)
 
 
-_backbone = functools.lru_cache(maxsize=64)(backbone_info)  # a folder's config takes torch to read
+@functools.lru_cache(maxsize=64)
+def _backbone(name: str) -> BackboneInfo:
+    with LOADING:
+        return backbone_info(name)  # a folder's config takes torch and transformers to read
 
 
 def _points(config: TrainConfig, rows: int, tokens: int) -> list[TradeOff]:

@@ -14,7 +14,7 @@ from lab.results import Results, Row, results_of
 from lab.results_report import BENCHMARK_NAMES, HEADS, LEGEND, as_csv, as_latex, cells, grouped, paper_value
 from lab.run_summary import RunSummary
 from lab.runs import METHOD_NAMES, Run, read_run
-from lab.ui.components import Choice, notice, table, text, to_download
+from lab.ui.components import Choice, download_on_click, notice, table, text, to_download
 from lab.ui.runs_view import backbone_name
 from lab.ui.site import Site
 
@@ -43,10 +43,15 @@ class _Results:
         kept = filtered(results, method, backbone if backbone in backbones else ALL, source)
         return ours(kept), gr.update(choices=choices)
 
-    def files(self, identity: Any, method: Any, backbone: Any, source: Any, request: gr.Request) -> tuple[str, str]:
-        """What the filters leave as CSV and as LaTeX."""
+    def as_csv(self, identity: Any, method: Any, backbone: Any, source: Any, request: gr.Request) -> str:
+        """What the filters leave, as a file."""
         kept = filtered(self._all(self.site.visitor(identity, request)), method, backbone, source)
-        return to_download(as_csv(kept), "results.csv"), to_download(as_latex(kept), "results.tex")
+        return to_download(as_csv(kept), "results.csv")
+
+    def as_latex(self, identity: Any, method: Any, backbone: Any, source: Any, request: gr.Request) -> str:
+        """The same as a table for LaTeX."""
+        kept = filtered(self._all(self.site.visitor(identity, request)), method, backbone, source)
+        return to_download(as_latex(kept), "results.tex")
 
     def _all(self, who: Visitor) -> Results:
         return results_of(self._runs(who))
@@ -123,8 +128,8 @@ def build(site: Site, identity: gr.BrowserState) -> dict[str, Any]:
         )
     found = gr.HTML(notice(NOTHING_YET), apply_default_css=False, min_height=120, elem_id="results")
     with gr.Row():
-        as_table = gr.DownloadButton("CSV", size="sm", min_width=100)
-        in_latex = gr.DownloadButton("LaTeX", size="sm", min_width=100)
+        as_table = gr.Button("CSV", size="sm", min_width=100)
+        in_latex = gr.Button("LaTeX", size="sm", min_width=100)
     with gr.Accordion("The paper's tables", open=False):
         which = Choice(list(_PAPER_TABLES.items()), value="glue", label="Table")
         printed = gr.HTML(paper_table("glue"), apply_default_css=False)
@@ -133,8 +138,8 @@ def build(site: Site, identity: gr.BrowserState) -> dict[str, Any]:
     look: dict[str, Any] = {"fn": does.look, "inputs": filters, "outputs": [found, backbone], **quiet}
     for each in (method, backbone, source):
         each.input(**look)
-    for button in (as_table, in_latex):
-        button.click(does.files, filters, [as_table, in_latex], api_visibility="private")
+    download_on_click(as_table, does.as_csv, filters)
+    download_on_click(in_latex, does.as_latex, filters)
     which.input(
         lambda name: paper_table(name) if name in _PAPER_TABLES.values() else gr.skip(), which, printed, **quiet
     )

@@ -12,7 +12,7 @@ from dept.known_backbones import known_backbones
 from dept.tasks import load_task
 from dept.tasks.registry import TASK_NAMES
 from lab.allowed import OWN_TASK, RUN, UPLOAD
-from lab.ui.components import Choice, Figure, LogSlider, notice, text, to_download
+from lab.ui.components import Choice, Figure, LogSlider, download_on_click, notice, text, to_download
 from lab.ui.expected import expect
 from lab.ui.form import PRESETS, Form, as_yaml, command, problems, requests, settings
 from lab.ui.notebook import as_notebook
@@ -207,7 +207,7 @@ def build(site: Site, identity: gr.BrowserState) -> TrainTab:
             with gr.Accordion("The same outside this page", open=False):
                 in_shell = gr.Code(language="shell", label="Command", interactive=False, wrap_lines=True)
                 in_yaml = gr.Code(language="yaml", label="dept train --config FILE", interactive=False)
-                get_notebook = gr.DownloadButton("Notebook for papermill", size="sm")
+                get_notebook = gr.Button("Notebook for papermill", size="sm")
 
     order = [fields[name] for name in Form._fields]
     inputs = [identity, *order]
@@ -223,7 +223,7 @@ def build(site: Site, identity: gr.BrowserState) -> TrainTab:
         chosen = PRESETS[name]
         button.click(lambda chosen=chosen: list(chosen.values()), None, [fields[field] for field in chosen], **quiet)
     launch.click(does.launch, inputs, [launched, line], concurrency_limit=4, api_visibility="private")
-    get_notebook.click(does.notebook, inputs, get_notebook, api_visibility="private")
+    download_on_click(get_notebook, does.notebook, inputs)
     return TrainTab(order, launched, look)
 
 

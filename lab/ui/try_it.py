@@ -20,7 +20,8 @@ from dept.tasks.template import columns_of
 from lab.allowed import OWN_TASK
 from lab.owners import Visitor
 from lab.run_summary import RunSummary
-from lab.ui.components import Choice, notice, text, to_download
+from lab.ui.components import Choice, download_on_click, notice, text, to_download
+from lab.ui.expected import LOADING
 from lab.ui.push import push_adapter
 from lab.ui.runs_view import backbone_name, method_name, status_words, task_name
 from lab.ui.site import Site
@@ -139,7 +140,8 @@ class _TryIt:
         return run, load_task(config["task"])
 
     def _compare(self, run: RunSummary, lines: Sequence[str], identity: Any, request: gr.Request) -> Any:
-        from lab.predictors import Side, compare
+        with LOADING:
+            from lab.predictors import Side, compare
 
         who = self.site.visitor(identity, request)
         sides = [Side(method_name(run), str(self.site.queue.path(run.run_id, who)))]
@@ -235,7 +237,7 @@ def build(site: Site, identity: gr.BrowserState) -> dict[str, Any]:
                 )
                 download = gr.DownloadButton("All predictions (CSV)", visible=False, size="sm")
             with gr.Accordion("Take the adapter", open=False):
-                get = gr.DownloadButton("Download (zip)", size="sm")
+                get = gr.Button("Download (zip)", size="sm")
                 repo = gr.Textbox(label="Hub repository", placeholder="your-name/your-adapter", max_length=200)
                 token = gr.Textbox(
                     label="Your hub token, with write access", type="password", max_length=400,
@@ -259,6 +261,6 @@ def build(site: Site, identity: gr.BrowserState) -> dict[str, Any]:
     predict.click(does.predict, [*who, *boxes], answers, **alone)
     boxes[0].submit(does.predict, [*who, *boxes], answers, **alone)
     file.upload(does.predict_file, [*who, file], [download, answers], **alone)
-    get.click(does.adapter, who, get, **private_api)
+    download_on_click(get, does.adapter, who)
     push.click(does.push, [*who, repo, token, private], [pushed, token], **private_api)
     return {"fn": does.runs, "inputs": who, "outputs": [run, line], **quiet}

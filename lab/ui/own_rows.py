@@ -7,7 +7,8 @@ import gradio as gr
 
 from dept.errors import DeptError
 from lab.allowed import OWN_TASK, UPLOAD
-from lab.ui.components import Choice, Choices, notice, table, text
+from lab.ui.components import Choice, Choices
+from lab.ui.html_parts import notice, table, text
 from lab.ui.site import Site
 from lab.uploads import SUFFIXES, Table
 

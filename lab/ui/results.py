@@ -14,7 +14,8 @@ from lab.results import Results, Row, results_of
 from lab.results_report import BENCHMARK_NAMES, HEADS, LEGEND, as_csv, as_latex, cells, grouped, paper_value
 from lab.run_summary import RunSummary
 from lab.runs import METHOD_NAMES, Run, read_run
-from lab.ui.components import Choice, download_on_click, notice, table, text, to_download
+from lab.ui.components import Choice
+from lab.ui.html_parts import download_on_click, notice, table, text, to_download
 from lab.ui.runs_view import backbone_name
 from lab.ui.site import Site
 

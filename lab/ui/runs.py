@@ -15,8 +15,9 @@ from dept.errors import DeptError, RunError
 from lab.allowed import OWN_TASK, RUN, UPLOAD
 from lab.owners import Visitor
 from lab.run_summary import RunSummary
-from lab.ui.components import Figure, RunList, notice
+from lab.ui.components import Figure, RunList
 from lab.ui.form import Form
+from lab.ui.html_parts import notice
 from lab.ui.runs_view import curve_figures, log_text, run_head, run_list, together
 from lab.ui.site import Site
 

@@ -11,7 +11,7 @@ from lab.curves import Curves, Series
 from lab.figures import STYLES
 from lab.run_summary import RunSummary
 from lab.runs import METHOD_NAMES
-from lab.ui.components import facts, notice, text
+from lab.ui.html_parts import facts, notice, text
 from lab.ui.train_view import duration
 
 # After STYLES' two, for runs beyond the first of their method; Okabe and Ito's too.

@@ -13,7 +13,8 @@ from lab.bench_plan import BenchConfig
 from lab.bench_report import COLUMNS, left_out, paper_rows, provenance, rows
 from lab.bench_summary import summarise
 from lab.paper import FIGURE_4, HARDWARE, TABLE_6
-from lab.ui.components import Choices, Figure, notice, table, text
+from lab.ui.components import Choices, Figure
+from lab.ui.html_parts import notice, table, text
 from lab.ui.site import Site
 from lab.ui.train_view import duration
 

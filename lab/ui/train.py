@@ -12,9 +12,10 @@ from dept.known_backbones import known_backbones
 from dept.tasks import load_task
 from dept.tasks.registry import TASK_NAMES
 from lab.allowed import OWN_TASK, RUN, UPLOAD
-from lab.ui.components import Choice, Figure, LogSlider, download_on_click, notice, text, to_download
+from lab.ui.components import Choice, Figure, LogSlider
 from lab.ui.expected import expect
 from lab.ui.form import PRESETS, Form, as_yaml, command, problems, requests, settings
+from lab.ui.html_parts import download_on_click, notice, text, to_download
 from lab.ui.notebook import as_notebook
 from lab.ui.own_rows import OwnRows
 from lab.ui.site import DEFAULT_TASK, OWN_ROWS, Site

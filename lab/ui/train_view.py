@@ -3,8 +3,8 @@
 import plotly.graph_objects as go
 
 from lab.figures import STYLES
-from lab.ui.components import facts
 from lab.ui.expected import Expectation, Expected
+from lab.ui.html_parts import facts
 
 
 def numbers(expectation: Expectation) -> str:

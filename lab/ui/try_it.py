@@ -20,8 +20,9 @@ from dept.tasks.template import columns_of
 from lab.allowed import OWN_TASK
 from lab.owners import Visitor
 from lab.run_summary import RunSummary
-from lab.ui.components import Choice, download_on_click, notice, text, to_download
+from lab.ui.components import Choice
 from lab.ui.expected import LOADING
+from lab.ui.html_parts import download_on_click, notice, text, to_download
 from lab.ui.push import push_adapter
 from lab.ui.runs_view import backbone_name, method_name, status_words, task_name
 from lab.ui.site import Site

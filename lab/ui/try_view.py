@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from dept.tasks import Task
-from lab.ui.components import table, text
+from lab.ui.html_parts import table, text
 
 if TYPE_CHECKING:  # both load torch, which the page does when somebody predicts
     from dept.evaluate import Prediction

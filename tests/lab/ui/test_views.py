@@ -4,7 +4,8 @@ from typing import Any
 
 from lab.curves import Curves, Series
 from lab.run_summary import RunSummary
-from lab.ui.components import Choice, Choices, Figure, LogSlider, facts, notice, table
+from lab.ui.components import Choice, Choices, Figure, LogSlider
+from lab.ui.html_parts import facts, notice, table
 from lab.ui.own_rows import guessed
 from lab.ui.runs_view import curve_figures, log_text, run_head, run_list, status_words, together
 from lab.uploads import Table

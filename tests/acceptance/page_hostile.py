@@ -52,7 +52,6 @@ _OFF = [
     "monitoring",
     "monitoring/summary",
     "gradio_api/vibe-code",
-    "gradio_api/dev/reload",
     "gradio_api/run-history/records",
 ]
 _URLS = ("http://127.0.0.1:22/", "http://169.254.169.254/latest/meta-data/", "https://example.com/x")

@@ -3,14 +3,13 @@
 import platform
 import resource
 import sys
-from importlib.metadata import version
 from typing import Any
 
 import torch
 
 from dept.evaluate import Evaluation
 from dept.prepare import Prepared
-from dept.provenance import checkout
+from dept.provenance import checkout, version
 from dept.run import RunFolder, run_key
 
 SCHEMA_VERSION = 1

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from dept.flags import STOPPED, run_app
+from lab.page_cli import serve
 from lab.reproduce_cli import reproduce
 from lab.results_cli import results
 from lab.runs_cli import app as runs_app
@@ -101,6 +102,7 @@ def bench(
 
 app.command()(reproduce)
 app.command()(results)
+app.command("app")(serve)
 app.command()(sweep)
 app.add_typer(runs_app, name="runs")
 

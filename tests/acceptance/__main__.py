@@ -16,7 +16,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 from dept.run import write_json, write_text
-from tests.acceptance import adapters, golden, profile, smollm2, speed
+from tests.acceptance import adapters, golden, page_hostile, page_kills, page_visitors, profile, smollm2, speed
 from tests.acceptance.section import Section
 
 SECTIONS: dict[str, Section] = {
@@ -28,6 +28,9 @@ SECTIONS: dict[str, Section] = {
         speed.PADDED,
         speed.GROUPED,
         profile.SECTION,
+        page_kills.SECTION,
+        page_visitors.SECTION,
+        page_hostile.SECTION,
     )
 }
 ROOT = Path(__file__).resolve().parents[2]

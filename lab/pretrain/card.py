@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from transformers import T5ForConditionalGeneration
+
 from dept.tasks.sample import SAMPLE_TASKS
 from lab.pretrain.skills import SKILLS
 
@@ -67,15 +69,22 @@ CC BY-SA 4.0) for the choice of tokens.
 """
 
 
-def model_card(training: Mapping[str, Any], shape: Mapping[str, int], *, texts: int, rows: int) -> str:
+def model_card(training: Mapping[str, Any], model: T5ForConditionalGeneration, *, texts: int, rows: int) -> str:
     """README.md of the model's folder.
 
     Args:
-        training: what training.json holds. shape: parameters, body, hidden_size, layers, ... of the model.
+        training: what training.json holds.
         texts: how many raw texts there were. rows: behind each score.
     """
+    config = model.config
     return _TEXT.format(
-        **shape,
+        parameters=model.num_parameters(),
+        body=model.num_parameters() - config.vocab_size * config.d_model,
+        vocabulary=config.vocab_size,
+        hidden_size=config.d_model,
+        layers=config.num_layers,
+        decoder_layers=config.num_decoder_layers,
+        heads=config.num_heads,
         **{name: training[name] for name in ("steps", "seed", "examples", "minutes", "threads", "torch", "commit")},
         texts=texts,
         rows=rows,

@@ -21,7 +21,8 @@ from dept.tasks.samples.lexicon import own_spellings, sense_part, tokens
 WORDNET_FOLDER = Path("/usr/share/wordnet")
 PYPI = "pip install 'dept-lab[pretrain]'"
 MOST_WORDS = 30  # of a text; longer ones cost more than they teach
-_CLEAR_FEELING = 1.0  # of VADER's scores from -4 to 4
+_CLEAR_FEELING = 1.5  # of VADER's scores from -4 to 4
+_KNOWN_FEELINGS = 25_000  # the commonest words, of which those with a clear feeling are kept
 _POINTERS = {"@": "kind", "!": "opposite"}
 _PLAIN = re.compile(r"[a-z]+")
 
@@ -76,6 +77,17 @@ def frequent_words(count: int) -> list[str]:
     return [word for word in top_n_list("en", 2 * count) if _PLAIN.fullmatch(word)][:count]
 
 
+@cache
+def feeling_words() -> dict[str, int]:
+    """Known words with a clear feeling -> 0 negative, 1 positive; held-out ones included.
+
+    Raises:
+        DataError: wordfreq or vaderSentiment is not installed.
+    """
+    known = frozenset(frequent_words(_KNOWN_FEELINGS))
+    return {word: sign for word, sign in _vader() if word in known}
+
+
 def load_corpora(vocabulary: int) -> Corpora:
     """Read everything; words beyond the `vocabulary` commonest are left to the texts.
 
@@ -83,9 +95,8 @@ def load_corpora(vocabulary: int) -> Corpora:
         DataError: a package is not installed; the message says how to install it.
     """
     frequent = tuple(word for word in frequent_words(vocabulary) if is_allowed(word))
-    common = frozenset(frequent)
-    wordnet = _WordNet(common)
-    feelings = tuple(item for item in _vader() if item[0] in common)
+    feelings = tuple((word, sign) for word, sign in feeling_words().items() if is_allowed(word))
+    wordnet = _WordNet(frozenset(frequent).union(word for word, _ in feelings))
     return Corpora(
         tuple(wordnet.texts), tuple(wordnet.examples), tuple(wordnet.synonyms), tuple(wordnet.opposites),
         tuple(wordnet.kinds), wordnet.senses(), feelings, frequent,

@@ -1,4 +1,4 @@
-"""The training loop of `mini-t5`: AdamW, one rate, checkpoints that resume exactly, scores of each skill on the way."""
+"""The training loop of `mini-t5`: AdamW, one rate, exact resumption, scores of each skill on the way."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import dataclasses
 import math
 import random
 import time
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,9 +17,11 @@ from transformers import PreTrainedTokenizerFast
 
 from dept.errors import ConfigError, RunError
 from dept.loss import IGNORED_LABEL
-from dept.run import RunFolder, read_json, whole_folder, write_json
+from dept.provenance import checkout
+from dept.run import RunFolder, read_json, whole_folder, write_json, write_text
 from dept.tasks.sample import SAMPLE_TASKS
 from dept.tasks.samples.lexicon import stable_seed
+from lab.pretrain.card import model_card
 from lab.pretrain.corpora import Corpora, load_corpora
 from lab.pretrain.mixture import Example, Mixture, batches, task_pairs
 from lab.pretrain.model import MiniT5, collate
@@ -35,6 +36,8 @@ from lab.pretrain.vocabulary import (
 )
 
 _MOMENTS = ("step", "exp_avg", "exp_avg_sq")
+_PLACE = ("step", "chunk", "chunk_step", "done", "elapsed", "examples")
+_LOG_EVERY = 50
 
 
 @dataclass(frozen=True)
@@ -47,10 +50,10 @@ class PretrainConfig:
         evaluate_every, checkpoint_every: steps. evaluation_rows: of each skill.
     """
 
-    steps: int = 9_000
+    steps: int = 8_000
     tokens: int = 2_048
-    learning_rate: float = 2e-3
-    warmup: int = 200
+    learning_rate: float = 3e-3
+    warmup: int = 100
     cooldown: float = 0.4
     weight_decay: float = 0.01
     seed: int = 0
@@ -138,7 +141,7 @@ class _Pretraining:
         self.names = [name for name, _ in self.model.named_parameters()]
         # The mixture's place: chunk, the step it was begun at, batches of it that are done.
         self.step, self.chunk, self.chunk_step, self.done = 0, 0, 0, 0
-        self.elapsed = 0.0
+        self.elapsed, self.examples = 0.0, 0
         self.console = Console(stderr=True)
 
     def go(self, minutes: float | None) -> dict[str, float] | None:
@@ -155,25 +158,28 @@ class _Pretraining:
             self.step, self.done = self.step + 1, self.done + 1
             self.elapsed = before + time.monotonic() - started
             last = self.step == self.config.steps
-            if self.step % 100 == 0 or last:
-                loss = sum(losses) / len(losses)
+            if self.step % _LOG_EVERY == 0 or last:
+                self._log(losses)
                 losses.clear()
-                self.folder.append_metrics(
-                    {"step": self.step, "split": "train", "loss": loss, "elapsed_s": round(self.elapsed, 1)}
-                )
-                self.console.print(f"step {self.step:,} loss {loss:.3f} after {self.elapsed / 60:.1f} min")
             if self.step % self.config.evaluate_every == 0 or last:
                 scores = self.scores()
                 self.folder.append_metrics({"step": self.step, "split": "validation", "metrics": scores})
-                self.console.print("  ".join(f"{name} {score:.0f}" for name, score in scores.items()))
+                shown = "  ".join(f"{name} {score:.0f}" for name, score in scores.items())
+                self.console.print(shown, soft_wrap=True)
             over = minutes is not None and time.monotonic() - started > 60 * minutes
             if self.step % self.config.checkpoint_every == 0 or last or over:
                 self._save()
             if over and not last:
                 self.console.print("the minutes are over; --resume goes on")
                 return None
-        save_model(self.model, self.materials.tokenizer, self.folder.path / "model")
+        self._write_model(scores)
         return scores
+
+    def _log(self, losses: list[float]) -> None:
+        loss = sum(losses) / len(losses)
+        line = {"step": self.step, "split": "train", "loss": loss, "elapsed_s": round(self.elapsed, 1)}
+        self.folder.append_metrics(line)
+        self.console.print(f"step {self.step:,} loss {loss:.3f} after {self.elapsed / 60:.1f} min")
 
     def _batches(self) -> list[list[Example]]:
         examples = self.mixture.chunk(self.chunk, self.chunk_step / self.config.steps)
@@ -184,6 +190,7 @@ class _Pretraining:
         batch = collate(examples, draw.choices(self.mixture.words, k=len(examples)))
         for group in self.optimizer.param_groups:
             group["lr"] = self.config.rate(self.step)
+        self.examples += len(examples)
         loss = self.model.loss(batch)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
@@ -198,6 +205,28 @@ class _Pretraining:
         """Per cent of targets that are right in every token, each behind its name, on rows training never shows."""
         return skill_scores(self.model, self.mixture, self.config.evaluation_rows)
 
+    def _write_model(self, scores: dict[str, float]) -> None:
+        """model/: weights (float16), config and tokenizer as transformers reads them, training.json and the card."""
+        made = {
+            "seed": self.config.seed,
+            "steps": self.step,
+            "examples": self.examples,
+            "minutes": round(self.elapsed / 60, 1),
+            "threads": torch.get_num_threads(),
+            "torch": torch.__version__,
+            "commit": (checkout() or {}).get("id"),
+            "scores": scores,
+        }
+        t5 = self.model.as_t5().half()
+        with whole_folder(self.folder.path / "model") as temporary:
+            t5.save_pretrained(temporary)
+            self.materials.tokenizer.save_pretrained(temporary)
+            write_json(temporary / "training.json", made)
+            card = model_card(
+                made, t5, texts=len(self.materials.corpora.texts), rows=self.config.evaluation_rows
+            )
+            write_text(temporary / "README.md", card)
+
     def _save(self) -> None:
         before = self.folder.checkpoints()
         target = self.folder.path / f"checkpoint-{self.step}"
@@ -211,8 +240,7 @@ class _Pretraining:
             }
             weights = {name: tensor.detach().contiguous() for name, tensor in parameters.items()}
             save_file({**weights, **moments}, temporary / "state.safetensors")
-            place = {name: getattr(self, name) for name in ("step", "chunk", "chunk_step", "done", "elapsed")}
-            write_json(temporary / "place.json", place)
+            write_json(temporary / "place.json", {name: getattr(self, name) for name in _PLACE})
         for old in before:
             if old != target:
                 for file in old.iterdir():
@@ -231,8 +259,8 @@ class _Pretraining:
             tensor.copy_(tensors[name])
             if f"step.{name}" in tensors:
                 self.optimizer.state[tensor] = {moment: tensors[f"{moment}.{name}"] for moment in _MOMENTS}
-        for name, value in place.items():
-            setattr(self, name, value)
+        for name in _PLACE:
+            setattr(self, name, place[name])
         self.folder.forget_metrics_after(self.step)
 
 
@@ -250,7 +278,9 @@ def skill_scores(model: MiniT5, mixture: Mixture, rows: int, split: str = "valid
         else:
             pairs = task_pairs(name, split, rows, 1_000, own_only=True)[:rows]
         right = 0
-        for examples in batches(mixture.encoded(name, pairs), 4096, 0):
+        encoded = mixture.encoded(name, pairs)
+        for start in range(0, rows, 32):
+            examples = encoded[start : start + 32]
             batch = collate(examples, [0] * len(examples))
             there = batch.labels != IGNORED_LABEL
             wrong = torch.zeros_like(there)
@@ -259,12 +289,4 @@ def skill_scores(model: MiniT5, mixture: Mixture, rows: int, split: str = "valid
             right += int((~wrong.any(1)).sum())
         found[name] = round(100 * right / len(pairs), 1)
     return found
-
-
-def save_model(model: MiniT5, tokenizer: PreTrainedTokenizerFast, folder: Path) -> None:
-    """Weights (float16), config and tokenizer, as transformers reads them."""
-    with whole_folder(folder) as temporary:
-        model.as_t5().half().save_pretrained(temporary)
-        tokenizer.save_pretrained(temporary)
-
 

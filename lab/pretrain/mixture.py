@@ -15,6 +15,7 @@ import random
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
+from itertools import groupby, pairwise
 
 from transformers import PreTrainedTokenizerFast
 
@@ -26,19 +27,39 @@ from lab.pretrain.skills import SKILLS
 from lab.pretrain.vocabulary import SENTINELS, Vocabulary
 
 TEXT = "text"  # raw text, which has no name
-CHUNK = 2048  # examples made together
-_TURN = 0.35  # the share of training over which the early mixture becomes the late one
+CHUNK = 4096  # examples made together
+WIDTH = 8  # inputs are padded to multiples of it
 _NAMELESS, _BLURRED = 0.1, 0.25  # shares of the supervised examples
 _NO_JUNK, _LITTLE_JUNK = 0.5, 0.9  # cumulative shares; else up to 100 random words
 _TOP = 5_000  # where junk is drawn from, as a soft prompt's first vectors are
 
-# Shares of the mixture at the start of training and from _TURN on; what is not named has 1.
-_EARLY = {TEXT: 4, "copy": 3, "after": 4, "missing": 4, "shared": 4, "holds": 4, "equal": 4, "ordered": 2,
-          "overlap": 2, "relation": 3, "kind": 2, "feeling": 2, "sense": 0.5, "acceptable": 2, "cloze": 3, "fact": 6,
-          **dict.fromkeys(SAMPLE_TASKS, 0.7)}  # fmt: skip
+# The curriculum: shares of the mixture. Copying first, then comparing, then the tasks.
+_FIRST = {TEXT: 2.0, **dict.fromkeys((*SKILLS, *SAMPLE_TASKS), 0.0), "copy": 40}
+_SECOND = {**_FIRST, "copy": 4, "shared": 10, "missing": 6, "holds": 12, "equal": 6, "fact": 2, "relation": 2}
+_EARLY = {TEXT: 2, "copy": 3, "after": 4, "missing": 6, "shared": 8, "holds": 8, "equal": 6, "ordered": 4,
+          "overlap": 4, "relation": 3, "kind": 2, "feeling": 3, "sense": 0.5, "acceptable": 1, "cloze": 3, "fact": 6,
+          **dict.fromkeys(SAMPLE_TASKS, 0.3)}  # fmt: skip
 _LATE = {TEXT: 4, "copy": 0.5, "after": 0.5, "missing": 0.5, "shared": 0.5, "holds": 0.5, "equal": 1, "ordered": 1,
          "overlap": 1, "relation": 2, "kind": 1.5, "feeling": 1.5, "sense": 1, "acceptable": 2, "cloze": 2, "fact": 3,
          **dict.fromkeys(SAMPLE_TASKS, 1.3), "record": 0.6, "squad": 0.6}  # fmt: skip
+_COURSE = ((0.0, _FIRST), (0.03, _FIRST), (0.04, _SECOND), (0.1, _SECOND), (0.12, _EARLY), (0.2, _EARLY),
+           (0.35, _LATE), (1.0, _LATE))  # fmt: skip
+_LEVEL = (0.1, 0.3)  # where the skills begin to grow longer, and are at their full length
+_DISGUISE = (0.15, 0.3)  # where names begin to be blurred, left out and put among random words, and are fully so
+
+
+def ramp(progress: float, span: tuple[float, float]) -> float:
+    """0 before the span, 1 behind it, evenly between."""
+    return min(1.0, max(0.0, (progress - span[0]) / (span[1] - span[0])))
+
+
+def shares(progress: float) -> dict[str, float]:
+    """The mixture's shares at a point of training, from 0 to 1."""
+    for (start, before), (end, after) in pairwise(_COURSE):
+        if progress <= end:
+            turned = ramp(progress, (start, end))
+            return {name: (1 - turned) * before[name] + turned * after[name] for name in _LATE}
+    raise ValueError(f"progress is from 0 to 1, not {progress}")
 
 
 @dataclass(frozen=True)
@@ -83,8 +104,7 @@ class Mixture:
     def chunk(self, number: int, progress: float) -> list[Example]:
         """CHUNK examples; `progress` from 0 to 1 says how far training has come."""
         draw = random.Random(stable_seed("mixture", self._seed, number))
-        turned = min(1.0, progress / _TURN)
-        weights = {name: (1 - turned) * _EARLY[name] + turned * _LATE[name] for name in _EARLY}
+        weights = shares(progress)
         names = draw.choices(list(weights), list(weights.values()), k=CHUNK)
         examples = []
         for name in weights:
@@ -92,27 +112,31 @@ class Mixture:
             if name == TEXT:
                 examples += self._text_examples(draw, count)
             elif count:
-                pairs = self.pairs(name, count, draw.getrandbits(48))
-                examples += self.encoded(name, pairs, draw)
+                pairs = self.pairs(name, count, draw.getrandbits(48), ramp(progress, _LEVEL))
+                examples += self.encoded(name, pairs, draw, ramp(progress, _DISGUISE))
         return examples
 
-    def pairs(self, name: str, count: int, seed: int) -> list[tuple[str, str]]:
+    def pairs(self, name: str, count: int, seed: int, level: float = 1.0) -> list[tuple[str, str]]:
         """(source, target) texts of a skill, or of a task's training rows."""
         if name in SKILLS:
             draw = random.Random(seed)
-            return [SKILLS[name](draw, self._corpora) for _ in range(count)]
+            return [SKILLS[name](draw, self._corpora, level) for _ in range(count)]
         return task_pairs(name, "train", count, seed)[:count]
 
     def encoded(
-        self, name: str, pairs: Sequence[tuple[str, str]], draw: random.Random | None = None
+        self, name: str, pairs: Sequence[tuple[str, str]], draw: random.Random | None = None, disguise: float = 1.0
     ) -> list[Example]:
-        """As ids, behind the name; with `draw`, as training has them: blurred, nameless, among random words."""
+        """As ids, behind the name; with `draw`, as training has them: a share `disguise` of them may be blurred,
+        nameless, or among random words."""
         sources = self._tokenizer([source for source, _ in pairs])["input_ids"]
         targets = self._tokenizer([target for _, target in pairs])["input_ids"]
         both = zip(sources, targets, strict=True)
-        if draw is None:
-            return [Example(name, ((self._names[name], 1.0),), source, target) for source, target in both]
-        return [self._disguised(name, source, target, draw) for source, target in both]
+        return [
+            Example(name, ((self._names[name], 1.0),), source, target)
+            if draw is None or draw.random() > disguise
+            else self._disguised(name, source, target, draw)
+            for source, target in both
+        ]
 
     def _disguised(self, name: str, source: list[int], target: list[int], draw: random.Random) -> Example:
         junk = [(word, 1.0) for word in self._junk(draw)]
@@ -168,16 +192,23 @@ def task_pairs(name: str, split: str, count: int, seed: int, *, own_only: bool =
 
 
 def batches(examples: Sequence[Example], tokens: int, seed: int) -> list[list[Example]]:
-    """Examples of like length together, as many as fit into `tokens` of input, in random order.
+    """Examples of like length together, `tokens` of padded input in each batch, in random order.
 
-    Raw text, whose targets are long, is on its own.
+    Widths are multiples of WIDTH and batches are full, so that few shapes occur: kernels are compiled for each. What
+    does not fill a batch goes to the next width; the last few, of the longest, are left out. Raw text, whose targets
+    are long, is on its own.
     """
-    ordered = sorted(examples, key=lambda example: (example.name == TEXT, example.length))
-    made: list[list[Example]] = [[]]
-    for example in ordered:
-        mixed = made[-1] and (made[-1][-1].name == TEXT) != (example.name == TEXT)
-        if mixed or (len(made[-1]) + 1) * example.length > tokens:
-            made.append([])
-        made[-1].append(example)
+    made = []
+    for is_text in (False, True):
+        waiting: list[Example] = []
+        for width, group in groupby(sorted((e for e in examples if (e.name == TEXT) == is_text), key=_width), _width):
+            waiting += group
+            size = tokens // width
+            made += [waiting[i : i + size] for i in range(0, len(waiting) - size + 1, size)]
+            waiting = waiting[len(waiting) // size * size :]
     random.Random(seed).shuffle(made)
     return made
+
+
+def _width(example: Example) -> int:
+    return -(-example.length // WIDTH) * WIDTH

@@ -13,10 +13,11 @@ from transformers import AutoModelForSeq2SeqLM, T5Config, T5ForConditionalGenera
 
 from dept.loss import IGNORED_LABEL
 from dept.random_weights import random_backbone
-from lab.pretrain.mixture import Example
+from lab.pretrain.mixture import WIDTH, Example
 
 HIDDEN_SIZE, HEADS, LAYERS, DECODER_LAYERS, FEED_FORWARD = 128, 4, 4, 2, 512
 PAD, END = 0, 1
+_LABELS = 64  # logits are made for multiples of so many: few shapes, as in `batches`
 # Relative-position buckets of an encoder (T5): the distance for words before, 16 more for words behind.
 _SELF, _BEFORE, _BEHIND = 0, 1, 17
 
@@ -38,8 +39,8 @@ class Batch:
 
 def collate(examples: Sequence[Example], blur: Sequence[int]) -> Batch:
     """Pad a batch; `blur` holds a word for each example, which blurred names are mixed with."""
-    width = max(example.length for example in examples)
-    longest = max(len(example.target) for example in examples)
+    width = _multiple(max(example.length for example in examples), WIDTH)
+    longest = _multiple(max(len(example.target) for example in examples), 4)
     ids = torch.full((len(examples), width), PAD)
     clarity = torch.ones(len(examples), width)
     mask = torch.zeros(len(examples), width, dtype=torch.long)
@@ -51,6 +52,10 @@ def collate(examples: Sequence[Example], blur: Sequence[int]) -> Batch:
         mask[row, : example.length] = 1
         labels[row, : len(example.target)] = torch.tensor(example.target)
     return Batch(ids, torch.tensor(blur)[:, None].expand_as(ids), clarity, mask, labels)
+
+
+def _multiple(length: int, of: int) -> int:
+    return -(-length // of) * of
 
 
 def config(vocabulary_size: int) -> T5Config:
@@ -116,8 +121,9 @@ class MiniT5(nn.Module):
             encoder_attention_mask=batch.attention_mask,
             use_cache=False,
         ).last_hidden_state  # [B, T, D]
-        there = batch.labels != IGNORED_LABEL
-        return (decoded[there] * HIDDEN_SIZE**-0.5) @ table.T, batch.labels[there]
+        there = (batch.labels != IGNORED_LABEL).flatten().nonzero().squeeze(1)  # [N]
+        chosen = decoded.flatten(0, 1)[F.pad(there, (0, -len(there) % _LABELS))]
+        return ((chosen * HIDDEN_SIZE**-0.5) @ table.T)[: len(there)], batch.labels.flatten()[there]
 
     def loss(self, batch: Batch) -> Tensor:
         """Mean cross-entropy of a target token; matrices are multiplied in bfloat16, which CPUs do fast."""
@@ -146,12 +152,15 @@ def _start_with_copying_heads(t5: Any) -> None:
     and Induction Heads"). The numbers are a start: all of it is trained.
     """
     bias = t5.encoder.block[0].layer[0].SelfAttention.relative_attention_bias.weight  # [buckets, heads]
-    bias[_SELF, :2] -= 4.0
+    bias[_SELF, :2] -= 8.0
     bias[_BEFORE, 2] += 3.0
     bias[_BEHIND, 3] += 3.0
     rows = slice(0, 2 * HIDDEN_SIZE // HEADS)
-    attentions = [block.layer[0].SelfAttention for block in t5.encoder.block]
-    attentions += [block.layer[1].EncDecAttention for block in t5.decoder.block]
-    for attention in attentions:
-        # T5 divides the query by sqrt(d_kv) at the start instead of the score.
-        attention.q.weight[rows] = attention.k.weight[rows] * (HIDDEN_SIZE // HEADS) ** -0.5
+    # T5 divides the query by sqrt(d_kv) at the start instead of the score.
+    scale = (HIDDEN_SIZE // HEADS) ** -0.5
+    for block in t5.encoder.block:
+        attention = block.layer[0].SelfAttention
+        attention.q.weight[rows] = 2 * scale * attention.k.weight[rows]  # sharp: what has no match stands out
+    for block in t5.decoder.block:
+        attention = block.layer[1].EncDecAttention
+        attention.q.weight[rows] = scale * attention.k.weight[rows]

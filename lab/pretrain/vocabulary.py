@@ -19,7 +19,7 @@ from transformers import PreTrainedTokenizerFast
 
 from dept.tasks.sample import SAMPLE_TASKS
 from dept.tasks.samples import lexicon
-from lab.pretrain.corpora import frequent_words
+from lab.pretrain.corpora import feeling_words, frequent_words
 
 PAD, END, UNKNOWN = "<pad>", "</s>", "<unk>"
 SENTINELS = tuple(f"<extra_id_{number}>" for number in range(16))
@@ -57,7 +57,7 @@ def make_vocabulary(skills: Sequence[str], pieces: Iterable[str]) -> Vocabulary:
         skills: names beside those of the tasks.
         pieces: parts of words, in the order of their use.
     """
-    common = frequent_words(WORDS)
+    common = list(dict.fromkeys([*frequent_words(WORDS), *feeling_words()]))
     marks = [mark + sign for mark in (_MARK, "") for sign in _PUNCTUATION]
     samples = sorted(_sample_words() - set(common))
     words = [_MARK + word for word in dict.fromkeys([*common, *samples, *_NUMBERS, *"abcdefghijklmnopqrstuvwxyz"])]

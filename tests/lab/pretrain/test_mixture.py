@@ -10,7 +10,7 @@ from dept.tasks.sample import SAMPLE_TASKS, sample_rows
 from dept.tasks.samples.lexicon import tokens
 from lab.pretrain.corpora import held_out
 from lab.pretrain.loop import Materials
-from lab.pretrain.mixture import CHUNK, TEXT, Example, Mixture, batches, task_pairs
+from lab.pretrain.mixture import CHUNK, TEXT, Example, Mixture, batches, shares, task_pairs
 from lab.pretrain.skills import SKILLS
 
 
@@ -21,7 +21,7 @@ def mixture(materials: Materials) -> Mixture:
 
 @pytest.fixture(scope="module")
 def chunks(mixture: Mixture) -> list[Example]:
-    return [*mixture.chunk(0, 0.0), *mixture.chunk(1, 1.0)]
+    return [*mixture.chunk(0, 0.6), *mixture.chunk(1, 1.0)]
 
 
 def test_a_chunk_follows_from_seed_and_number(mixture: Mixture, materials: Materials) -> None:
@@ -31,6 +31,17 @@ def test_a_chunk_follows_from_seed_and_number(mixture: Mixture, materials: Mater
     assert again.chunk(5, 0.5) == first
     assert other.chunk(5, 0.5) != first
     assert mixture.chunk(6, 0.5) != first
+
+
+def test_the_course_goes_from_copying_to_everything(mixture: Mixture) -> None:
+    first = mixture.chunk(0, 0.0)
+    assert {example.name for example in first} == {"copy", TEXT}
+    assert all(len(example.prefix) == 1 for example in first if example.name == "copy")
+    assert shares(0.35) == shares(1.0)
+    assert shares(0.05)["shared"] > shares(1.0)["shared"]
+    early = [len(source.split()) for source, _ in mixture.pairs("holds", 100, 0, level=0.0)]
+    late = [len(source.split()) for source, _ in mixture.pairs("holds", 100, 0, level=1.0)]
+    assert max(early) == 5 < max(late)
 
 
 def test_every_skill_and_task_is_in_it(chunks: list[Example]) -> None:

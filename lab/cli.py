@@ -1,4 +1,4 @@
-"""`dept-lab`: demo, bench, reproduce, sweep, results and runs."""
+"""`dept-lab`: the demo, the benchmark, how the embedded backbone was made."""
 
 import sys
 from collections.abc import Sequence
@@ -100,11 +100,24 @@ def bench(
     return STOPPED if found.status == "stopped" else 0
 
 
-app.command()(reproduce)
-app.command()(results)
-app.command("app")(serve)
-app.command()(sweep)
-app.add_typer(runs_app, name="runs")
+@app.command(name="pretrain-mini")
+def pretrain_mini(
+    steps: Annotated[int, typer.Option(help="Optimiser steps [the shipped model's].", min=1)] = 8_000,
+    minutes: Annotated[
+        float | None, typer.Option(help="Stop after so many; --resume goes on.", show_default=False)
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Of the weights and the examples.", min=0)] = 0,
+    output_dir: Annotated[Path, typer.Option(help="Where checkpoints and model/ go.")] = Path("runs/mini-t5"),
+    resume: Annotated[bool, typer.Option("--resume", help="Go on from the last checkpoint.")] = False,
+) -> int:
+    """Make the embedded backbone mini-t5 anew, from installed packages and the project's own generators."""
+    from lab.pretrain.loop import PretrainConfig, pretrain
+
+    config = PretrainConfig(steps=steps, seed=seed)
+    if pretrain(output_dir, config, resume=resume, minutes=minutes) is None:
+        return STOPPED
+    print(f"Model: {output_dir / 'model'}")
+    return 0
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -121,6 +121,9 @@ def test_prune_asks_and_takes_only_what_was_asked_for(tmp_path: Path, capsys: py
     kept = [made_run(tmp_path / "completed"), made_run(tmp_path / "stopped", status="stopped")]
     kept.append(made_run(tmp_path / "running", status="running", state=running_here()))
     failed = made_run(tmp_path / "failed", status="failed")
+    (failed / "checkpoint-20").mkdir()
+    (failed / "tensorboard").mkdir()
+    (failed / "job.log").write_text("loading")
     command = ["runs", "prune", str(tmp_path)]
     assert main(command) == 2  # nobody to ask
     assert "--yes" in capsys.readouterr().err

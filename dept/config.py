@@ -79,7 +79,8 @@ class _Checked:
     _ranges: ClassVar[Mapping[str, tuple[float, float | None]]] = {}
 
     def __post_init__(self) -> None:
-        kinds = _kinds(type(self))
+        config: Any = type(self)
+        kinds = _kinds(config)
         for item in dataclasses.fields(self):  # type: ignore[arg-type]
             value = _as_float(getattr(self, item.name), kinds[item.name])
             object.__setattr__(self, item.name, value)

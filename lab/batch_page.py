@@ -55,7 +55,7 @@ def batch_html(batch: Batch) -> str:
     ]
     problems = [f"{job['name']}: {job['status']}: {job['error']}" for job in batch.jobs.values() if job["error"]]
     if problems:
-        parts.append(f"<h2>What went wrong</h2>{bullets(problems)}")
+        parts.append(f"<h2>Not completed</h2>{bullets(problems)}")
     if batch.left_out:
         parts.append(f"<h2>Not run</h2>{bullets([f'{task}: {reason}' for task, reason in batch.left_out])}")
     return page(batch.title, *parts, note=_note(batch))

@@ -196,8 +196,8 @@ def write_report(bench: Bench, folder: Path) -> Path:
             _HOW,
             html_page.drawings(figures(summaries)),
             *(f"<h2>{html_page.text(title)}</h2>{_beside(lines)}" for title, lines in speeds.items()),
-            f"""<p>The shaded columns are the paper's printed numbers (Figure 4: {html_page.text(HARDWARE)}) and the ratio
-of each two. In words it says: T5, m = 20, about {FIGURE_3_SAVING.value:g}% less training time and memory
+            f"""<p>The shaded columns are the paper's printed numbers (Figure 4: {html_page.text(HARDWARE)}) and the
+ratio of each two. In words it says: T5, m = 20, about {FIGURE_3_SAVING.value:g}% less training time and memory
 ({FIGURE_3_SAVING.where}), more than {OVERALL_SAVING.value:g}% overall ({OVERALL_SAVING.where}). Absolute speeds of
 different machines are not comparable; the ratios are. For LLaMA-2 the paper has r = 40; ours is the largest rank
 within PT's budget.</p>""",
@@ -207,11 +207,11 @@ within PT's budget.</p>""",
     return path
 
 
-_HOW = """<p>Each measurement ran in a fresh process, in pairs A B A B, after a pass that warmed up. Ratios are B over A of
-one pair, to PT where nothing else is said, their median (least-greatest): below 1 is better for time and memory, above
-1 for speed. Peak MiB: the most memory above the loaded model. Of matmul peak: counted floating point operations a
-second over the best square matrix product of the same process. <em>Plain</em> inference computes the prompt with every
-batch, as the paper does; <em>cached</em> keeps a decoder-only prompt's keys and values. <em>padded:N</em>:
+_HOW = """<p>Each measurement ran in a fresh process, in pairs A B A B, after a pass that warmed up. Ratios are B over
+A of one pair, to PT where nothing else is said, their median (least-greatest): below 1 is better for time and memory,
+above 1 for speed. Peak MiB: the most memory above the loaded model. Of matmul peak: counted floating point operations
+a second over the best square matrix product of the same process. <em>Plain</em> inference computes the prompt with
+every batch, as the paper does; <em>cached</em> keeps a decoder-only prompt's keys and values. <em>padded:N</em>:
 every source padded to N tokens, as in the authors' release; <em>fixed:N</em>: N tokens each; <em>task:NAME</em>: that
 task's lengths, in batches of like length.</p>"""
 

@@ -211,7 +211,7 @@ def _process(job: Job, stop: Any) -> dict[str, Any]:
                 ask_at = time.monotonic() + _ASK_SECONDS
                 asked = ray.get(stop.is_asked.remote())
                 if asked:
-                    process.stop("stopped", "stopped on request")
+                    process.stop("stopped", "on request")
     finally:
         if outcome is None:
             process.kill()

@@ -111,7 +111,7 @@ class LocalEngine:
         except KeyboardInterrupt:
             with stop_signals():
                 for _, process in running.values():
-                    process.stop("stopped", "stopped on request")
+                    process.stop("stopped", "on request")
                 with contextlib.suppress(KeyboardInterrupt):  # a second one: the processes are killed below
                     while running:
                         time.sleep(_POLL_SECONDS)

@@ -8,12 +8,14 @@ from pathlib import Path
 
 from dept.errors import RunError
 from dept.run import RunFolder
+from lab.jobs import LOG
 from lab.runs import Run, read_run
 
 _BUSY = ("queued", "running", "stopping")
 PRUNABLE = ("stopped", "interrupted", "completed", "failed")
 # The settings go last: until then a half-deleted run is still known as one.
-_FILES = ("metrics.jsonl", "result.json", "state.json", "job.log", ".lock", "config.json")
+_FOLDERS = ("adapter", "tensorboard")
+_FILES = ("metrics.jsonl", "result.json", "state.json", LOG, ".lock", "config.json")
 
 
 @dataclass(frozen=True)
@@ -65,7 +67,8 @@ def prune(run: Run) -> Pruned:
 
 
 def _delete(folder: RunFolder) -> None:
-    for part in (folder.adapter, *folder.checkpoints()):
+    checkpoints = [path for path in folder.path.glob("checkpoint-*") if path.name.rpartition("-")[2].isdigit()]
+    for part in (*(folder.path / name for name in _FOLDERS), *checkpoints):
         if part.is_symlink():
             part.unlink()  # what it points to is not the run's
         elif part.is_dir():

@@ -87,7 +87,7 @@ def provenance(result: dict[str, Any]) -> str:
     return (
         f"Task {result['task']} with {_DATA[result['data']['source']]} (rows: {sizes}); "
         f"backbone {result['backbone']['name']} with {_WEIGHTS[result['backbone']['source']]}; "
-        f"{result['config']['max_steps']:,} steps of batch {result['config']['batch_size']}, seed {result['seed']}. "
+        f"{result['steps']:,} steps of batch {result['config']['batch_size']}, seed {result['seed']}. "
         f"{verdict}"
     )
 

@@ -10,12 +10,13 @@ from pathlib import Path
 from statistics import fmean, stdev
 from typing import Any
 
+from dept.run import FINGERPRINTS
 from lab import paper
 from lab.marks import marks, paper_score
 from lab.runs import Damaged, Run, find_runs
 
 # Settings that may differ between the runs of one row: where they are written, what seed they have.
-_FREE = ("seed", "output_dir")
+_FREE = ("seed", "output_dir", FINGERPRINTS)
 
 
 @dataclass(frozen=True)

@@ -8,14 +8,18 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import psutil
 
-from dept.errors import RunError
-from dept.run import RunFolder, read_json, read_metrics
+from dept.config import TrainConfig
+from dept.errors import ConfigError, RunError
+from dept.known_backbones import Source
+from dept.run import FINGERPRINTS, RunFolder, read_json, read_metrics
 
 METHOD_NAMES = {"dept": "DePT", "prompt_tuning": "PT"}
+DATA_SOURCES = ("hub", "sample", "folder", "package")  # dept.sources.Source, which loads datasets
+BACKBONE_SOURCES = get_args(Source)
 STATUSES = ("queued", "running", "stopping", "stopped", "interrupted", "completed", "failed")
 READS_SCHEMA = 1  # the result.json that this module knows (dept.result.SCHEMA_VERSION)
 SILENCE_S = 900.0  # a run on another machine that was not heard of for so long is taken for dead
@@ -137,9 +141,7 @@ def read_run(path: str | Path) -> Run:
         RunError: no run folder, or a damaged one, by the file's name.
     """
     folder = RunFolder(path)
-    config = read_json(folder.config_file)
-    if not _is_config(config):
-        raise RunError(f"{folder.config_file} does not hold a run's settings")
+    config = _checked_config(read_json(folder.config_file), folder.config_file)
     state = read_json(folder.state_file) if folder.state_file.exists() else {}
     result = read_json(folder.result_file) if folder.result_file.exists() else None
     _check_state(state, folder.state_file)
@@ -204,17 +206,27 @@ def _is_config(config: Any) -> bool:
     return isinstance(config, dict) and all(isinstance(config.get(name), str) for name in ("task", "method"))
 
 
+def _checked_config(config: Any, file: Path) -> dict[str, Any]:
+    """All settings, those that the file leaves out with their defaults, and the fingerprints."""
+    if not _is_config(config) or not isinstance(config.get(FINGERPRINTS, {}), dict):
+        raise RunError(f"{file} does not hold a run's settings")
+    given = {name: value for name, value in config.items() if name != FINGERPRINTS}
+    try:
+        settings = TrainConfig.from_dict(given).to_dict()
+    except ConfigError as fault:
+        raise RunError(f"{file}: {fault}") from None
+    return {**settings, FINGERPRINTS: config.get(FINGERPRINTS, {})}
+
+
 def _check_state(state: Any, file: Path) -> None:
-    kinds: Mapping[str, type | tuple[type, ...]] = {
-        "pid": int,
-        "pid_started": (int, float),
-        "heartbeat": (int, float),
-        "step": int,
-    }
-    if not isinstance(state, dict) or any(
-        name in state and not isinstance(state[name], kind) for name, kind in kinds.items()
-    ):
+    if not isinstance(state, dict):
         raise RunError(f"{file} does not hold a run's state")
+    for name in ("pid", "pid_started", "heartbeat", "step"):
+        value = state.get(name, 0)
+        if isinstance(value, bool) or not isinstance(value, int | float) or value < 0:
+            raise RunError(f"{file}: {name} is not a number from 0")
+    if not isinstance(state.get("pid", 0), int):
+        raise RunError(f"{file}: pid is not a whole number")
     if "status" in state and state["status"] not in STATUSES:
         raise RunError(f"{file}: unknown status {str(state['status'])[:40]!r}")
     if state.get("host") == socket.gethostname() and not {"pid", "pid_started"} <= state.keys():
@@ -233,9 +245,17 @@ def _check_result(result: Any, file: Path) -> None:
             value = value.get(part) if isinstance(value, dict) else None
         if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
             raise RunError(f"{file}: {name} is missing or of the wrong kind")
+    for name, known in (("backbone", BACKBONE_SOURCES), ("data", DATA_SOURCES)):
+        if result[name]["source"] not in known:
+            raise RunError(f"{file}: {name}.source is none of {', '.join(known)}")
+    if any(type(count) is not int for count in result["data"]["rows"].values()):
+        raise RunError(f"{file}: data.rows are not whole numbers")
     for split in ("untrained_validation", "validation", "test"):
-        for metric, value in (result["metrics"][split] or {}).items():
-            if not isinstance(value, int | float):
-                raise RunError(f"{file}: {split} {metric} is not a number")
+        metrics = result["metrics"][split] or {}
+        if any(not isinstance(value, int | float) for value in metrics.values()):
+            raise RunError(f"{file}: metrics.{split} are not all numbers")
+        if metrics and result["main_metric"] not in metrics:
+            raise RunError(f"{file}: metrics.{split} lack the main metric, {result['main_metric'][:40]!r}")
     if result["status"] not in STATUSES:
         raise RunError(f"{file}: unknown status {result['status'][:40]!r}")
+    result["config"] = _checked_config(result["config"], file)

@@ -28,7 +28,6 @@ from lab.bench import machine
 from lab.engines import Engine, Event
 from lab.estimate import Pace, duration, estimate, measured_pace, run_cost
 from lab.jobs import Job, Pruning, is_done
-from lab.marks import marks
 from lab.results import Spread
 from lab.sweep_choice import Candidate, Choice, choices, is_pruned, result_of
 from lab.sweep_plan import Sweep, Trial, trials
@@ -115,7 +114,7 @@ def _choice(choice: Choice) -> dict[str, Any]:
     return {
         "group": dict(choice.group),
         "chosen": None if chosen is None else _candidate(chosen) | {"test": _score(chosen.test)},
-        "marks": [] if chosen is None else marks_of(chosen),
+        "marks": [] if chosen is None else list(chosen.marks),
         "candidates": [_candidate(candidate) for candidate in choice.candidates],
     }
 
@@ -131,11 +130,6 @@ def _candidate(candidate: Candidate) -> dict[str, Any]:
 
 def _score(score: Spread | None) -> dict[str, Any] | None:
     return None if score is None else dataclasses.asdict(score)
-
-
-def marks_of(candidate: Candidate) -> list[str]:
-    """Why a candidate's numbers are no reproduction of the paper's, over all its runs (`lab.marks`)."""
-    return list(dict.fromkeys(mark for result in candidate.results if result is not None for mark in marks(result)))
 
 
 def preview(plan: Plan, folder: Path, *, workers: int, pace: Pace | None, price_per_hour: float | None) -> list[str]:

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from dept.run import RunFolder, is_untested, read_json
+from lab.marks import marks
 from lab.results import Spread
 from lab.sweep_plan import Trial, Values
 
@@ -42,6 +43,11 @@ class Candidate:
         if not results or any(result["metrics"]["test"] is None for result in results):
             return None
         return Spread.of(_main(result, "test") for result in results)
+
+    @property
+    def marks(self) -> tuple[str, ...]:
+        """Why its numbers are no reproduction of the paper's, over all its completed runs (`lab.marks`)."""
+        return tuple(dict.fromkeys(mark for result in self._all() for mark in marks(result)))
 
     @property
     def is_untested(self) -> bool:

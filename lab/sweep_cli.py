@@ -86,7 +86,7 @@ def sweep(
     from lab.jobs import Resources
     from lab.reproduce import check_backbones
     from lab.sweep import Plan, preview, run_sweep, unique
-    from lab.sweep_report import as_rich
+    from lab.sweep_report import all_marks, as_rich
 
     plan, folder = Plan(asked, draw, draw_seed, prune), output_dir or Path("runs") / f"sweep-{asked.name}"
     where = engine_named(engine, address)
@@ -109,5 +109,10 @@ def sweep(
     cpus = cpus_per_job or (max(1, cores // at_once) if local and at_once else 1)
     swept = run_sweep(plan, folder, where, workers=at_once, track=track, resources=Resources(cpus))
     Console().print(as_rich(swept))
+    for line in (all_marks(swept), *(f"failed: {name}: {reason}" for name, reason in swept.failures.items())):
+        if line:
+            print(line)
+    if swept.status == "stopped":
+        print("Stopped; the same command goes on.")
     print(f"Report: {folder / 'sweep.html'}; the outcome as data: {folder / 'sweep.json'}")
     return {"completed": 0, "stopped": STOPPED}.get(swept.status, 1)

@@ -34,8 +34,6 @@ def heads(choices: Sequence[Choice]) -> list[str]:
 
 def cells(choice: Choice, columns: Sequence[str]) -> list[str]:
     """One row of the outcome; a dash where there is nothing yet."""
-    from lab.sweep import marks_of
-
     tried = ", ".join(f"{count} {status}" for status in STATUSES if (count := choice.count(status)))
     chosen = choice.chosen
     values = {name: shown(value) for name, value in choice.group.items()} | {"settings tried": tried}
@@ -48,7 +46,7 @@ def cells(choice: Choice, columns: Sequence[str]) -> list[str]:
             "validation": spread(chosen.validation),
             "test": spread(chosen.test),
             "seeds": str(len(chosen.results)),
-            "marks": "; ".join(marks_of(chosen)),
+            "marks": "; ".join(chosen.marks),
         }
     return [values.get(name, "" if name == "marks" else "-") for name in columns]
 
@@ -64,16 +62,22 @@ def point(values: Values) -> str:
 
 
 def as_rich(swept: Swept) -> Table:
-    """For a terminal: without the columns that the files have for completeness."""
+    """For a terminal: without what the files have for completeness; `all_marks` goes below it."""
     table = Table(title=_title(swept), title_justify="left")
     columns = heads(swept.choices)
-    shown = [index for index, name in enumerate(columns) if name not in ("metric", "seeds")]
+    shown = [index for index, name in enumerate(columns) if name not in ("metric", "seeds", "marks")]
     for index in shown:
         table.add_column(columns[index], justify="right" if columns[index] in ("validation", "test") else "left")
     for choice in swept.choices:
         row = cells(choice, columns)
         table.add_row(*(row[index] for index in shown))
     return table
+
+
+def all_marks(swept: Swept) -> str:
+    """One line: why any of the numbers is no reproduction of the paper's; empty where all of them are one."""
+    found = dict.fromkeys(mark for choice in swept.choices if choice.chosen for mark in choice.chosen.marks)
+    return f"Not comparable with the paper's numbers: {', '.join(found)}." if found else ""
 
 
 def write_report(swept: Swept, folder: Path) -> None:
@@ -110,13 +114,17 @@ def _tried(choices: Sequence[Choice]) -> list[tuple[str, list[tuple[str, str, st
         (
             ", ".join(shown(value) for value in choice.group.values()) or "all",
             [
-                (point(candidate.point), candidate.status, spread(candidate.validation))
+                (point(candidate.point), _status(candidate, choice), spread(candidate.validation))
                 for candidate in sorted(choice.candidates, key=by_validation)
             ],
         )
         for choice in choices
         if len(choice.candidates) > 1
     ]
+
+
+def _status(candidate: Candidate, choice: Choice) -> str:
+    return f"{candidate.status}, chosen" if candidate is choice.chosen else candidate.status
 
 
 def _markdown(swept: Swept) -> str:
@@ -156,8 +164,11 @@ def _html(swept: Swept) -> str:
         + html_page.table(
             [Cell("setting", "text"), Cell("status", "text"), Cell("validation")],
             [
-                html_page.row([Cell(html_page.text(p), "text"), Cell(status, "text"), Cell(validation)])
-                for p, status, validation in found
+                html_page.row(
+                    [Cell(html_page.text(setting), "text"), Cell(status, "text"), Cell(validation)],
+                    kind="mean" if status.endswith("chosen") else "",
+                )
+                for setting, status, validation in found
             ],
         )
         for name, found in _tried(swept.choices)

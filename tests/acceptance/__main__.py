@@ -16,22 +16,12 @@ from importlib.metadata import version
 from pathlib import Path
 
 from dept.run import write_json, write_text
-from tests.acceptance import adapters, golden, page_hostile, page_kills, page_visitors, profile, smollm2, speed
+from tests.acceptance import adapters, golden, reproduce, smollm2, speed
 from tests.acceptance.section import Section
 
 SECTIONS: dict[str, Section] = {
     section.name: section
-    for section in (
-        golden.SECTION,
-        adapters.SECTION,
-        smollm2.SECTION,
-        speed.PADDED,
-        speed.GROUPED,
-        profile.SECTION,
-        page_kills.SECTION,
-        page_visitors.SECTION,
-        page_hostile.SECTION,
-    )
+    for section in (golden.SECTION, adapters.SECTION, smollm2.SECTION, speed.SECTION, reproduce.SECTION)
 }
 ROOT = Path(__file__).resolve().parents[2]
 FIGURES, REPORT = ROOT / "docs" / "acceptance.json", ROOT / "docs" / "acceptance.md"

@@ -103,7 +103,7 @@ def kills(folder: Path, whole: Path) -> list[Check]:
 
 def lost_worker(folder: Path, whole: Path) -> list[Check]:
     """The same jobs on a Ray cluster of this machine, one of whose workers is killed."""
-    asked = ("reproduce", "--preset", "smoke", "--engine", "ray", "--workers", "2", "--tasks", RAY_TASKS)
+    asked = ("reproduce", *FLAGS, "--engine", "ray", "--tasks", RAY_TASKS)
     command = Command(*asked, "--data", "sample", "--output-dir", folder)
     killer = threading.Thread(target=kill_a_ray_worker, args=(folder,), daemon=True)
     killer.start()

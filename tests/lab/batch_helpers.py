@@ -8,7 +8,7 @@ import sys
 import time
 import uuid
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import nbformat
 import psutil
@@ -68,6 +68,15 @@ class Command:
             text=True,
             start_new_session=True,
         )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *fault: object) -> None:
+        """Kill it, where a failed test has left it running."""
+        if self.process.poll() is None:
+            self.process.kill()
+            self.process.communicate()
 
     def finish(self, timeout: float = 300) -> tuple[int, str, str]:
         """Exit code, stdout, stderr."""

@@ -55,7 +55,7 @@ def test_a_batch_in_time_and_money() -> None:
     cost = run_cost(RTE)
     found = estimate([RTE, RTE], [RTE], workers=2, pace=Pace(1e12, "as given"))
     assert found.flops == 2 * (cost.training + cost.validation) + cost.test
-    assert found.seconds == pytest.approx(found.flops / 1e12 + 3 * 12 / 2)
+    assert found.seconds == pytest.approx(found.flops / 1e12 + 3 * 10 / 2)
     lines = Estimate(36, 3, 10**18, Pace(1e13, "as given"), 108_000.0).lines(price_per_hour=0.5)
     assert lines == [
         "about 1e+18 FLOPs: 36 runs, 3 of them then scored on test",

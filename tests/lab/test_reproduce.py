@@ -22,6 +22,7 @@ from lab.notebook_job import declared
 from lab.reproduce import NOTEBOOK, Request, config_of, notebook_file, parameters, plan
 from tests.lab.batch_helpers import Command, left_over, marked
 
+STEPS = 60  # enough to be killed among them
 FIELDS = TrainConfig().to_dict()
 
 
@@ -125,8 +126,11 @@ def test_the_notebook_holds_no_logic() -> None:
 
 
 @pytest.fixture(scope="module")
-def flags(tiny_t5: Path) -> list[str]:
-    return ["--tasks", "sst2,wsc", "--backbone", str(tiny_t5), "--workers", "2", "--cpus-per-job", "1"]
+def flags(tiny_t5: Path, tmp_path_factory: pytest.TempPathFactory) -> list[str]:
+    longer = tmp_path_factory.mktemp("settings") / "longer.yaml"
+    longer.write_text(f"max_steps: {STEPS}\neval_every: 10\n")
+    where = ["--backbone", str(tiny_t5), "--config", str(longer)]
+    return ["--tasks", "sst2,wsc", "--workers", "2", "--cpus-per-job", "1", *where]
 
 
 @pytest.fixture(scope="module")
@@ -183,8 +187,9 @@ def test_the_executed_notebook_shows_the_run(batch: Path) -> None:
     lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
     losses = [line["loss"] for line in lines if line["split"] == "train"]
     drawn = figures[0]["data"]["application/vnd.plotly.v1+json"]["data"][0]
-    assert list(drawn["x"]) == [1, 2, 3, 4, 5, 6]
+    assert list(drawn["x"]) == list(range(1, STEPS + 1))
     assert drawn["y"][0] == pytest.approx(losses[0])
+    assert drawn["y"][-1] == pytest.approx(sum(losses[-10:]) / 10)
     shown = [out["data"].get("text/markdown", "") for cell in book.cells for out in cell.get("outputs", [])
              if "data" in out]  # fmt: skip
     assert any("| PT |" in table or "PT |" in table for table in shown), "PT's run was there to compare with"
@@ -209,27 +214,29 @@ def test_killed_in_the_middle_a_batch_ends_with_the_same_results(
 ) -> None:
     output = tmp_path / "batch"
     asked = ["reproduce", *flags, "--methods", "dept", "--output-dir", output]
-    command = Command(*asked)
-    wait_for(output, "runs/*/metrics.jsonl", command)
-    time.sleep(random.Random(7).uniform(0, 0.5))
-    refused = Command(*asked)
-    assert "another batch works in" in refused.finish()[2]
-    started = len(marked(command.mark))
-    command.process.kill()
-    command.process.communicate()
+    with Command(*asked) as command:
+        wait_for(output, "batch.json", command)
+        with Command(*asked) as second:
+            wait_for(output, "runs/*/checkpoint-*", command)
+            time.sleep(random.Random(7).uniform(0, 0.3))
+            started = len(marked(command.mark))
+            command.process.kill()
+            command.process.communicate()
+            code, _, err = second.finish()
+    assert code == 2 and "another batch works in" in err, "one folder, one batch"
     assert started > 2, "a batch, its workers and their kernels"
     assert left_over(command.mark) == [], "no process outlives the batch"
     assert len(results(output)) < 2, "it was over before it could be killed"
 
     again = Command(*asked)
-    code, out, err = again.finish()
+    code, _, err = again.finish()
     assert code == 0, err
     whole = {name: found for name, found in results(batch).items() if "-dept-" in name}
     assert results(output) == whole
     for file in output.glob("runs/*/metrics.jsonl"):
         lines = [json.loads(line) for line in file.read_text().splitlines()]
         steps = [line["step"] for line in lines if line["split"] == "train"]
-        assert steps == [1, 2, 3, 4, 5, 6], "no step is missing or there twice"
+        assert steps == list(range(1, STEPS + 1)), "no step is missing or there twice"
     assert left_over(again.mark) == []
 
 

@@ -2,19 +2,30 @@
 
 from __future__ import annotations
 
+import copy
+import functools
 import json
+import operator
 import os
 import shutil
 import time
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any, get_args
 
 import pytest
 
 from dept.errors import RunError
 from dept.result import SCHEMA_VERSION
+from dept.sources import Source
 from lab.cli import main
+from lab.paper_figures import figures
+from lab.prune import PRUNABLE, to_prune
 from lab.report import differing_settings
-from lab.runs import READS_SCHEMA, SILENCE_S, find_runs, labels, read_run
+from lab.results import results_of
+from lab.results_report import as_csv, as_html, as_latex, as_markdown, as_rich
+from lab.runs import DATA_SOURCES, READS_SCHEMA, SILENCE_S, find_runs, labels, read_run
+from lab.runs_report import compare_table, facts, show_table
 from tests.lab.made_runs import made_run, running_here, write
 
 
@@ -45,6 +56,7 @@ def test_runs_are_found_and_damaged_ones_named(tmp_path: Path) -> None:
 
 def test_a_result_of_a_newer_version_is_refused(tmp_path: Path) -> None:
     assert READS_SCHEMA == SCHEMA_VERSION
+    assert get_args(Source) == DATA_SOURCES
     folder = made_run(tmp_path / "run")
     result = json.loads((folder / "result.json").read_text())
     write(folder / "result.json", {**result, "schema_version": SCHEMA_VERSION + 1})
@@ -121,6 +133,9 @@ def test_prune_asks_and_takes_only_what_was_asked_for(tmp_path: Path, capsys: py
     kept = [made_run(tmp_path / "completed"), made_run(tmp_path / "stopped", status="stopped")]
     kept.append(made_run(tmp_path / "running", status="running", state=running_here()))
     failed = made_run(tmp_path / "failed", status="failed")
+    (failed / "checkpoint-20").mkdir()
+    (failed / "tensorboard").mkdir()
+    (failed / "job.log").write_text("loading")
     command = ["runs", "prune", str(tmp_path)]
     assert main(command) == 2  # nobody to ask
     assert "--yes" in capsys.readouterr().err
@@ -172,3 +187,39 @@ def test_a_folder_that_cannot_be_opened_is_named(tmp_path: Path) -> None:
         assert [bad.path for bad in find_runs(tmp_path)[1]] == [closed]
     finally:
         closed.chmod(0o700)
+
+
+@pytest.mark.parametrize("name", ["result.json", "config.json", "state.json"])
+@pytest.mark.parametrize("junk", [None, "x", ["a"], {"a": 1}, True, -1], ids=str)
+def test_a_wrong_value_anywhere_is_named_or_harmless(name: str, junk: Any, tmp_path: Path) -> None:
+    # A running one has its process looked up.
+    folder = made_run(tmp_path / "run", status="running" if name == "state.json" else "completed")
+    other = read_run(made_run(tmp_path / "other"))
+    original = json.loads((folder / name).read_text())
+    refused = 0
+    for path in keys_of(original):
+        changed = copy.deepcopy(original)
+        functools.reduce(operator.getitem, path[:-1], changed)[path[-1]] = junk
+        write(folder / name, changed)
+        try:
+            run = read_run(folder)
+        except RunError as fault:
+            assert name in str(fault)
+            assert "\n" not in str(fault)
+            refused += 1
+            continue
+        results = results_of([run, other])
+        for use in (as_csv, as_html, as_latex, as_markdown, as_rich, figures):
+            use(results)
+        facts(run)
+        show_table(run)
+        compare_table([run, other])
+        to_prune([run], PRUNABLE)
+    assert refused
+
+
+def keys_of(value: dict[str, Any], before: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
+    for key, inner in value.items():
+        yield (*before, key)
+        if isinstance(inner, dict):
+            yield from keys_of(inner, (*before, key))

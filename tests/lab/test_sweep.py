@@ -20,6 +20,7 @@ from lab.cli import main
 from lab.jobs import Resources
 from lab.sweep import Plan, Swept, preview, run_sweep, to_do
 from lab.sweep_plan import Sweep, read_sweep
+from lab.sweep_prune import curve
 from tests.lab.sweep_helpers import InProcess
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -126,6 +127,28 @@ def test_a_failed_run_leaves_the_others_and_is_told(grid: Path, tmp_path: Path, 
     assert choice.chosen.test is not None
     for file in ("sweep.md", "sweep.html"):
         assert name in (tmp_path / "sweep" / file).read_text()
+
+
+def test_pruned_runs_are_out_and_stay_out(grid: Path, tmp_path: Path, one_thread: None) -> None:
+    rates = [0.001, 3.0, 0.3, 1.0, 0.03, 0.1]
+    sweep = read_sweep(str(grid)).with_setting("task", ["sst2"]).with_setting("prompt_lr", rates)
+    plan, folder, engine = Plan(sweep, prune="halving"), tmp_path / "sweep", InProcess()
+    swept = run_sweep(plan, folder, engine)
+    assert swept.status == "completed"
+    [choice] = swept.choices
+    seen: list[float] = []  # the first of two evaluations is a rung: the best third of those that came to it goes on
+    for candidate in choice.candidates:
+        [run] = candidate.trials
+        seen.append(curve(run.job.folder, "accuracy").values[0])
+        goes_on = seen[-1] >= sorted(seen, reverse=True)[max(0, len(seen) // 3 - 1)]
+        assert candidate.status == ("completed" if goes_on else "pruned")
+    assert choice.chosen is not None
+    assert choice.chosen.status == "completed"
+    assert [job.test for job in engine.made] == [False] * 6 + [True]
+
+    again = InProcess()
+    assert run_sweep(plan, folder, again).status == "completed"
+    assert again.made == [], "a pruned run does not go on"
 
 
 @pytest.mark.parametrize(

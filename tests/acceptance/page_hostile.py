@@ -108,7 +108,8 @@ class _Attack:
         for address in addresses:
             answer = self.browser.http.get(f"/{address}")
             # The config names no place on the machine but gradio's own folder for files.
-            self.note(f"GET {address}", answer.status_code, "" if address.startswith("?") else answer.text)
+            said = "" if address.startswith("?") else answer.text.replace(own[0], "").replace(own[1], "")
+            self.note(f"GET {address}", answer.status_code, said)  # a refusal may repeat what was asked for
         for address in _OFF[:3]:
             answer = self.browser.http.get(f"/{address}")
             if answer.status_code == 200 and "json" in answer.headers.get("content-type", ""):
@@ -215,7 +216,7 @@ def _scripts_that_ran(server: PageServer) -> str:
         page.get_by_role("button", name="Use these rows").click()
         page.get_by_text("As they will be fed").wait_for()
         page.wait_for_timeout(1000)
-        shown, title = page.locator("#own-rows").inner_text(), page.title()
+        shown, title = page.locator("#own-rows").first.inner_text(), page.title()
         chromium.close()
     if "onerror" not in shown:
         return "the rows were not shown: not looked at"

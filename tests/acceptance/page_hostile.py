@@ -76,7 +76,7 @@ class _Attack:
         self.server, self.browser = server, Browser(server.address)
         self.tried = 0
         self.wrong: list[str] = []
-        self.secrets = [(server.runs / ".queue" / "operator-key").read_text(), str(server.folder)]
+        self.secrets = [(server.runs / ".queue" / "operator-key").read_text(), str(server.runs)]
 
     def note(self, what: str, status: int, body: str) -> None:
         """An answer may say no in any way, but not what is nobody's business."""
@@ -137,7 +137,7 @@ class _Attack:
 
     def others_runs(self) -> None:
         """Somebody else's run: each change is refused, and it is not in the list."""
-        (run,) = self.browser.launch(
+        (run,) = Browser(self.server.address).launch(
             Backbone=BACKBONE, Rows="sample", Method="dept", Steps=2000, Evaluate_every=2000, s_source_tokens=32
         )
         for identity in (
@@ -168,7 +168,7 @@ def _spread(inputs: int) -> Iterator[tuple[int, Any]]:
 
 
 def measure() -> Outcome:
-    with tempfile.TemporaryDirectory(prefix="dept-page-") as name, PageServer(Path(name), waiting=5) as server:
+    with tempfile.TemporaryDirectory(prefix="dept-page-") as name, PageServer(Path(name), waiting=10) as server:
         before = _files(server)
         attack = _Attack(server)
         attack.listeners()

@@ -109,8 +109,9 @@ class _Runs:
     @staticmethod
     def choose(opened: Any, event: gr.EventData) -> str:
         """Open a run, or tick it to be drawn with the open ones."""
-        ids, run_id = ids_of(opened), str(getattr(event, "run", ""))
-        if getattr(event, "tick", False):
+        said = event._data if isinstance(event._data, dict) else {}  # whatever a request holds
+        ids, run_id = ids_of(opened), str(said.get("run", ""))
+        if said.get("tick"):
             return ",".join(each for each in ids if each != run_id) if run_id in ids else ",".join([*ids, run_id])
         return ",".join([run_id, *(each for each in ids if each != run_id)] if run_id in ids else [run_id])
 

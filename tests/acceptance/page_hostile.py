@@ -76,7 +76,7 @@ class _Attack:
         self.server, self.browser = server, Browser(server.address)
         self.tried = 0
         self.wrong: list[str] = []
-        self.secrets = [(server.runs / ".queue" / "operator-key").read_text(), str(server.folder)]
+        self.secrets = [(server.runs / ".queue" / "operator-key").read_text(), str(server.runs)]
 
     def note(self, what: str, status: int, body: str) -> None:
         """An answer may say no in any way, but not what is nobody's business."""
@@ -108,7 +108,8 @@ class _Attack:
         for address in addresses:
             answer = self.browser.http.get(f"/{address}")
             # The config names no place on the machine but gradio's own folder for files.
-            self.note(f"GET {address}", answer.status_code, "" if address.startswith("?") else answer.text)
+            said = "" if address.startswith("?") else answer.text.replace(own[0], "").replace(own[1], "")
+            self.note(f"GET {address}", answer.status_code, said)  # a refusal may repeat what was asked for
         for address in _OFF[:3]:
             answer = self.browser.http.get(f"/{address}")
             if answer.status_code == 200 and "json" in answer.headers.get("content-type", ""):
@@ -136,7 +137,7 @@ class _Attack:
 
     def others_runs(self) -> None:
         """Somebody else's run: each change is refused, and it is not in the list."""
-        (run,) = self.browser.launch(
+        (run,) = Browser(self.server.address).launch(
             Backbone=BACKBONE, Rows="sample", Method="dept", Steps=2000, Evaluate_every=2000, s_source_tokens=32
         )
         for identity in (
@@ -167,7 +168,7 @@ def _spread(inputs: int) -> Iterator[tuple[int, Any]]:
 
 
 def measure() -> Outcome:
-    with tempfile.TemporaryDirectory(prefix="dept-page-") as name, PageServer(Path(name), waiting=5) as server:
+    with tempfile.TemporaryDirectory(prefix="dept-page-") as name, PageServer(Path(name), waiting=10) as server:
         before = _files(server)
         attack = _Attack(server)
         attack.listeners()
@@ -215,7 +216,7 @@ def _scripts_that_ran(server: PageServer) -> str:
         page.get_by_role("button", name="Use these rows").click()
         page.get_by_text("As they will be fed").wait_for()
         page.wait_for_timeout(1000)
-        shown, title = page.locator("#own-rows").inner_text(), page.title()
+        shown, title = page.locator("#own-rows").first.inner_text(), page.title()
         chromium.close()
     if "onerror" not in shown:
         return "the rows were not shown: not looked at"

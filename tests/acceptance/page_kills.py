@@ -81,18 +81,25 @@ def _run_kills(server: PageServer) -> list[tuple[str, str, bool]]:
     visitor, queue = Browser(server.address), RunQueue(server.runs)
     fields: dict[str, Any] = {"Method": "dept", **FIELDS, "Steps": 3000, "Evaluate_every": 3000}
 
+    def state(run: str) -> dict[str, Any]:
+        read: dict[str, Any] = json.loads((server.runs / run / "state.json").read_text())
+        return read
+
     def killed(run: str) -> None:
-        os.kill(json.loads((server.runs / run / "state.json").read_text())["pid"], signal.SIGKILL)
+        os.kill(state(run)["pid"], signal.SIGKILL)
 
     def disk_full(run: str) -> None:
         metrics = server.runs / run / "metrics.jsonl"
         metrics.unlink()
         metrics.symlink_to("/dev/full")  # every write from now on fails as on a full disk
 
+    def diverged(run: str) -> None:
+        _until(lambda: state(run)["status"] == "failed")  # it takes a few steps, which are not the page's
+
     ways: list[tuple[str, Callable[[str], None], dict[str, Any], str]] = [
         ("killed from outside", killed, {}, "ended from outside"),
         ("disk full", disk_full, {}, "the disk is full"),
-        ("loss not finite", lambda run: None, {"Learning_rate_of_the_prompt": 1000.0}, "the loss became"),
+        ("loss not finite", diverged, {"Learning_rate_of_the_prompt": 1000.0}, "the loss became"),
     ]
     found = []
     for what, harm, more, expected in ways:

@@ -1,4 +1,4 @@
-"""Where a backbone's name leads: a folder of ours, a package, a local folder, or the Hugging Face hub and its cache."""
+"""Where a backbone's name leads: our own folder, a package, a local folder, or the Hugging Face hub and its cache."""
 
 from pathlib import Path
 

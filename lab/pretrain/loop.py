@@ -50,9 +50,9 @@ class PretrainConfig:
         evaluate_every, checkpoint_every: steps. evaluation_rows: of each skill.
     """
 
-    steps: int = 8_000
+    steps: int = 6_000
     tokens: int = 2_048
-    learning_rate: float = 3e-3
+    learning_rate: float = 2.5e-3
     warmup: int = 100
     cooldown: float = 0.4
     weight_decay: float = 0.01
@@ -137,6 +137,7 @@ class _Pretraining:
             [{"params": decayed, "weight_decay": config.weight_decay}, {"params": others, "weight_decay": 0.0}],
             betas=(0.9, 0.98),
             eps=1e-8,
+            fused=True,
         )
         self.names = [name for name, _ in self.model.named_parameters()]
         # The mixture's place: chunk, the step it was begun at, batches of it that are done.
@@ -222,9 +223,7 @@ class _Pretraining:
             t5.save_pretrained(temporary)
             self.materials.tokenizer.save_pretrained(temporary)
             write_json(temporary / "training.json", made)
-            card = model_card(
-                made, t5, texts=len(self.materials.corpora.texts), rows=self.config.evaluation_rows
-            )
+            card = model_card(made, t5, texts=len(self.materials.corpora.texts), rows=self.config.evaluation_rows)
             write_text(temporary / "README.md", card)
 
     def _save(self) -> None:
@@ -289,4 +288,3 @@ def skill_scores(model: MiniT5, mixture: Mixture, rows: int, split: str = "valid
             right += int((~wrong.any(1)).sum())
         found[name] = round(100 * right / len(pairs), 1)
     return found
-

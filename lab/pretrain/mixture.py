@@ -31,20 +31,22 @@ CHUNK = 4096  # examples made together
 WIDTH = 8  # inputs are padded to multiples of it
 _NAMELESS, _BLURRED = 0.1, 0.25  # shares of the supervised examples
 _NO_JUNK, _LITTLE_JUNK = 0.5, 0.9  # cumulative shares; else up to 100 random words
+_MOST_SPANS, _MOST_TEXT = 3, 24  # spans left out of a text, tokens of it
 _TOP = 5_000  # where junk is drawn from, as a soft prompt's first vectors are
 
-# The curriculum: shares of the mixture. Copying first, then comparing, then the tasks.
-_FIRST = {TEXT: 2.0, **dict.fromkeys((*SKILLS, *SAMPLE_TASKS), 0.0), "copy": 40}
-_SECOND = {**_FIRST, "copy": 4, "shared": 10, "missing": 6, "holds": 12, "equal": 6, "fact": 2, "relation": 2}
+# The curriculum: shares of the mixture. Copying and comparing first: alone, copying unlearns what comparing needs.
+_NONE = dict.fromkeys((TEXT, *SKILLS, *SAMPLE_TASKS), 0.0)
+_FIRST = {**_NONE, "copy": 16, "shared": 6, "missing": 6, "holds": 8}
+_SECOND = {**_NONE, "copy": 6, "shared": 14, "missing": 10, "holds": 20, "equal": 6, "after": 3, "fact": 5, TEXT: 1}
 _EARLY = {TEXT: 2, "copy": 3, "after": 4, "missing": 6, "shared": 8, "holds": 8, "equal": 6, "ordered": 4,
-          "overlap": 4, "relation": 3, "kind": 2, "feeling": 3, "sense": 0.5, "acceptable": 1, "cloze": 3, "fact": 6,
-          **dict.fromkeys(SAMPLE_TASKS, 0.3)}  # fmt: skip
+          "overlap": 4, "relation": 3, "kind": 2, "feeling": 3, "sense": 0.5, "acceptable": 1, "cloze": 3, "fact": 8,
+          **dict.fromkeys(SAMPLE_TASKS, 0.4)}  # fmt: skip
 _LATE = {TEXT: 4, "copy": 0.5, "after": 0.5, "missing": 0.5, "shared": 0.5, "holds": 0.5, "equal": 1, "ordered": 1,
          "overlap": 1, "relation": 2, "kind": 1.5, "feeling": 1.5, "sense": 1, "acceptable": 2, "cloze": 2, "fact": 3,
          **dict.fromkeys(SAMPLE_TASKS, 1.3), "record": 0.6, "squad": 0.6}  # fmt: skip
-_COURSE = ((0.0, _FIRST), (0.03, _FIRST), (0.04, _SECOND), (0.1, _SECOND), (0.12, _EARLY), (0.2, _EARLY),
+_COURSE = ((0.0, _FIRST), (0.04, _FIRST), (0.06, _SECOND), (0.12, _SECOND), (0.15, _EARLY), (0.22, _EARLY),
            (0.35, _LATE), (1.0, _LATE))  # fmt: skip
-_LEVEL = (0.1, 0.3)  # where the skills begin to grow longer, and are at their full length
+_LEVEL = (0.1, 0.25)  # where the skills begin to grow longer, and are at their full length
 _DISGUISE = (0.15, 0.3)  # where names begin to be blurred, left out and put among random words, and are fully so
 
 
@@ -109,7 +111,7 @@ class Mixture:
         examples = []
         for name in weights:
             count = names.count(name)
-            if name == TEXT:
+            if name == TEXT and count:
                 examples += self._text_examples(draw, count)
             elif count:
                 pairs = self.pairs(name, count, draw.getrandbits(48), ramp(progress, _LEVEL))
@@ -156,7 +158,7 @@ class Mixture:
     def _text_examples(self, draw: random.Random, count: int) -> list[Example]:
         texts = [draw.choice(self._corpora.texts) for _ in range(count)]
         encoded = self._tokenizer(texts, add_special_tokens=False)["input_ids"]
-        return [self._corrupted(draw, ids) for ids in encoded]
+        return [self._corrupted(draw, ids[:_MOST_TEXT]) for ids in encoded]
 
     def _corrupted(self, draw: random.Random, ids: list[int]) -> Example:
         """Span corruption (Raffel et al., 2020): about 15% of the tokens, in spans of one to three."""
@@ -166,7 +168,7 @@ class Mixture:
         place, spans = 0, 0
         forced = draw.randrange(len(ids))  # one span at least
         while place < len(ids):
-            if (draw.random() < 0.08 or place == forced) and spans < len(self._sentinels):
+            if (draw.random() < 0.08 or place == forced) and spans < _MOST_SPANS:
                 length = draw.randint(1, 3)
                 source.append(self._sentinels[spans])
                 target += [self._sentinels[spans], *ids[place : place + length]]
@@ -195,18 +197,17 @@ def batches(examples: Sequence[Example], tokens: int, seed: int) -> list[list[Ex
     """Examples of like length together, `tokens` of padded input in each batch, in random order.
 
     Widths are multiples of WIDTH and batches are full, so that few shapes occur: kernels are compiled for each. What
-    does not fill a batch goes to the next width; the last few, of the longest, are left out. Raw text, whose targets
-    are long, is on its own.
+    does not fill a batch goes to the next width; the last few, of the longest, are left out.
     """
+    draw = random.Random(seed)
     made = []
-    for is_text in (False, True):
-        waiting: list[Example] = []
-        for width, group in groupby(sorted((e for e in examples if (e.name == TEXT) == is_text), key=_width), _width):
-            waiting += group
-            size = tokens // width
-            made += [waiting[i : i + size] for i in range(0, len(waiting) - size + 1, size)]
-            waiting = waiting[len(waiting) // size * size :]
-    random.Random(seed).shuffle(made)
+    waiting: list[Example] = []
+    for width, group in groupby(sorted(draw.sample(examples, len(examples)), key=_width), _width):
+        waiting += group
+        size = tokens // width
+        made += [waiting[i : i + size] for i in range(0, len(waiting) - size + 1, size)]
+        waiting = waiting[len(waiting) // size * size :]
+    draw.shuffle(made)
     return made
 
 

@@ -239,7 +239,9 @@ def cloze(draw: random.Random, corpora: Corpora, level: float) -> tuple[str, str
 
 def fact(draw: random.Random, corpora: Corpora, level: float) -> tuple[str, str]:
     """A question over one to three facts, told in the samples' ways."""
-    question, context, answer = ask_one(Draw("train", draw.getrandbits(32)), others=draw.choice((0, 0, 1, 2)) if draw.random() < level else 0)
+    question, context, answer = ask_one(
+        Draw("train", draw.getrandbits(32)), others=draw.choice((0, 0, 1, 2)) if draw.random() < level else 0
+    )
     return f"question: {question} context: {context}", answer
 
 

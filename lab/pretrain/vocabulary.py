@@ -25,6 +25,7 @@ PAD, END, UNKNOWN = "<pad>", "</s>", "<unk>"
 SENTINELS = tuple(f"<extra_id_{number}>" for number in range(16))
 WORDS = 8_000  # the commonest of English, beside the samples' own
 PIECES = 1_200  # parts of words, SmolLM2's first ones
+MEANING = 192  # features of what a token means: the first principal components of SmolLM2's embeddings
 SIGNATURE = 64  # features that only tell tokens apart
 FUNCTION_WORDS = 300  # the commonest words have an embedding of their own beside their features'
 _MARK = "▁"  # before a token that starts a word, as in sentencepiece
@@ -124,7 +125,7 @@ def smollm2_pieces(count: int = PIECES) -> list[str]:
 
 
 def token_features(vocabulary: Vocabulary, seed: int) -> Tensor:
-    """[V, 576 + SIGNATURE]: SmolLM2's centred, normed embeddings, then the signatures.
+    """[V, MEANING + SIGNATURE]: SmolLM2's centred embeddings along their principal axes, normed, then the signatures.
 
     A word's embedding is the mean over the pieces of the word and of the capitalised word, each behind a space.
     Special tokens and names have a signature alone.
@@ -141,8 +142,13 @@ def token_features(vocabulary: Vocabulary, seed: int) -> Tensor:
         pieces = [embeddings[tokenizer(form, add_special_tokens=False)["input_ids"]].mean(0) for form in forms]
         meaning[number] = torch.stack(pieces).mean(0)
     known = torch.tensor(sorted(texts))
-    centred = meaning[known] - meaning[known].mean(0)
-    meaning[known] = torch.nn.functional.normalize(centred, dim=1)
+    centred = torch.nn.functional.normalize(meaning[known] - meaning[known].mean(0), dim=1)
+    spread, axes = torch.linalg.eigh((centred.T @ centred).double())
+    # Half-way to white: likeness of meaning stays, while two names are told apart as well as two other words.
+    axes = (axes * spread.clamp(min=1e-9) ** -0.25)[:, -MEANING:].float()  # [576, MEANING]
+    meaning = torch.zeros(len(vocabulary.tokens), MEANING).index_copy(
+        0, known, torch.nn.functional.normalize(centred @ axes, dim=1)
+    )
     generator = torch.Generator().manual_seed(seed)
     signature = torch.randn(len(vocabulary.tokens), SIGNATURE, generator=generator)
-    return torch.cat([meaning, 0.5 * torch.nn.functional.normalize(signature, dim=1)], 1)
+    return torch.cat([meaning, 0.7 * torch.nn.functional.normalize(signature, dim=1)], 1)

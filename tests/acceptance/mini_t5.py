@@ -23,8 +23,23 @@ from dept.train import train
 from tests.acceptance.section import Outcome, Section, shared, table
 
 TASKS = tuple(name for name in SAMPLE_TASKS if name not in ("squad", "record"))
-REAL_TASKS = ("sst2", "cola", "mrpc", "qqp", "stsb", "mnli", "qnli", "rte", "boolq", "wic", "wsc", "multirc",
-              "winogrande", "scitail", "yelp_polarity")  # fmt: skip - those with 64 real rows or more
+REAL_TASKS = (
+    "sst2",
+    "cola",
+    "mrpc",
+    "qqp",
+    "stsb",
+    "mnli",
+    "qnli",
+    "rte",
+    "boolq",
+    "wic",
+    "wsc",
+    "multirc",
+    "winogrande",
+    "scitail",
+    "yelp_polarity",
+)  # fmt: skip - those with 64 real rows or more
 METHODS = ("dept", "prompt_tuning")
 CONTROLS = ("shuffled labels", "random weights")
 SEEDS = (0, 1, 2)
@@ -159,9 +174,7 @@ def in_processes(work: Callable[[Job], Score], jobs: Sequence[Job]) -> list[Scor
     """One process for each core, each on one thread; every score is shown as it comes."""
     workers = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     found = []
-    with ProcessPoolExecutor(
-        workers, mp_context=multiprocessing.get_context("spawn"), initializer=one_thread
-    ) as pool:
+    with ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn"), initializer=one_thread) as pool:
         for score in pool.map(work, jobs):
             found.append(score)
             print(f"{len(found)}/{len(jobs)} {score.job.task} {score.job.column} {score.job.seed}: "

@@ -18,6 +18,7 @@ from dept.config import TrainConfig
 from dept.errors import ConfigError
 from dept.flags import STOPPED, run_app, with_flags
 from dept.tasks import Task, list_tasks, load_task
+from dept.track import TrackerName, mirrored
 
 app = typer.Typer(
     help="Decomposed prompt tuning (DePT) of frozen language models (Shi & Lipani, ICLR 2024).",
@@ -109,6 +110,8 @@ def train(
     given: dict[str, Any],
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in --output-dir.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", help="No progress bar.")] = False,
+    no_test: Annotated[bool, typer.Option("--no-test", help="Leave the test rows alone; --resume adds them.")] = False,
+    track: Annotated[TrackerName | None, typer.Option(help="Mirror the run to a tracker.", show_default=False)] = None,
 ) -> int:
     """Train a prompt on a frozen backbone; keeps the best adapter by validation and tests it."""
     config = TrainConfig.from_dict({**_settings_to_resume(given, resume), **given})
@@ -116,15 +119,16 @@ def train(
     from dept.train import Silent
     from dept.train import train as run
 
-    reporter = Silent() if quiet else Bar()
-    with reporter:
-        result = run(config, resume=resume, reporter=reporter)
+    watcher = Silent() if quiet else Bar()
+    with watcher, mirrored(track, watcher) as reporter:
+        result = run(config, resume=resume, reporter=reporter, test=not no_test)
     if result["status"] == "stopped":
         print(f"stopped at step {result['steps']}; go on with: dept train --output-dir {config.output_dir} --resume")
         return STOPPED
     if "metrics" in result:  # the main process of several
         main, scores = result["main_metric"], result["metrics"]
-        tested = f"test {scores['test'][main]:.2f}, " if scores["test"] else "no test rows, "
+        untested = "not tested, " if no_test else "no test rows, "
+        tested = f"test {scores['test'][main]:.2f}, " if scores["test"] else untested
         print(
             f"{result['task']} {main}: {tested}validation {scores['validation'][main]:.2f} "
             f"(untrained {scores['untrained_validation'][main]:.2f}), best step {result['best_step']}; "

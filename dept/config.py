@@ -4,6 +4,7 @@ A field's `help` in its metadata is the help text of the command-line flag of th
 """
 
 import dataclasses
+import functools
 import math
 import types
 import typing
@@ -21,6 +22,12 @@ Rank = Union[int, Literal["auto"]]  # noqa: UP007 - a name for annotations that 
 
 def _setting(default: Any, help_text: str) -> Any:
     return field(default=default, metadata={"help": help_text})
+
+
+@functools.cache
+def _kinds(config: Any) -> dict[str, Any]:
+    """The annotations of a config class: reading them anew takes longer than all the checks."""
+    return typing.get_type_hints(config)
 
 
 def _matches(value: object, kind: Any) -> bool:
@@ -72,7 +79,8 @@ class _Checked:
     _ranges: ClassVar[Mapping[str, tuple[float, float | None]]] = {}
 
     def __post_init__(self) -> None:
-        kinds = typing.get_type_hints(type(self))
+        config: Any = type(self)
+        kinds = _kinds(config)
         for item in dataclasses.fields(self):  # type: ignore[arg-type]
             value = _as_float(getattr(self, item.name), kinds[item.name])
             object.__setattr__(self, item.name, value)

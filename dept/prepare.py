@@ -5,17 +5,16 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-from transformers import PreTrainedTokenizerBase, set_seed
+from accelerate.utils import set_seed
+from transformers import PreTrainedTokenizerBase
 
 from dept.backbones import (
     BackboneInfo,
     backbone_info,
     default_learning_rates,
     fingerprint,
-    known_backbones,
     load_backbone,
 )
 from dept.budget import Split, split_of
@@ -23,6 +22,7 @@ from dept.config import DeptConfig, TrainConfig
 from dept.data import TokenisedSplit, tokenise
 from dept.errors import BackboneError, ConfigError
 from dept.evaluate import check_positions
+from dept.known_backbones import whole_path
 from dept.model import PromptedModel
 from dept.sources import Rows, load_rows
 from dept.tasks import Task, load_task
@@ -154,14 +154,6 @@ def _verbalizer(task: Task, is_encoder_decoder: bool) -> str | None:
     if not task.verbalizers:
         return None
     return "digits" if is_encoder_decoder or "words" not in task.verbalizers else "words"
-
-
-def whole_path(name: str) -> str:
-    """A local path as one that holds from any folder; other names (aliases, hub ids) as they are."""
-    if name in (info.name for info in known_backbones()) or name in ("hub", "sample"):
-        return name
-    kind, path = ("random:", name.removeprefix("random:")) if name.startswith("random:") else ("", name)
-    return f"{kind}{Path(path).resolve()}" if Path(path).exists() else name
 
 
 def _sizes(config: TrainConfig) -> dict[str, int]:

@@ -1,6 +1,7 @@
 """Which code made a number."""
 
 import subprocess
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -18,3 +19,11 @@ def checkout() -> dict[str, Any] | None:
     except (OSError, subprocess.CalledProcessError):
         return None
     return {"id": head.stdout.strip(), "dirty": bool(changes.stdout.strip())}
+
+
+def version(package: str) -> str:
+    """The installed version of a package; a Space runs this project from its folder, without installing it."""
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return "not installed"

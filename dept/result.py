@@ -1,30 +1,19 @@
 """What a run leaves for its readers: `result.json`, the best adapter, where every number came from."""
 
-import hashlib
-import json
 import platform
 import resource
 import sys
-from collections.abc import Mapping
-from importlib.metadata import version
 from typing import Any
 
 import torch
 
 from dept.evaluate import Evaluation
 from dept.prepare import Prepared
-from dept.provenance import checkout
-from dept.run import RunFolder
+from dept.provenance import checkout, version
+from dept.run import RunFolder, run_key
 
 SCHEMA_VERSION = 1
 _PACKAGES = ("dept-lab", "torch", "transformers", "accelerate", "datasets", "numpy", "safetensors")
-
-
-def run_key(config: dict[str, Any], fingerprints: Mapping[str, str]) -> str:
-    """What tells one run from another, wherever it is written: the hash of its settings, task, data and backbone."""
-    settings = {name: value for name, value in config.items() if name != "output_dir"}
-    text = json.dumps({"config": settings, "fingerprints": dict(fingerprints)}, sort_keys=True)
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def save_best(folder: RunFolder, prepared: Prepared, step: int, metrics: dict[str, float]) -> None:
@@ -61,6 +50,7 @@ def build_result(
     elapsed_s: float,
     device: torch.device,
     processes: int,
+    stop_reason: str | None,
     error: str | None,
 ) -> dict[str, Any]:
     """The content of `result.json`; times in seconds, memory in bytes, metrics in per cent."""
@@ -110,6 +100,7 @@ def build_result(
         "versions": {"python": platform.python_version(), **{name: version(name) for name in _PACKAGES}},
         "commit": checkout(),
         "seed": config.seed,
+        "stop_reason": stop_reason,
         "error": error,
     }
 

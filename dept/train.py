@@ -31,16 +31,20 @@ from dept.placement import compile_backbone, is_placed
 from dept.prepare import Prepared, prepare
 from dept.result import build_result, save_best
 from dept.resume import load_checkpoint, save_checkpoint
-from dept.run import FINGERPRINTS, RunFolder, read_json, write_json
+from dept.run import FINGERPRINTS, RunFolder, is_untested, read_json, write_json
 
 
 class Reporter(Protocol):
-    """Who watches a run. All methods are called in the main process only."""
+    """Who watches a run. All methods are called in the main process only.
+
+    `evaluated` may return a reason to stop the run early: it then ends after the next step, as one that was asked to
+    stop, with the reason in its result.
+    """
 
     def started(self, prepared: Prepared, first_step: int) -> None: ...
     def stepped(self, line: dict[str, Any]) -> None: ...
     def evaluating(self, split: str, done: int, rows: int) -> None: ...
-    def evaluated(self, line: dict[str, Any]) -> None: ...
+    def evaluated(self, line: dict[str, Any]) -> str | None: ...
 
 
 class Silent(nullcontext[None]):
@@ -49,16 +53,22 @@ class Silent(nullcontext[None]):
     def started(self, prepared: Prepared, first_step: int) -> None: ...
     def stepped(self, line: dict[str, Any]) -> None: ...
     def evaluating(self, split: str, done: int, rows: int) -> None: ...
-    def evaluated(self, line: dict[str, Any]) -> None: ...
+
+    def evaluated(self, line: dict[str, Any]) -> str | None:
+        return None
 
 
-def train(config: TrainConfig, *, resume: bool = False, reporter: Reporter | None = None) -> dict[str, Any]:
+def train(
+    config: TrainConfig, *, resume: bool = False, reporter: Reporter | None = None, test: bool = True
+) -> dict[str, Any]:
     """Train, keep the best adapter by validation, test it; the run folder holds all of it.
 
     Args:
         config: open values are filled in from the task and the backbone.
         resume: go on from the folder's last checkpoint; a run that is completed is returned as it is.
         reporter: who watches.
+        test: whether the best adapter is scored on the test rows in the end. A search leaves them alone until it has
+            chosen; `resume` then adds the score to a run that is completed without it.
 
     Returns:
         What `result.json` holds.
@@ -79,9 +89,9 @@ def train(config: TrainConfig, *, resume: bool = False, reporter: Reporter | Non
         accelerator.wait_for_everyone()
         if resume and folder.result_file.exists():
             result = read_json(folder.result_file)
-            if result["status"] == "completed":
+            if result["status"] == "completed" and not (test and is_untested(result)):
                 return result
-        return _Run(prepared, folder, accelerator, reporter or Silent()).go(resume)
+        return _Run(prepared, folder, accelerator, reporter or Silent(), test).go(resume)
 
 
 def _check_folder(folder: RunFolder, resume: bool) -> None:
@@ -117,10 +127,12 @@ def _saved_settings(prepared: Prepared) -> dict[str, Any]:
 class _Run:
     """One execution: the state that the loop's steps share."""
 
-    def __init__(self, prepared: Prepared, folder: RunFolder, accelerator: Accelerator, reporter: Reporter) -> None:
+    def __init__(
+        self, prepared: Prepared, folder: RunFolder, accelerator: Accelerator, reporter: Reporter, test: bool
+    ) -> None:
         config = prepared.config
         self.prepared, self.config, self.folder = prepared, config, folder
-        self.accelerator, self.reporter = accelerator, reporter
+        self.accelerator, self.reporter, self.test = accelerator, reporter, test
         self.main = accelerator.is_main_process
         self.model: PromptedModel = prepared.model
         if config.gradient_checkpointing:
@@ -161,6 +173,7 @@ class _Run:
         }
         self.step = 0
         self.stop_asked = False
+        self.stop_reason: str | None = None
         self.resumed_at = 0.0
 
     def go(self, resume: bool) -> dict[str, Any]:
@@ -319,7 +332,10 @@ class _Run:
                 "elapsed_s": round(self._elapsed(), 3),
             }
             self.folder.append_metrics(line)
-            self.reporter.evaluated(line)
+            # The first reason stays: the step that still follows may be evaluated too.
+            reason = self.reporter.evaluated(line)
+            self.stop_reason = self.stop_reason or reason
+            self.stop_asked = self.stop_asked or self.stop_reason is not None
         return evaluation
 
     def _validate(self) -> dict[str, float]:
@@ -341,7 +357,7 @@ class _Run:
             self.accelerator.wait_for_everyone()
             best = PromptedModel.from_pretrained(self.model.backbone, self.folder.adapter, check_backbone=False)
             self.model.load_state_dict(best.state_dict())
-            if "test" in self.prepared.splits:
+            if self.test and "test" in self.prepared.splits:
                 test = self._evaluate("test")
         result = self._write_result(status, test, None) if self.main else {"status": status}
         if self.main:
@@ -359,6 +375,7 @@ class _Run:
             elapsed_s=self._elapsed(),
             device=self.accelerator.device,
             processes=self.accelerator.num_processes,
+            stop_reason=self.stop_reason if status == "stopped" else None,
             error=error,
         )
         write_json(self.folder.result_file, result)

@@ -10,10 +10,9 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +21,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from dept.errors import RunError
-from dept.provenance import checkout
+from dept.provenance import checkout, version
 from dept.run import write_json
 from lab.bench_cost import expected_seconds
 from lab.bench_lengths import source_batches
@@ -90,10 +89,18 @@ def machine() -> dict[str, Any]:
     }
 
 
-def run_bench(config: BenchConfig, output_dir: Path, console: Console | None = None) -> Bench:
+def run_bench(
+    config: BenchConfig,
+    output_dir: Path,
+    console: Console | None = None,
+    measure: Callable[[Job], Measurement] | None = None,
+) -> Bench:
     """Measure all that the settings ask for; bench.json holds each pair as soon as it is done.
 
     Ctrl-C ends it cleanly: no process stays, what was measured is kept, `status` says stopped.
+
+    Args:
+        measure: how a job is measured, in place of a fresh process each (`measure_apart`).
 
     Raises:
         DeptError: settings, backbones or rows that cannot be used, or a folder that holds a benchmark already
@@ -124,7 +131,7 @@ def run_bench(config: BenchConfig, output_dir: Path, console: Console | None = N
                     bench.skipped.append(pair)
                     watch.skipped(index)
                     continue
-                _measure_pair(bench, pair, repeat, batches[pair.group], watch)
+                _measure_pair(bench, pair, repeat, batches[pair.group], watch, measure or measure_apart)
                 keep("running")
                 watch.measured(index, bench.measured[-1])
         status = "completed"
@@ -150,7 +157,14 @@ def schedule(config: BenchConfig) -> list[tuple[int, Pair]]:
     return [(repeat, pair) for repeat in range(config.repeats) for pair in asked] + [(0, pair) for pair in extra]
 
 
-def _measure_pair(bench: Bench, pair: Pair, repeat: int, batches: Sequence[Sequence[int]], watch: "_Watch") -> None:
+def _measure_pair(
+    bench: Bench,
+    pair: Pair,
+    repeat: int,
+    batches: Sequence[Sequence[int]],
+    watch: "_Watch",
+    measure: Callable[[Job], Measurement],
+) -> None:
     """A, then B; A is kept when B is interrupted."""
 
     def measured(variant: Variant) -> Measurement:
@@ -160,7 +174,7 @@ def _measure_pair(bench: Bench, pair: Pair, repeat: int, batches: Sequence[Seque
         if too_large is not None:
             return too_large
         job = job_of(bench.config, pair.group, variant, batches)
-        return measure_apart(dataclasses.replace(job, count_flops=not before, parent_pid=os.getpid()))
+        return measure(dataclasses.replace(job, count_flops=not before, parent_pid=os.getpid()))
 
     baseline = measured(pair.baseline)
     bench.measured.append(MeasuredPair(pair, repeat, baseline))

@@ -1,6 +1,5 @@
 """What a benchmark found, as tables, figures after the paper's Figures 3 and 4 and its Table 6, and one HTML page."""
 
-import html
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -10,10 +9,12 @@ from rich.console import Console
 from rich.table import Table
 
 from dept.run import write_text
+from lab import html_page
 from lab.bench import Bench
 from lab.bench_figures import relative_cost, relative_speed, samples_per_second, size_name
 from lab.bench_plan import Group, Variant
 from lab.bench_summary import Ratio, Summary, best_matmul, does_not_fit, summarise
+from lab.html_page import Cell
 from lab.paper import FIGURE_3_SAVING, FIGURE_4, HARDWARE, OVERALL_SAVING, TABLE_6, PrintedSpeed, printed_speed
 
 COLUMNS = (
@@ -27,16 +28,6 @@ COLUMNS = (
     "speed ratio",
     "memory ratio",
 )
-_STYLE = """
-:root { color-scheme: light; }
-body { font: 16px/1.5 system-ui, sans-serif; max-width: 68rem; margin: 2rem auto; padding: 0 1rem; color: #1b1f24; }
-h1 { font-size: 1.6rem; margin-bottom: .2rem; } h2 { font-size: 1.15rem; margin-top: 2.2rem; }
-.wide { overflow-x: auto; } table { border-collapse: collapse; font-size: .9rem; }
-th, td { padding: .35rem .7rem; text-align: right; border-bottom: 1px solid #d5dae0; white-space: nowrap; }
-th.text, td.text { text-align: left; } .group th { text-align: left; padding-top: 1rem; }
-.paper { background: #f3effa; }
-.note { background: #fff7e0; border-left: 4px solid #e0a800; padding: .6rem 1rem; }
-"""
 
 
 def provenance(bench: Bench) -> str:
@@ -189,79 +180,61 @@ def _is_dept(variant: Variant, m: int) -> bool:
 
 def write_report(bench: Bench, folder: Path) -> Path:
     """`bench.html` in the folder: opens without a network."""
-    summaries = summarise(bench.measured)
-    drawings = "".join(
-        f"<h2>{html.escape(heading)}</h2>"
-        + figure.to_html(full_html=False, include_plotlyjs=index == 0, default_height=f"{figure.layout.height}px")
-        for index, (heading, figure) in enumerate(figures(summaries))
-    )
-    missing = "".join(f"<li>{html.escape(line)}</li>" for line in left_out(bench))
-    heads = ("backbone", "paper PT", "paper DePT", "their ratio", "our PT", "our DePT", "our ratio", "our inputs")
-    speed = {
+    summaries, missing = summarise(bench.measured), left_out(bench)
+    speeds = {
         "Figure 4, as far as the paper's text prints it (samples / s)": paper_rows(bench, FIGURE_4),
         "Table 6: LLaMA-2 on SST-2 (samples / s)": paper_rows(bench, TABLE_6),
     }
-    beside = "".join(
-        f"<h2>{html.escape(title)}</h2>{_table(heads, lines, text=(0, 7), paper=(1, 2, 3))}"
-        for title, lines in speed.items()
-    )
     path = folder / "bench.html"
     write_text(
         path,
-        f"""<!doctype html>
-<html lang="en"><head><meta charset="utf-8"><title>DePT beside PT: time and memory</title>
-<meta name="viewport" content="width=device-width, initial-scale=1"><style>{_STYLE}</style></head>
-<body><h1>DePT beside PT: time and memory</h1>
-<p class="note">{html.escape(provenance(bench))}</p>
-{f"<h2>Left out</h2><ul>{missing}</ul>" if missing else ""}
-<h2>All of it</h2>
-{_grouped_table(rows(summaries))}
-<p>Each measurement ran in a fresh process, in pairs A B A B, after a pass that warmed up. Ratios are B over A of one
-pair, to PT where nothing else is said, their median (least-greatest): below 1 is better for time and memory, above 1
-for speed. Peak MiB: the most memory above the loaded model. Of matmul peak: counted floating point operations a
-second over the best square matrix product of the same process. <em>Plain</em> inference computes the prompt with every
-batch, as the paper does; <em>cached</em> keeps a decoder-only prompt's keys and values. <em>padded:N</em>:
-every source padded to N tokens, as in the authors' release; <em>fixed:N</em>: N tokens each; <em>task:NAME</em>: that
-task's lengths, in batches of like length.</p>
-{drawings}
-{beside}
-<p>The shaded columns are the paper's printed numbers (Figure 4: {html.escape(HARDWARE)}) and the ratio of each two. In
-words it says: T5, m = 20, about {FIGURE_3_SAVING.value:g}% less training time and memory
+        html_page.page(
+            "DePT beside PT: time and memory",
+            f"<h2>Left out</h2>{html_page.bullets(missing)}" if missing else "",
+            "<h2>All of it</h2>",
+            _all_rows(rows(summaries)),
+            _HOW,
+            html_page.drawings(figures(summaries)),
+            *(f"<h2>{html_page.text(title)}</h2>{_beside(lines)}" for title, lines in speeds.items()),
+            f"""<p>The shaded columns are the paper's printed numbers (Figure 4: {html_page.text(HARDWARE)}) and the
+ratio of each two. In words it says: T5, m = 20, about {FIGURE_3_SAVING.value:g}% less training time and memory
 ({FIGURE_3_SAVING.where}), more than {OVERALL_SAVING.value:g}% overall ({OVERALL_SAVING.where}). Absolute speeds of
 different machines are not comparable; the ratios are. For LLaMA-2 the paper has r = 40; ours is the largest rank
-within PT's budget.</p>
-</body></html>
-""",
+within PT's budget.</p>""",
+            note=provenance(bench),
+        ),
     )
     return path
 
 
-def _grouped_table(lines: Sequence[dict[str, str]]) -> str:
-    """All rows, each group under a line of its own."""
-    kinds = {name: "text" if name == "variant" else "" for name in COLUMNS[1:]}
-    heads = "".join(f'<th class="{kind}">{name}</th>' for name, kind in kinds.items())
-    body, group = "", None
+_HOW = """<p>Each measurement ran in a fresh process, in pairs A B A B, after a pass that warmed up. Ratios are B over
+A of one pair, to PT where nothing else is said, their median (least-greatest): below 1 is better for time and memory,
+above 1 for speed. Peak MiB: the most memory above the loaded model. Of matmul peak: counted floating point operations
+a second over the best square matrix product of the same process. <em>Plain</em> inference computes the prompt with
+every batch, as the paper does; <em>cached</em> keeps a decoder-only prompt's keys and values. <em>padded:N</em>:
+every source padded to N tokens, as in the authors' release; <em>fixed:N</em>: N tokens each; <em>task:NAME</em>: that
+task's lengths, in batches of like length.</p>"""
+
+
+def _all_rows(lines: Sequence[dict[str, str]]) -> str:
+    """Each group under a line of its own."""
+    names = COLUMNS[1:]
+    kinds = ["text" if name == "variant" else "" for name in names]
+    found, group = [], None
     for line in lines:
         if line["measured"] != group:
             group = line["measured"]
-            body += f'<tr class="group"><th colspan="{len(kinds)}">{html.escape(group)}</th></tr>'
-        cells = "".join(f'<td class="{kind}">{html.escape(line[name])}</td>' for name, kind in kinds.items())
-        body += f"<tr>{cells}</tr>"
-    return f'<div class="wide"><table><thead><tr>{heads}</tr></thead><tbody>{body}</tbody></table></div>'
+            found.append(html_page.group_row(group, len(names)))
+        found.append(_row([line[name] for name in names], kinds))
+    return html_page.table([Cell(name, kind) for name, kind in zip(names, kinds, strict=True)], found)
 
 
-def _table(
-    heads: Sequence[str], lines: Sequence[Sequence[str]], text: Sequence[int], paper: Sequence[int] = ()
-) -> str:
-    """An HTML table; `text` columns are left-aligned, `paper` ones shaded."""
-    kinds = [
-        " ".join(k for k, columns in (("text", text), ("paper", paper)) if i in columns) for i in range(len(heads))
-    ]
+def _beside(lines: Sequence[Sequence[str]]) -> str:
+    heads = ("backbone", "paper PT", "paper DePT", "their ratio", "our PT", "our DePT", "our ratio", "our inputs")
+    kinds = ["text", "paper", "paper", "paper", "", "", "", "text"]
+    cells = [Cell(head, kind) for head, kind in zip(heads, kinds, strict=True)]
+    return html_page.table(cells, [_row(line, kinds) for line in lines])
 
-    def cells(tag: str, values: Sequence[str]) -> str:
-        return "".join(
-            f'<{tag} class="{kind}">{html.escape(value)}</{tag}>' for kind, value in zip(kinds, values, strict=True)
-        )
 
-    body = "".join(f"<tr>{cells('td', line)}</tr>" for line in lines)
-    return f'<div class="wide"><table><thead><tr>{cells("th", heads)}</tr></thead><tbody>{body}</tbody></table></div>'
+def _row(values: Sequence[str], kinds: Sequence[str]) -> str:
+    return html_page.row([Cell(html_page.text(value), kind) for value, kind in zip(values, kinds, strict=True)])

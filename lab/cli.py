@@ -1,4 +1,4 @@
-"""`dept-lab`: the demo (and, as they come, bench, reproduce, sweep, results, app)."""
+"""`dept-lab`: demo, bench, reproduce, sweep, results, runs, app, and how the embedded backbone is made."""
 
 import sys
 from collections.abc import Sequence
@@ -8,6 +8,11 @@ from typing import Annotated
 import typer
 
 from dept.flags import STOPPED, run_app
+from lab.page_cli import serve
+from lab.reproduce_cli import reproduce
+from lab.results_cli import results
+from lab.runs_cli import app as runs_app
+from lab.sweep_cli import sweep
 
 app = typer.Typer(
     help="The lab around DePT: runs, measurements, figures.",
@@ -93,6 +98,33 @@ def bench(
     print_table(found)
     print(f"Report: {report}; every measurement: {folder / 'bench.json'}")
     return STOPPED if found.status == "stopped" else 0
+
+
+@app.command(name="pretrain-mini")
+def pretrain_mini(
+    steps: Annotated[int, typer.Option(help="Optimiser steps [the shipped model's].", min=1)] = 8_000,
+    minutes: Annotated[
+        float | None, typer.Option(help="Stop after so many; --resume goes on.", show_default=False)
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Of the weights and the examples.", min=0)] = 0,
+    output_dir: Annotated[Path, typer.Option(help="Where checkpoints and model/ go.")] = Path("runs/mini-t5"),
+    resume: Annotated[bool, typer.Option("--resume", help="Go on from the last checkpoint.")] = False,
+) -> int:
+    """Make the embedded backbone mini-t5 anew, from installed packages and the project's own generators."""
+    from lab.pretrain.loop import PretrainConfig, pretrain
+
+    config = PretrainConfig(steps=steps, seed=seed)
+    if pretrain(output_dir, config, resume=resume, minutes=minutes) is None:
+        return STOPPED
+    print(f"Model: {output_dir / 'model'}")
+    return 0
+
+
+app.command()(reproduce)
+app.command()(results)
+app.command("app")(serve)
+app.command()(sweep)
+app.add_typer(runs_app, name="runs")
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -10,7 +10,7 @@ from rich.console import Console
 from dept.backbones import backbone_info
 from dept.config import Method, TrainConfig
 from dept.errors import DataError, RunError
-from dept.prepare import whole_path
+from dept.known_backbones import whole_path
 from dept.progress import Bar
 from dept.run import RunFolder
 from dept.sources import load_rows

@@ -1,14 +1,26 @@
-"""Plotly figures, used by reports, notebooks and the page alike."""
+"""Plotly figures of runs over their steps, used by reports, notebooks and the page alike."""
 
 from collections.abc import Sequence
 
 import plotly.graph_objects as go
 
-from lab.runs import Run
+from lab.runs import Run, labels
 
 # Okabe and Ito's palette, told apart by readers who do not see all colours; the dash tells them apart in print.
 STYLES = {"DePT": ("#0072B2", "solid"), "PT": ("#D55E00", "dash")}
-_OTHER = ("#009E73", "dot")
+OTHER_STYLES = (
+    ("#009E73", "dot"),
+    ("#CC79A7", "dashdot"),
+    ("#E69F00", "longdash"),
+    ("#56B4E9", "longdashdot"),
+    ("#0072B2", "solid"),
+    ("#D55E00", "dash"),
+)
+
+
+def style_of(name: str, index: int) -> tuple[str, str]:
+    """Colour and dash of a method's line by its name, else by its place among the lines."""
+    return STYLES.get(name, OTHER_STYLES[index % len(OTHER_STYLES)])
 
 
 def curves(runs: Sequence[Run], split: str, value: str, title: str, unit: str, smooth: int = 1) -> go.Figure:
@@ -21,13 +33,13 @@ def curves(runs: Sequence[Run], split: str, value: str, title: str, unit: str, s
         smooth: mean over so many steps; 1 leaves the values as they are.
     """
     figure = go.Figure()
-    for run in runs:
+    for index, (run, name) in enumerate(zip(runs, labels(runs), strict=True)):
         steps, values = run.curve(split, value)
-        color, dash = STYLES.get(run.name, _OTHER)
+        color, dash = style_of(name, index)
         figure.add_scatter(
             x=steps,
             y=running_mean(values, smooth),
-            name=run.name,
+            name=name,
             mode="lines" if len(steps) > 20 else "lines+markers",
             line={"color": color, "dash": dash, "width": 2.5},
         )

@@ -1,12 +1,204 @@
-"""Numbers that the paper prints, each with the words it is printed in; nothing is read off a picture.
+"""Numbers that the paper prints, as data: Tables 1 to 8 and the figures' numbers that its text gives.
 
 DePT: Decomposed Prompt Tuning for Parameter-Efficient Fine-Tuning (Shi & Lipani, ICLR 2024),
 https://arxiv.org/abs/2309.05173
+
+The tables are in paper_tables.yaml; a test compares each number with the paper's text. Nothing is read off a picture.
 """
 
+import functools
+from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
 
 HARDWARE = "one RTX 3090, Hugging Face Trainer (section 3.3)"
+BACKBONE = "t5-base"  # of Tables 1 to 5
+
+
+@dataclass(frozen=True)
+class Score:
+    """One number of Tables 1 to 6, in per cent (CIDEr as it is).
+
+    Attributes:
+        table: its number.
+        method: an id of `methods()`.
+        benchmark: glue, super_glue, mrqa, other or vision_language.
+        task: our name of it; None for the mean over the benchmark's tasks.
+        metric: our name of it; None for a mean over several.
+        deviation: standard deviation over three seeds, where it is printed.
+        shots: training examples in the few-shot tables 4 and 5; None: all.
+        parameters: trainable ones, where they are printed.
+        updated_percent: the share of trainable parameters that Table 3 prints instead.
+        source: who measured it.
+    """
+
+    table: int
+    method: str
+    backbone: str
+    benchmark: str
+    task: str | None
+    metric: str | None
+    value: float
+    deviation: float | None
+    shots: int | None
+    parameters: int | None
+    updated_percent: float | None
+    source: str
+
+    @property
+    def where(self) -> str:
+        return f"Table {self.table}"
+
+
+@dataclass(frozen=True)
+class DataCounts:
+    """A row of Table 7.
+
+    Attributes:
+        source_words, target_words: mean lengths in the training set; None for the vision-language tasks.
+        rows: examples of train, validation and test; in hundreds for the vision-language tasks.
+        images: of each split, for the vision-language tasks.
+    """
+
+    task: str
+    kind: str
+    rows: Mapping[str, int]
+    source_words: float | None
+    target_words: float | None
+    images: Mapping[str, int] | None
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Table 8, with what appendices C and D add in words.
+
+    Attributes:
+        prompt_lr, low_rank_lr, num_virtual_tokens: the grid that is searched.
+        large_data_rows: with more training rows than these it trains "up to" `max_steps_large_data` steps.
+    """
+
+    max_steps: int
+    eval_every: int
+    batch_size: int
+    prompt_lr: tuple[float, ...]
+    low_rank_lr: tuple[float, ...]
+    num_virtual_tokens: tuple[int, ...]
+    max_seq_length: int
+    optimizer: str
+    adam_epsilon: float
+    adam_betas: tuple[float, float]
+    scheduler: str
+    weight_decay: float
+    warmup_proportion: float
+    budget_tokens: int
+    max_seq_length_of: Mapping[str, int]
+    max_steps_of: Mapping[str, int]
+    large_data_rows: int
+    max_steps_large_data: int
+
+    def steps(self, task: str, train_rows: int) -> int:
+        """The steps that the paper trains a task for, at most."""
+        large = self.max_steps_large_data if train_rows > self.large_data_rows else self.max_steps
+        return self.max_steps_of.get(task, large)
+
+
+def methods() -> Mapping[str, str]:
+    """The systems of the paper's tables: id (`dept`, `prompt_tuning`, `lora`, ...) to name, in Table 1's order."""
+    return {method: entry["name"] for method, entry in _tables()["methods"].items()}
+
+
+def learning(method: str) -> str:
+    """The group that Table 1 lists a method in: single-task, multi-task, transfer, multi-task and transfer."""
+    return str(_tables()["methods"][method]["learning"])
+
+
+def benchmarks() -> Mapping[str, tuple[str, ...]]:
+    """Benchmark to the tasks that its printed mean is over, in the tables' order."""
+    return {name: tuple(tasks) for name, tasks in _tables()["benchmarks"].items()}
+
+
+@functools.cache
+def scores() -> tuple[Score, ...]:
+    """Every number of Tables 1 to 6 but Table 6's speeds (`TABLE_6`), in the tables' order; dashes are left out."""
+    tables = _tables()
+    benchmark_of = {task: name for name, tasks in benchmarks().items() for task in tasks}
+    found = []
+    for number, table in tables["tables"].items():
+        for row in table["rows"]:
+            for column, printed in zip(table["columns"], row["scores"], strict=True):
+                if printed is None:
+                    continue
+                value, deviation = printed if isinstance(printed, list) else (printed, None)
+                is_task = column in benchmark_of
+                found.append(
+                    Score(
+                        table=number,
+                        method=row["method"],
+                        backbone=row.get("backbone", BACKBONE),
+                        benchmark=benchmark_of.get(column, column),
+                        task=column if is_task else None,
+                        metric=tables["metrics"].get(column, "accuracy") if is_task else None,
+                        value=float(value),
+                        deviation=deviation,
+                        shots=row.get("shots"),
+                        parameters=row.get("parameters"),
+                        updated_percent=row.get("updated_percent"),
+                        source=row.get("source") or table["source"],
+                    )
+                )
+    return tuple(found)
+
+
+def score(method: str, task: str, *, backbone: str = BACKBONE, shots: int | None = None) -> Score | None:
+    """What the paper prints for a method and a task, for example `score("dept", "rte")`; None where it prints nothing.
+
+    Table 5 repeats some of Table 4's numbers: the first one is returned.
+    """
+    return _first(method, task=task, backbone=backbone, shots=shots)
+
+
+def mean(method: str, benchmark: str, *, shots: int | None = None) -> Score | None:
+    """The mean that the paper prints over a benchmark, for example `mean("dept", "glue")`."""
+    return _first(method, task=None, benchmark=benchmark, backbone=BACKBONE, shots=shots)
+
+
+def _first(method: str, **wanted: Any) -> Score | None:
+    for found in scores():
+        if found.method == method and all(getattr(found, name) == value for name, value in wanted.items()):
+            return found
+    return None
+
+
+def data_counts() -> Mapping[str, DataCounts]:
+    """Table 7 by task: the 22 text tasks and the two vision-language ones (squad is not in it)."""
+    return {
+        task: DataCounts(
+            task=task,
+            kind=row["type"],
+            rows={split: row[split] for split in ("train", "validation", "test")},
+            source_words=row.get("source"),
+            target_words=row.get("target"),
+            images=row.get("images"),
+        )
+        for task, row in _tables()["data"].items()
+    }
+
+
+@functools.cache
+def settings() -> Settings:
+    """Table 8."""
+    printed = _tables()["settings"]
+    values: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in printed.items()}
+    return Settings(**values)
+
+
+@functools.cache
+def _tables() -> dict[str, Any]:
+    tables: dict[str, Any] = yaml.safe_load(Path(__file__).with_name("paper_tables.yaml").read_text(encoding="utf-8"))
+    return tables
 
 
 @dataclass(frozen=True)
@@ -69,6 +261,26 @@ OVERALL_SAVING = Printed(
     "section 1",
     "saving more than 20% in both training time and memory costs compared to the vanilla PT",
 )
+
+# Figure 5's, which section 3.4 prints: GLUE's mean with T5-base for three ways to set the learning rates.
+_GLUE_MEAN = "per cent, mean over GLUE"
+FIGURE_5: Mapping[str, Printed] = {
+    "one rate, 3e-1": Printed(
+        40.8,
+        _GLUE_MEAN,
+        "section 3.4",
+        "the first option obtains an average performance of 40.8 on the GLUE benchmark",
+    ),
+    "one rate, 5e-4": Printed(
+        54.7, _GLUE_MEAN, "section 3.4", "The second option exhibited an average performance of 54.7"
+    ),
+    "two rates": Printed(
+        85.7,
+        _GLUE_MEAN,
+        "section 3.4",
+        "the third option demonstrated a largely improved average performance of 85.7 on the GLUE benchmark",
+    ),
+}
 
 # LLaMA-2 on SST-2: PT with l = 100, DePT with m = 60 and r = 40 (appendix B).
 _ROW_7B = "LLAMA-2-7B	94.48	3.895	94.95	4.857"

@@ -78,8 +78,10 @@ _SAMPLES = {
 SAMPLE_TASKS = tuple(_SAMPLES)
 
 
-def sample_rows(task_name: str, split: str, n: int, seed: int = 0) -> list[Row]:
+def sample_rows(task_name: str, split: str, n: int, seed: int = 0, *, own_only: bool = False) -> list[Row]:
     """n different sample rows of a task's split ("train", "validation" or "test"), in the hub's schema.
+
+    own_only: of the split's own words and templates, as far as there are enough (`lexicon.Draw`).
 
     Raises TaskError for a task without samples, DataError for an unknown split or more rows than can be made.
     """
@@ -87,12 +89,12 @@ def sample_rows(task_name: str, split: str, n: int, seed: int = 0) -> list[Row]:
         raise TaskError(f"no sample rows for '{task_name}': tasks with samples are {', '.join(SAMPLE_TASKS)}")
     if not 0 <= n <= MAX_ROWS:
         raise DataError(f"{n} sample rows asked for ({task_name}, {split}): ask for 0 to {MAX_ROWS}")
-    return list(islice(_rows(task_name, split, seed), n))
+    return list(islice(_rows(task_name, split, seed, own_only), n))
 
 
-def _rows(task_name: str, split: str, seed: int) -> Iterator[Row]:
+def _rows(task_name: str, split: str, seed: int, own_only: bool) -> Iterator[Row]:
     sample = _SAMPLES[task_name]
-    draw = Draw(split, stable_seed("sample", task_name, split, seed))
+    draw = Draw(split, stable_seed("sample", task_name, split, seed), own_only=own_only)
     own = own_spellings(split)
     seen: set[str] = set()
     index = 0

@@ -16,7 +16,18 @@ from importlib.metadata import version
 from pathlib import Path
 
 from dept.run import write_json, write_text
-from tests.acceptance import adapters, golden, profile, smollm2, speed
+from tests.acceptance import (
+    adapters,
+    golden,
+    page_hostile,
+    page_kills,
+    page_visitors,
+    profile,
+    reproduce,
+    smollm2,
+    speed,
+    walkthroughs,
+)
 from tests.acceptance.section import Section
 
 SECTIONS: dict[str, Section] = {
@@ -28,6 +39,11 @@ SECTIONS: dict[str, Section] = {
         speed.PADDED,
         speed.GROUPED,
         profile.SECTION,
+        reproduce.SECTION,
+        walkthroughs.SECTION,
+        page_kills.SECTION,
+        page_visitors.SECTION,
+        page_hostile.SECTION,
     )
 }
 ROOT = Path(__file__).resolve().parents[2]

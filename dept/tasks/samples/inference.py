@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from dept.tasks.samples.lexicon import Draw, fill, load, opposites, plural, sentence, spaced, verb_forms
+from dept.tasks.samples.lexicon import Draw, fill, load, plural, sentence, spaced, verb_forms
 from dept.tasks.samples.pairs import TOPICS
 
 ENTAILMENT, NEUTRAL, CONTRADICTION = LABELS = ("entailment", "neutral", "contradiction")
@@ -131,7 +131,7 @@ def implicative(draw: Draw, label: str) -> Clauses:
 
 def opposite(draw: Draw, label: str) -> Clauses:
     """Synonyms entail, opposites contradict, other properties leave it open."""
-    pair, unrelated = draw.random.sample(opposites("opposite", draw.split), 2)
+    pair, unrelated = draw.random.sample(draw.opposites("opposite"), 2)
     side = draw.choice((0, 1))
     stated = {ENTAILMENT: pair[side], CONTRADICTION: pair[1 - side], NEUTRAL: draw.choice(unrelated)}[label]
     said = draw.choice(pair[side])

@@ -131,7 +131,7 @@ def _parts() -> tuple[dict[str, str], dict[str, frozenset[str]]]:
     for one, other in _pairs("opposite"):  # both sides of an opposite are needed together
         first, second = sorted((find(one[0]), find(other[0])))
         leader[second] = first
-    fixed = {find(token) for token in _fixed_text()}
+    fixed = {find(token) for token in fixed_text()}
     owner: dict[str, str] = {}
     own: dict[str, set[str]] = defaultdict(set)
     for entry_kind, entry, spellings in groups:
@@ -143,12 +143,13 @@ def _parts() -> tuple[dict[str, str], dict[str, frozenset[str]]]:
     return owner, {split: frozenset(own[split]) for split in SPLITS}
 
 
-def _fixed_text() -> set[str]:
+@cache
+def fixed_text() -> frozenset[str]:
     """The tokens of every template outside its slots, and the names of categories: they belong to all splits."""
     texts: list[str] = list(_leaves([load("templates.yaml"), load("facts.yaml"), load("senses.yaml")]))
     texts += [below for kind in load("words.yaml").values() if isinstance(kind, Mapping) for below in kind]
     texts += list(load("words.yaml"))
-    return {token for text in texts for token in tokens(re.sub(r"\{\w+\}", " ", text))}
+    return frozenset(token for text in texts for token in tokens(re.sub(r"\{\w+\}", " ", text)))
 
 
 def _leaves(node: Any) -> Iterator[str]:
@@ -168,6 +169,14 @@ def part_of(word: str) -> str:
 def own_spellings(split: str) -> frozenset[str]:
     """The tokens that rows of this split alone may contain."""
     return _parts()[1][split]
+
+
+@cache
+def all_spellings() -> frozenset[str]:
+    """Every token that rows of any split may contain, numbers aside."""
+    kinds = [kind for kind in load("words.yaml") if kind != "plurals"]
+    entries = [found for kind in kinds for found in _entries(kind)]
+    return fixed_text().union(*(_spellings(path, word) for path, entry in entries for word in entry))
 
 
 @cache
@@ -231,11 +240,17 @@ def check_split(split: str) -> None:
 
 
 class Draw:
-    """A source of random words and templates for one split; the same seed draws the same."""
+    """A source of random words and templates for one split; the same seed draws the same.
 
-    def __init__(self, split: str, seed: int) -> None:
+    own_only: nothing that another split may use too, as far as there is enough: the split's own words of a kind
+    that has two groups of them, the split's own templates where a name has any (of a pair, one at least). For
+    measuring on what was never trained on. What a rule is made of (numbers, quantifiers, weekdays) stays.
+    """
+
+    def __init__(self, split: str, seed: int, *, own_only: bool = False) -> None:
         check_split(split)
         self.split = split
+        self.own_only = own_only
         self.random = random.Random(seed)
 
     def choice(self, options: Sequence[T]) -> T:
@@ -247,31 +262,68 @@ class Draw:
     def shuffled(self, items: Sequence[T]) -> list[T]:
         return self.random.sample(items, len(items))
 
-    def word(self, kind: str, but: Sequence[str] = ()) -> str:
-        """A word of a kind, other than those given."""
-        return self.choice(
-            [word for word in vocabulary(kind, self.split) if word not in but] if but else vocabulary(kind, self.split)
-        )
+    def synonyms(self, kind: str, count: int = 2) -> tuple[tuple[str, ...], ...]:
+        """The groups of synonyms of a kind to draw from, `count` or more where the kind has them."""
+        groups = synonyms(kind, self.split)
+        own = tuple(group for group in groups if part_of(group[0]) == self.split) if self.own_only else ()
+        return own if len(own) >= count else groups
+
+    def opposites(self, kind: str) -> tuple[tuple[tuple[str, ...], tuple[str, ...]], ...]:
+        """The pairs of opposites to draw from."""
+        pairs = opposites(kind, self.split)
+        own = tuple(pair for pair in pairs if part_of(pair[0][0]) == self.split) if self.own_only else ()
+        return own if len(own) > 1 else pairs
+
+    def vocabulary(self, kind: str, count: int = 2) -> tuple[str, ...]:
+        """The words of a kind to draw from."""
+        if not self.own_only:
+            return vocabulary(kind, self.split)
+        return tuple(dict.fromkeys(word for group in self.synonyms(kind, count) for word in group))
+
+    def senses(self) -> tuple[str, ...]:
+        """The words with several senses to draw from."""
+        words = sense_vocabulary(self.split)
+        return tuple(word for word in words if sense_part(word) == self.split) if self.own_only else words
+
+    def word(self, kind: str, but: Sequence[str] = (), count: int = 2) -> str:
+        """A word of a kind, other than those given, from `count` groups or more where the kind has them."""
+        words = self.vocabulary(kind, count)
+        return self.choice([word for word in words if word not in but] if but else words)
 
     def words(self, kind: str, count: int) -> list[str]:
         """That many words of a kind, no two of them synonyms."""
-        return [self.choice(group) for group in self.random.sample(synonyms(kind, self.split), count)]
+        return [self.choice(group) for group in self.groups(kind, count)]
 
     def groups(self, kind: str, count: int) -> list[tuple[str, ...]]:
         """That many different groups of synonyms of a kind."""
-        return self.random.sample(synonyms(kind, self.split), count)
+        return self.random.sample(self.synonyms(kind, count), count)
 
     def template(self, name: str, *, file: str = "templates.yaml") -> Any:
         """A template: the split's own ones come up half of the time."""
         shared, own = templates(name, self.split, file=file)
+        if self.own_only and own:
+            return self.choice(own)
         return self.choice(own if own and (not shared or self.chance(0.5)) else shared)
+
+    def options(self, node: Mapping[str, Sequence[T]]) -> list[T]:
+        """The templates beside each other in a node, to choose one from."""
+        own = list(node[self.split])
+        return own if self.own_only and own else [*node[SHARED], *own]
+
+    def pair(self, node: Mapping[str, Sequence[T]]) -> list[T]:
+        """Two different templates of a node, in either order."""
+        if not self.own_only:
+            return self.random.sample([*node[SHARED], *node[self.split]], 2)
+        first = self.choice(node[self.split])
+        second = self.choice([other for other in node[self.split] if other != first] or node[SHARED])
+        return self.shuffled([first, second])
 
     def person(self) -> str:
         return self.word(self.choice(("female", "male")))
 
     def people(self, count: int) -> list[str]:
         """First names, all different; of either sex."""
-        return self.random.sample(vocabulary("female", self.split) + vocabulary("male", self.split), count)
+        return self.random.sample(self.vocabulary("female", count) + self.vocabulary("male", count), count)
 
 
 def fill(template: str, **slots: object) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from dept.tasks.samples.lexicon import Draw, load, sentence, spaced, synonyms, verb_forms
+from dept.tasks.samples.lexicon import SHARED, Draw, load, sentence, spaced, templates, verb_forms
 
 DAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
 MONTHS = ("January", "February", "March", "April", "May", "June", "July", "August",
@@ -14,7 +14,7 @@ TOPICS = ("animal", "food", "object", "plant")  # kinds of nouns, and of the ver
 
 def _other(draw: Draw, kind: str, group: tuple[str, ...]) -> tuple[str, ...]:
     """Another group of synonyms of a kind, sharing no word with the given one."""
-    return draw.choice([other for other in synonyms(kind, draw.split) if not set(other) & set(group)])
+    return draw.choice([other for other in draw.synonyms(kind) if not set(other) & set(group)])
 
 
 def _tell(frame: str, words: dict[str, str]) -> str:
@@ -24,6 +24,10 @@ def _tell(frame: str, words: dict[str, str]) -> str:
 
 
 def _two_frames(draw: Draw, name: str) -> tuple[str, str]:
+    if draw.own_only:
+        shared, own = templates(name, draw.split)
+        first, second = draw.pair({SHARED: shared, draw.split: own})
+        return first, second
     first = second = draw.template(name)
     while second == first:
         second = draw.template(name)
@@ -35,9 +39,9 @@ def mrpc(draw: Draw, label: int) -> dict[str, Any]:
     topic = draw.choice(TOPICS)
     adjective = "opposite" if topic == "object" else "opposite/any"
     groups: dict[str, tuple[str, ...]] = {
-        "verb": draw.choice(synonyms(f"verb/{topic}", draw.split)),
-        "noun": draw.choice(synonyms(topic, draw.split)),
-        "adj": draw.choice(synonyms(adjective, draw.split)),
+        "verb": draw.choice(draw.synonyms(f"verb/{topic}")),
+        "noun": draw.choice(draw.synonyms(topic)),
+        "adj": draw.choice(draw.synonyms(adjective)),
         "agent": (draw.person(),), "city": (draw.word("city"),), "day": (draw.choice(DAYS),),
     }  # fmt: skip
     first = {slot: draw.choice(group) for slot, group in groups.items()}
@@ -72,7 +76,7 @@ def stsb(draw: Draw, label: int) -> dict[str, Any]:
     shared = draw.choice(fitting)
     topic = draw.choice(TOPICS)
     kinds = {"verb": f"verb/{topic}", "noun": topic, "agent": "profession", "city": "city"}
-    groups = {slot: draw.choice(synonyms(kind, draw.split)) for slot, kind in kinds.items()}
+    groups = {slot: draw.choice(draw.synonyms(kind)) for slot, kind in kinds.items()}
     others = {
         slot: groups[slot] if slot in shared else _other(draw, kind, groups[slot]) for slot, kind in kinds.items()
     }
@@ -90,7 +94,7 @@ def qqp(draw: Draw, label: int) -> dict[str, Any]:
     kinds = signature.split()
     intents = tuple(load("templates.yaml")["qqp"][signature])
     intent, other = draw.random.sample(intents, 2)
-    groups = {kind: draw.choice(synonyms(kind, draw.split)) for kind in kinds}
+    groups = {kind: draw.choice(draw.synonyms(kind)) for kind in kinds}
     first = {kind: draw.choice(group) for kind, group in groups.items()}
     second = {kind: draw.choice(group) for kind, group in groups.items()}
     asked = f"qqp/{signature}/{intent}"
@@ -124,8 +128,7 @@ def paws(draw: Draw, label: int) -> dict[str, Any]:
     if label == 0 or same_frame or (exchanges and draw.chance(0.3)):
         one, other = draw.choice(exchanges)
         again[one], again[other] = slots[other], slots[one]
-    frames = relation["shared"] + relation[draw.split]
-    first, second = [draw.choice(frames)] * 2 if same_frame else draw.random.sample(frames, 2)
+    first, second = [draw.choice(draw.options(relation))] * 2 if same_frame else draw.pair(relation)
     return {
         "sentence1": spaced(sentence(first, **slots)),
         "sentence2": spaced(sentence(second, **again)),

@@ -16,6 +16,7 @@ from dept.tasks.samples.pairs import MONTHS
 
 ENTITIES = {"person": "this person", "city": "this city", "company": "this firm", "year": "this year"}
 _FILE = "facts.yaml"
+_ENOUGH = 8  # values of a kind in the longest passage, with room to choose
 
 
 class Values:
@@ -34,14 +35,15 @@ class Values:
 
     def _draw(self, kind: str) -> str:
         if kind == "person":
-            return f"{self.draw.person()} {self.draw.word('surname')}"
+            return f"{self.draw.person()} {self.draw.word('surname', count=_ENOUGH)}"
         if kind == "year":
             return str(self.draw.choice(range(1900, 2020)))
         if kind == "number":
             return str(self.draw.choice(range(2, 100)))
         if kind == "month":
             return self.draw.choice(MONTHS)
-        return plural(self.draw.word("object")) if kind == "objects" else self.draw.word(kind)
+        word = self.draw.word("object" if kind == "objects" else kind, count=_ENOUGH)
+        return plural(word) if kind == "objects" else word
 
 
 @dataclass(frozen=True)
@@ -132,12 +134,12 @@ def multirc(draw: Draw, labels: tuple[int, ...]) -> list[dict[str, Any]]:
     done = [right if label else draw.choice(wrong) for label in (*labels, 0)]
 
     def say(person: str, value: str) -> str:
-        return sentence(draw.choice(deed["say"]["shared"] + deed["say"][draw.split]), person=person, value=value)
+        return sentence(draw.choice(draw.options(deed["say"])), person=person, value=value)
 
     told = [say(person, value) for person, value in zip(people, done, strict=True)]
     if draw.chance(0.5):
         told.append(draw.template("about", file=_FILE))
-    question = sentence(draw.choice(deed["ask"]["shared"] + deed["ask"][draw.split]), value=right)
+    question = sentence(draw.choice(draw.options(deed["ask"])), value=right)
     paragraph = " ".join(draw.shuffled(told))
     return [
         {"paragraph": paragraph, "question": question, "answer": person, "label": label}
@@ -205,7 +207,7 @@ def hotpotqa(draw: Draw, _: None) -> dict[str, Any]:
     )
     slot = draw.choice(tuple(bridge["ask"]))
     questions = bridge["ask"][slot]
-    question = sentence(draw.choice(questions["shared"] + questions[draw.split]), **first.values)
+    question = sentence(draw.choice(draw.options(questions)), **first.values)
     return _mrqa(context, question, second.values[slot])
 
 
@@ -227,3 +229,17 @@ def record(draw: Draw, _: None) -> dict[str, Any]:
                          "end": [place[1] for place in places]},
         "answers": [asked.values[slot]],
     }  # fmt: skip
+
+
+def ask_one(draw: Draw, *, others: int) -> tuple[str, str, str]:
+    """(question, context, answer) about one fact, among `others` more of which the first is its rival.
+
+    The reading tasks in their shortest form, for training before the tasks themselves.
+    """
+    values = Values(draw)
+    asked = _fact(draw, values)
+    rivals = [_fact(draw, values, asked.kind)] if others else []
+    facts = [asked, *rivals, *(_fact(draw, values) for _ in range(others - 1))]
+    slot = _slot(draw, asked.kind)
+    context = " ".join(fact.say(draw) for fact in draw.shuffled(facts))
+    return asked.ask(draw, slot), context, asked.values[slot]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from dept.tasks.samples.lexicon import Draw, load, sense_vocabulary, sentence
+from dept.tasks.samples.lexicon import Draw, load, sentence
 
 _PRONOUNS = {"female": "she", "male": "he"}
 
@@ -49,7 +49,7 @@ def winogrande(draw: Draw, label: str) -> dict[str, Any]:
 
 def wic(draw: Draw, label: int) -> dict[str, Any]:
     """Is the word used in one sense in both sentences? start, end: its place in characters, the end exclusive."""
-    word = draw.choice(sense_vocabulary(draw.split))
+    word = draw.choice(draw.senses())
     senses = draw.shuffled(load("senses.yaml")[word])
     frames = draw.random.sample(senses[0], 2) if label else [draw.choice(sense) for sense in senses]
     row: dict[str, Any] = {"word": word}

@@ -9,7 +9,7 @@ from typing import Any
 
 from dept.tasks.sample import sample_rows
 from dept.tasks.samples import inference, pairs
-from dept.tasks.samples.lexicon import SPLITS, Draw, load, tokens, vocabulary
+from dept.tasks.samples.lexicon import SPLITS, Draw, load, opposites, tokens, vocabulary
 
 Row = dict[str, Any]
 
@@ -120,7 +120,7 @@ def test_done_attempted_and_failed() -> None:
 
 
 def test_opposites_exclude_each_other() -> None:
-    table = {word: (i, side) for i, pair in enumerate(inference.opposites("opposite", "test"))
+    table = {word: (i, side) for i, pair in enumerate(opposites("opposite", "test"))
              for side, group in enumerate(pair) for word in group}  # fmt: skip
     for label, seed in product(inference.LABELS, range(60)):
         clauses = inference.opposite(Draw("test", seed), label)

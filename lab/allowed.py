@@ -1,0 +1,161 @@
+"""What a browser may name: settings from a list, backbones and data by the names that the operator gave them.
+
+No path, hub id or file is taken from a browser as it is. Its settings are a mapping; what comes out is a checked
+`TrainConfig`, or one line that names the field.
+"""
+
+import re
+import typing
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any, Self
+
+from dept.config import TrainConfig
+from dept.errors import ConfigError
+from dept.known_backbones import known_backbones
+from dept.tasks.registry import TASK_NAMES
+from lab.limits import Limits
+from lab.uploads import ROWS_FILE, TASK_FILE
+
+OWN_TASK = "own"
+FOLDER, UPLOAD, RUN = "folder:", "upload:", "run:"
+# Of `TrainConfig`'s fields. Not: output_dir and tokenizer (paths), compile, quantize and device_map (what the
+# machine can do is the operator's business).
+SETTINGS = (
+    *("task", "method", "backbone", "data"),
+    *("num_virtual_tokens", "rank", "budget_tokens", "max_seq_length", "low_rank_alpha", "low_rank_init"),
+    *("prompt_init", "prompt_init_text", "preset", "prompt_lr", "low_rank_lr", "max_steps", "batch_size"),
+    *("gradient_accumulation", "eval_every", "eval_batch_size", "early_stopping", "warmup_proportion"),
+    *("weight_decay", "max_grad_norm", "seed", "verbalizer", "decoding"),
+    *("max_train_rows", "max_validation_rows", "max_test_rows", "gradient_checkpointing", "dtype"),
+)
+DEFAULT_STEPS = 1000
+_LONGEST_TEXT = 500
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9 _.-]{0,59}")
+_WHOLE = {item.name for item in fields(TrainConfig) if int in (item.type, *typing.get_args(item.type))}
+
+
+def _open_backbones() -> tuple[str, ...]:
+    return tuple(info.name for info in known_backbones() if not info.gated)
+
+
+@dataclass(frozen=True)
+class Allowed:
+    """The operator's lists.
+
+    Attributes:
+        backbones: aliases and hub ids; by default every alias that needs no licence to be accepted.
+        backbone_folders, data_folders: name -> folder on this machine; a browser says `folder:<name>`.
+        hub: whether rows may be fetched from the hub.
+        uploads: whether visitors may bring their own rows.
+
+    Raises:
+        ConfigError: a folder that is not there, or a name that is not plain.
+    """
+
+    backbones: tuple[str, ...] = field(default_factory=_open_backbones)
+    backbone_folders: Mapping[str, Path] = field(default_factory=dict)
+    data_folders: Mapping[str, Path] = field(default_factory=dict)
+    hub: bool = True
+    uploads: bool = True
+
+    def __post_init__(self) -> None:
+        for folders in (self.backbone_folders, self.data_folders):
+            for name, path in folders.items():
+                if not _NAME.fullmatch(name):
+                    raise ConfigError(f"{name[:60]!r} is no name for a folder: letters, digits, spaces, - _ . only")
+                if not path.is_dir():
+                    raise ConfigError(f"{path} is not a folder")
+
+    @classmethod
+    def named(cls, backbone_folders: tuple[Path, ...] = (), data_folders: tuple[Path, ...] = (), **more: Any) -> Self:
+        """With folders that go by their own last names."""
+        return cls(
+            backbone_folders={path.resolve().name: path.resolve() for path in backbone_folders},
+            data_folders={path.resolve().name: path.resolve() for path in data_folders},
+            **more,
+        )
+
+    def backbone_names(self) -> list[str]:
+        """All that a browser may send as `backbone`."""
+        return [*self.backbones, *(FOLDER + name for name in self.backbone_folders)]
+
+    def data_names(self) -> list[str]:
+        """All that a browser may send as `data`, own rows aside."""
+        return ["sample", *(["hub"] if self.hub else []), *(FOLDER + name for name in self.data_folders)]
+
+    def backbone(self, name: object) -> str:
+        """A backbone as `load_backbone` takes it.
+
+        Raises:
+            ConfigError: not on the list.
+        """
+        if isinstance(name, str) and name in self.backbones:
+            return name
+        if isinstance(name, str) and name.startswith(FOLDER) and name.removeprefix(FOLDER) in self.backbone_folders:
+            return str(self.backbone_folders[name.removeprefix(FOLDER)])
+        raise ConfigError(f"backbone: choose one of {', '.join(self.backbone_names())}")
+
+    def data(self, name: object) -> str:
+        """Rows as `load_rows` takes them; own rows are not looked for here.
+
+        Raises:
+            ConfigError: not on the list.
+        """
+        if isinstance(name, str) and name in self.data_names():
+            if name.startswith(FOLDER):
+                return str(self.data_folders[name.removeprefix(FOLDER)])
+            return name
+        raise ConfigError(f"data: choose one of {', '.join(self.data_names())}, or your own rows")
+
+    def check(
+        self, request: Mapping[str, Any], limits: Limits, own_data: Callable[[str], Path]
+    ) -> tuple[TrainConfig, Path | None]:
+        """A browser's settings as a run, and the folder of own rows and task that it reads.
+
+        Args:
+            request: names of `SETTINGS` -> values; `task` is a shipped task or "own".
+            own_data: gives the folder for `upload:<id>` and `run:<id>`.
+
+        Raises:
+            DeptError: by the field's name: unknown, not allowed, wrong, above a limit.
+        """
+        values = _plain(request)
+        own = None
+        data = values.get("data", "sample")
+        if isinstance(data, str) and data.startswith((UPLOAD, RUN)):
+            if not self.uploads:
+                raise ConfigError("data: this machine takes no rows of your own")
+            if values.get("task") != OWN_TASK:
+                raise ConfigError(f"task: own rows go with task {OWN_TASK!r}")
+            own = own_data(data)
+            values |= {"task": str(own / TASK_FILE), "data": str(own / ROWS_FILE)}
+        else:
+            if values.get("task") == OWN_TASK:
+                raise ConfigError("data: bring your own rows first, or choose one of the tasks")
+            if values.get("task") not in TASK_NAMES:
+                raise ConfigError(f"task: choose one of {', '.join(TASK_NAMES)}, or {OWN_TASK}")
+            values["data"] = self.data(data)
+        values["backbone"] = self.backbone(values.get("backbone"))
+        if values.get("max_steps") is None:  # else a preset could ask for more than the limit
+            values["max_steps"] = min(DEFAULT_STEPS, limits.steps)
+        config = TrainConfig.from_dict(values)
+        limits.check(config)
+        return config, own
+
+
+def _plain(request: Mapping[str, Any]) -> dict[str, Any]:
+    """Known names and plain values alone; a slider's 40.0 is the whole number that it means."""
+    if not isinstance(request, Mapping):
+        raise ConfigError("settings must be a mapping of names to values")
+    values: dict[str, Any] = {}
+    for name, value in request.items():
+        if name not in SETTINGS:
+            raise ConfigError(f"{str(name)[:60]!r} is not a setting that can be chosen here")
+        if isinstance(value, str) and len(value) > _LONGEST_TEXT:
+            raise ConfigError(f"{name} is longer than {_LONGEST_TEXT} characters")
+        if name in _WHOLE and isinstance(value, float) and value.is_integer():
+            value = int(value)
+        values[name] = value
+    return values

@@ -1,0 +1,213 @@
+"""A batch of jobs as a folder: batch.json and index.html say at any time what is done, what failed, and why."""
+
+from __future__ import annotations
+
+import contextlib
+import platform
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+from dept.errors import RunError
+from dept.provenance import checkout
+from dept.run import read_json, write_json, write_text
+from dept.tasks import load_task
+from lab.engines import Engine, Event
+from lab.jobs import Job, Outcome
+
+SCHEMA_VERSION = 1
+_PACKAGES = ("dept-lab", "torch", "transformers", "papermill", "nbclient")
+
+
+@dataclass
+class Batch:
+    """What batch.json holds.
+
+    Attributes:
+        asked: the command's settings.
+        left_out: tasks that cannot be run, with the reason.
+        jobs: one record a job; those of earlier commands on the same folder that are not asked again are `earlier`.
+        status: running, completed (every job is), failed (some are not) or stopped.
+    """
+
+    folder: Path
+    title: str
+    asked: dict[str, Any]
+    left_out: Sequence[tuple[str, str]] = ()
+    jobs: dict[str, dict[str, Any]] = field(default_factory=dict)
+    status: str = "running"
+    started: str = field(default_factory=lambda: datetime.now(UTC).isoformat(timespec="seconds"))
+    elapsed_s: float = 0.0
+
+    @property
+    def file(self) -> Path:
+        return self.folder / "batch.json"
+
+    @property
+    def index(self) -> Path:
+        return self.folder / "index.html"
+
+    def to_dict(self) -> dict[str, Any]:
+        """Times in seconds; paths relative to the folder."""
+        return {
+            "schema_version": SCHEMA_VERSION,
+            "title": self.title,
+            "status": self.status,
+            "asked": self.asked,
+            "started": self.started,
+            "elapsed_s": round(self.elapsed_s, 1),
+            "left_out": [{"task": task, "reason": reason} for task, reason in self.left_out],
+            "jobs": list(self.jobs.values()),
+            "versions": {"python": platform.python_version(), **{name: version(name) for name in _PACKAGES}},
+            "commit": checkout(),
+        }
+
+    def add(self, jobs: Sequence[Job]) -> None:
+        """Enter the jobs as waiting, after those that are in the folder already."""
+        if self.file.exists():
+            saved = read_json(self.file)
+            found = saved.get("jobs") if isinstance(saved, dict) else None
+            if not isinstance(found, list) or not all(isinstance(job, dict) and "key" in job for job in found):
+                raise RunError(f"{self.file} is not a batch's: choose another --output-dir")
+            self.jobs = {job["key"]: {**job, "earlier": True} for job in found}
+        asked = {job.key for job in jobs}
+        for job in jobs:
+            self.jobs[job.key] = self._record(job)
+        self.jobs = dict(sorted(self.jobs.items(), key=lambda item: item[0] not in asked))  # stable: earlier ones last
+
+    def update(self, event: Event) -> None:
+        """Enter what happened to a job."""
+        record = self.jobs[event.job.key]
+        if event.outcome is None:
+            record |= {"status": "running", "error": event.note or None}
+        else:
+            outcome = event.outcome
+            record |= {
+                "status": outcome.status,
+                "error": outcome.error,
+                "seconds": outcome.seconds,
+                "attempts": outcome.attempts,
+            }
+
+    def write(self) -> None:
+        """Write batch.json and index.html anew."""
+        from lab.batch_page import batch_html
+
+        write_json(self.file, self.to_dict())
+        write_text(self.index, batch_html(self))
+
+    def _record(self, job: Job) -> dict[str, Any]:
+        root = self.folder.resolve()
+        notebook = job.notebook.output.relative_to(root).as_posix() if job.notebook is not None else None
+        return {
+            "key": job.key,
+            "name": job.name,
+            "task": load_task(job.config.task).name,
+            "method": job.config.method,
+            "seed": job.config.seed,
+            "status": "waiting",
+            "error": None,
+            "seconds": 0.0,
+            "attempts": 0,
+            "folder": job.folder.relative_to(root).as_posix(),
+            "notebook": notebook,
+            "earlier": False,
+        }
+
+
+def run_batch(batch: Batch, jobs: Sequence[Job], engine: Engine, workers: int, console: Console) -> list[Outcome]:
+    """Run the jobs that are not done; the folder's two files follow.
+
+    Raises:
+        RunError: another batch works in the folder, or the folder cannot be used.
+    """
+    began = time.monotonic()
+    with _locked(batch.folder), _Watch(console, len(jobs)) as watch:
+        batch.add(jobs)
+        batch.write()
+        status = "failed"
+
+        def on_event(event: Event) -> None:
+            batch.update(event)
+            watch.show(event)
+            if event.outcome is None or event.outcome.attempts:  # those that are found done come all at once
+                batch.elapsed_s = time.monotonic() - began
+                batch.write()
+
+        try:
+            outcomes = engine.run(jobs, workers=workers, on_event=on_event)
+            found = {outcome.status for outcome in outcomes}
+            status = "stopped" if "stopped" in found else "completed" if found == {"completed"} else "failed"
+        finally:
+            batch.status, batch.elapsed_s = status, time.monotonic() - began
+            batch.write()
+    return outcomes
+
+
+@contextlib.contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    lock = FileLock(folder / ".lock")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock.acquire(timeout=0)
+    except Timeout:
+        raise RunError(f"another batch works in {folder}: wait for it, or use another --output-dir") from None
+    except OSError as fault:
+        raise RunError(f"{folder} cannot be used: {fault.strerror or fault}") from None
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+class _Watch:
+    """Progress on stderr: a bar with what runs at the moment; a line for each job that ends."""
+
+    def __init__(self, console: Console, total: int) -> None:
+        self._running: list[str] = []
+        self._done = 0
+        self._total = total
+        self._bar = Progress(
+            BarColumn(bar_width=24),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            TextColumn("{task.description}"),
+            console=console,
+            disable=not console.is_terminal,
+            transient=True,
+        )
+        self._task = self._bar.add_task("", total=total)
+
+    def __enter__(self) -> _Watch:
+        self._bar.start()
+        return self
+
+    def __exit__(self, *fault: object) -> None:
+        self._bar.stop()
+
+    def show(self, event: Event) -> None:
+        name, outcome = event.job.name, event.outcome
+        if outcome is None:
+            if event.kind == "started":
+                self._running.append(name)
+            else:
+                self._say(f"{name}: {event.note}")
+        else:
+            self._done += 1
+            if name in self._running:
+                self._running.remove(name)
+            if outcome.attempts or outcome.status != "completed":
+                what = f"{outcome.status}: {outcome.error}" if outcome.error else outcome.status
+                self._say(f"{self._done}/{self._total} {name}: {what} ({outcome.seconds:.0f} s)")
+        self._bar.update(self._task, completed=self._done, description=", ".join(self._running))
+
+    def _say(self, text: str) -> None:
+        self._bar.console.print(text, markup=False, highlight=False, soft_wrap=True)

@@ -1,0 +1,86 @@
+"""Why a run ended that should not have, in a line or two: what happened, and what to do."""
+
+import re
+import shutil
+import signal
+from pathlib import Path
+
+_LOG_TAIL_BYTES = 16 * 1024
+_FULL_DISK_BYTES = 1024 * 1024  # less than a checkpoint and a line of metrics need
+_NO_SPACE = ("No space left on device", "Errno 28", "Disk quota exceeded", "os error 28")
+_NO_MEMORY = ("MemoryError", "OutOfMemoryError", "can't allocate memory", "out of memory", "Cannot allocate memory")
+_ESCAPES = re.compile(r"\x1b\[[0-?]*[ -/]*[@-~]|[\x00-\x08\x0b-\x1f\x7f]")
+
+NO_MEMORY = (
+    "out of memory: repeat it with a smaller batch size or length, more gradient accumulation, or a smaller backbone"
+)
+DISK_FULL = "the disk is full: free some space or delete runs, then resume"
+ENDED = "killed: the steps since its last checkpoint are lost"
+KILLED = "its process was ended from outside (SIGKILL): resume to go on from the last checkpoint"
+GONE = "its process is gone without a word (killed, or a restart): resume to go on from the last checkpoint"
+
+
+def log_tail(run: Path, *, since: int = 0) -> list[str]:
+    """The last lines of a run's log, without control characters and without where on this machine it lies.
+
+    Args:
+        since: the byte where to begin, if that is nearer to the end.
+    """
+    try:
+        with (run / "log.txt").open("rb") as file:
+            size = file.seek(0, 2)
+            start = max(since, size - _LOG_TAIL_BYTES)
+            file.seek(start)
+            text = file.read(_LOG_TAIL_BYTES).decode("utf-8", errors="replace")
+    except OSError:
+        return []
+    lines = text.splitlines()
+    if start > since:
+        lines = lines[1:]  # most likely cut
+    return [_ESCAPES.sub("", line.replace(str(run.parent), "RUNS")) for line in lines]
+
+
+def reason_of_exit(code: int, log: list[str], *, memory_ran_out: bool = False) -> str:
+    """Why a run's process ended without saying so in state.json.
+
+    Args:
+        code: as `subprocess` gives it: the exit code, or the signal's number below zero.
+        log: what the process printed.
+        memory_ran_out: whether the system ended a process for want of memory meanwhile.
+    """
+    said = _last_words(log)
+    if any(words in said for words in _NO_SPACE):
+        return DISK_FULL
+    if any(words in said for words in _NO_MEMORY) or (code == -signal.SIGKILL and memory_ran_out):
+        return NO_MEMORY
+    if code == -signal.SIGKILL:
+        return KILLED
+    if code < 0:
+        return f"its process was ended by {signal.Signals(-code).name}: resume to go on from the last checkpoint"
+    return said or f"its process ended with code {code}: resume to try again"
+
+
+def reason_without_exit(run: Path) -> str:
+    """Why a run may have ended whose exit code nobody has seen."""
+    said = _last_words(log_tail(run))
+    if any(words in said for words in _NO_SPACE) or shutil.disk_usage(run).free < _FULL_DISK_BYTES:
+        return DISK_FULL
+    return NO_MEMORY if any(words in said for words in _NO_MEMORY) else GONE
+
+
+def explain(error: str) -> str:
+    """A run's own reason, with what to do where it does not say so."""
+    if any(words in error for words in _NO_SPACE):
+        return DISK_FULL
+    if "out of memory:" not in error and any(words in error for words in _NO_MEMORY):
+        return NO_MEMORY
+    return error.removeprefix("RunError: ")
+
+
+def _last_words(log: list[str]) -> str:
+    """The last "error: ..." with the line after it, else the last line."""
+    lines = [line for line in log if line.strip()]
+    for index in range(len(lines) - 1, -1, -1):
+        if lines[index].startswith("error: "):
+            return " ".join(lines[index : index + 2]).removeprefix("error: ")
+    return lines[-1] if lines else ""

@@ -1,0 +1,108 @@
+"""What keeps a run's number from standing beside the paper's: where its data and backbone came from, its settings."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from dept.known_backbones import known_backbones
+from dept.tasks import load_task
+from dept.tasks.registry import TASK_NAMES
+from dept.tasks.splits import counts_from_hub
+from lab import paper
+
+# Settings that the paper fixes, and what it has for them; a task's own values are added in `_other_settings`.
+_FIXED = ("batch_size", "adam_epsilon", "weight_decay", "warmup_proportion")
+_LOW_RANK_ALPHAS = (8.0, None)  # the release's, and Eq. 2 without a scale
+
+
+def alias_of(backbone: str) -> str:
+    """The short name of a hub id that has one, else the name as it is."""
+    return next((info.name for info in known_backbones() if backbone in (info.name, info.hub_id)), backbone)
+
+
+def paper_score(result: Mapping[str, Any]) -> paper.Score | None:
+    """What the paper prints for a run's task, method and backbone: T5-base's number for any backbone but LLaMA-2."""
+    task, method = result["task"], result["method"]
+    own = paper.score(method, task, backbone=alias_of(result["backbone"]["name"]))
+    return own or paper.score(method, task)
+
+
+def marks(result: Mapping[str, Any]) -> tuple[str, ...]:
+    """The reasons why a result is no reproduction of the paper's number; empty for one that is.
+
+    Args:
+        result: a run's result.json.
+
+    Returns:
+        Of these: sample data, folder data, package data, random backbone, embedded backbone, folder backbone, other
+        backbone, own task, other rows, fewer steps, more steps, over budget, other budget, quantised backbone, and
+        other <setting> for settings outside the paper's, such as other batch_size.
+    """
+    return (*_sources(result), *_rows(result), *_steps(result), *_budget(result), *_settings(result))
+
+
+def _sources(result: Mapping[str, Any]) -> list[str]:
+    """Of the rows and of the backbone's weights."""
+    data, backbone = result["data"]["source"], result["backbone"]
+    found = [] if data == "hub" else [f"{data} data"]
+    printed = paper_score(result)
+    expected = printed.backbone if printed is not None else paper.BACKBONE
+    if backbone["source"] in ("random", "embedded", "folder"):
+        found.append(f"{backbone['source']} backbone")
+    elif alias_of(backbone["name"]) != expected:
+        found.append("other backbone")
+    return found
+
+
+def _rows(result: Mapping[str, Any]) -> list[str]:
+    if result["task"] not in TASK_NAMES:
+        return ["own task"]
+    if result["data"]["source"] != "hub":
+        return []  # said already
+    return [] if dict(result["data"]["rows"]) == counts_from_hub(load_task(result["task"])) else ["other rows"]
+
+
+def _steps(result: Mapping[str, Any]) -> list[str]:
+    if result["task"] not in TASK_NAMES:
+        return []
+    counts = paper.data_counts().get(result["task"])
+    rows = counts.rows["train"] if counts is not None else result["data"]["rows"].get("train", 0)
+    expected = paper.settings().steps(result["task"], rows)
+    if result["steps"] == expected:
+        return []
+    return ["fewer steps" if result["steps"] < expected else "more steps"]
+
+
+def _budget(result: Mapping[str, Any]) -> list[str]:
+    found = ["over budget"] if result["over_budget"] else []
+    if result["config"].get("budget_tokens") != paper.settings().budget_tokens:
+        found.append("other budget")
+    return found
+
+
+def _settings(result: Mapping[str, Any]) -> list[str]:
+    found = ["quantised backbone"] if result["config"].get("quantize") else []
+    return [*found, *(f"other {name}" for name in _other_settings(result))]
+
+
+def _other_settings(result: Mapping[str, Any]) -> list[str]:
+    """Settings outside the paper's fixed ones and its grid (Table 8); what the paper does not say is not compared."""
+    config, table = result["config"], paper.settings()
+    shipped = result["task"] in TASK_NAMES
+    own_length = load_task(result["task"]).max_seq_length if shipped else table.max_seq_length
+    allowed: dict[str, Any] = {
+        **{name: (getattr(table, name),) for name in _FIXED},
+        "adam_beta1": table.adam_betas[:1],
+        "adam_beta2": table.adam_betas[1:],
+        "max_seq_length": (table.max_seq_length, own_length),
+        "prompt_lr": table.prompt_lr,
+        "verbalizer": ("digits", None),
+    }
+    if result["method"] == "prompt_tuning":
+        allowed["num_virtual_tokens"] = (table.budget_tokens,)
+    if result["method"] == "dept":
+        allowed |= {
+            "num_virtual_tokens": table.num_virtual_tokens,
+            "low_rank_lr": table.low_rank_lr,
+            "low_rank_alpha": _LOW_RANK_ALPHAS,
+        }
+    return [name for name, values in allowed.items() if config.get(name) not in values]

@@ -1,0 +1,50 @@
+"""`dept-lab app`: the page."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def serve(
+    host: Annotated[str, typer.Option(help="Address to listen at; 0.0.0.0 lets other machines in.")] = "127.0.0.1",
+    port: Annotated[int | None, typer.Option(help="[7860, or the next one that is free]", show_default=False)] = None,
+    runs: Annotated[Path, typer.Option(help="Folder of runs.")] = Path("runs"),
+    limits: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="YAML of limits for people, queue, steps, time [lab/limits.py]."),
+    ] = None,
+    users: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Lines name:password; nobody else gets in [everybody].")
+    ] = None,
+    data_folder: Annotated[
+        list[Path] | None, typer.Option(help="Data folder that may be chosen, by its last name (repeatable).")
+    ] = None,
+    backbone_folder: Annotated[
+        list[Path] | None, typer.Option(help="Backbone folder that may be chosen (repeatable).")
+    ] = None,
+    backbone: Annotated[
+        list[str] | None, typer.Option(help="Hub id that may be chosen beside the aliases (repeatable).")
+    ] = None,
+    hub: Annotated[bool, typer.Option(help="Whether rows may be fetched from the hub.")] = True,
+    uploads: Annotated[bool, typer.Option(help="Whether visitors may bring their own rows.")] = True,
+) -> None:
+    """Serve the page: choose, train, watch, compare. Runs go on when it is stopped or closed."""
+    from lab.allowed import Allowed
+    from lab.limits import Limits
+    from lab.ui.page import launch
+    from lab.ui.site import PageConfig, read_users
+
+    aliases = Allowed().backbones
+    config = PageConfig(
+        root=runs,
+        limits=Limits.from_file(limits) if limits is not None else Limits(),
+        allowed=Allowed.named(
+            tuple(backbone_folder or ()),
+            tuple(data_folder or ()),
+            backbones=(*aliases, *(name for name in backbone or () if name not in aliases)),
+            hub=hub,
+            uploads=uploads,
+        ),
+    )
+    launch(config, host=host, port=port, users=read_users(users) if users is not None else ())

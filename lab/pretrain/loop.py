@@ -1,0 +1,290 @@
+"""The training loop of `mini-t5`: AdamW, one rate, exact resumption, scores of each skill on the way."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import random
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from rich.console import Console
+from safetensors.torch import load_file, save_file
+from transformers import PreTrainedTokenizerFast
+
+from dept.errors import ConfigError, RunError
+from dept.loss import IGNORED_LABEL
+from dept.provenance import checkout
+from dept.run import RunFolder, read_json, whole_folder, write_json, write_text
+from dept.tasks.sample import SAMPLE_TASKS
+from dept.tasks.samples.lexicon import stable_seed
+from lab.pretrain.card import model_card
+from lab.pretrain.corpora import Corpora, load_corpora
+from lab.pretrain.mixture import Example, Mixture, batches, task_pairs
+from lab.pretrain.model import MiniT5, collate
+from lab.pretrain.skills import SKILLS
+from lab.pretrain.vocabulary import (
+    WORDS,
+    Vocabulary,
+    make_tokenizer,
+    make_vocabulary,
+    smollm2_pieces,
+    token_features,
+)
+
+_MOMENTS = ("step", "exp_avg", "exp_avg_sq")
+_PLACE = ("step", "chunk", "chunk_step", "done", "elapsed", "examples")
+_LOG_EVERY = 50
+
+
+@dataclass(frozen=True)
+class PretrainConfig:
+    """What is set for a pretraining run; the shipped model is made with the defaults.
+
+    Attributes:
+        steps: optimiser steps. tokens: of input in a batch, padding included.
+        learning_rate: the highest, after `warmup` steps; it falls to 0 over the last `cooldown` of all steps.
+        evaluate_every, checkpoint_every: steps. evaluation_rows: of each skill.
+    """
+
+    steps: int = 6_000
+    tokens: int = 2_048
+    learning_rate: float = 2.5e-3
+    warmup: int = 100
+    cooldown: float = 0.4
+    weight_decay: float = 0.01
+    seed: int = 0
+    evaluate_every: int = 1_000
+    evaluation_rows: int = 64
+    checkpoint_every: int = 500
+
+    def __post_init__(self) -> None:
+        if self.steps < 1 or self.tokens < 512:
+            raise ConfigError("steps must be at least 1, tokens at least 512 (the longest example has about 400)")
+
+    def rate(self, step: int) -> float:
+        """The learning rate of a step, from 0."""
+        start = self.steps * (1 - self.cooldown)
+        rise = min(1.0, (step + 1) / self.warmup)
+        fall = min(1.0, (self.steps - step) / max(1.0, self.steps - start))
+        return self.learning_rate * rise * fall
+
+
+@dataclass(frozen=True)
+class Materials:
+    """What the seed and the installed packages give: corpora, vocabulary, tokenizer, features."""
+
+    corpora: Corpora
+    vocabulary: Vocabulary
+    tokenizer: PreTrainedTokenizerFast
+    features: torch.Tensor
+
+
+def load_materials(seed: int) -> Materials:
+    """Read the corpora and SmolLM2's embeddings, make the tokenizer.
+
+    Raises:
+        DataError: a package is missing, by name. BackboneError: SmolLM2 is.
+    """
+    corpora = load_corpora(WORDS)
+    vocabulary = make_vocabulary(tuple(SKILLS), smollm2_pieces())
+    return Materials(corpora, vocabulary, make_tokenizer(vocabulary), token_features(vocabulary, seed))
+
+
+def pretrain(
+    output_dir: Path,
+    config: PretrainConfig,
+    *,
+    resume: bool = False,
+    minutes: float | None = None,
+    materials: Materials | None = None,
+) -> dict[str, float] | None:
+    """Train, and write `output_dir/model/`; None when `minutes` were over before the last step.
+
+    Raises:
+        DeptError: a package is missing, the folder is taken or damaged, or the settings to resume differ.
+    """
+    folder = RunFolder(output_dir)
+    if not resume and folder.config_file.exists():
+        raise RunError(f"{output_dir} already holds a run: add --resume to go on with it, or choose another folder")
+    if resume and not folder.config_file.exists():
+        raise RunError(f"{output_dir} holds no run to resume")
+    with folder.lock():
+        settings = dataclasses.asdict(config)
+        if resume and read_json(folder.config_file) != settings:
+            raise RunError(f"the settings differ from those of {output_dir}: start a new run for them")
+        run = _Pretraining(folder, config, materials or load_materials(config.seed))
+        if resume:
+            run.restore()
+        else:
+            write_json(folder.config_file, settings)
+        return run.go(minutes)
+
+
+class _Pretraining:
+    """The state that the loop's steps share."""
+
+    def __init__(self, folder: RunFolder, config: PretrainConfig, materials: Materials) -> None:
+        self.folder, self.config, self.materials = folder, config, materials
+        self.model = MiniT5(materials.features, materials.vocabulary.own, config.seed)
+        self.mixture = Mixture(materials.corpora, materials.vocabulary, materials.tokenizer, config.seed)
+        decayed = [tensor for tensor in self.model.parameters() if tensor.ndim > 1]
+        others = [tensor for tensor in self.model.parameters() if tensor.ndim < 2]
+        self.optimizer = torch.optim.AdamW(
+            [{"params": decayed, "weight_decay": config.weight_decay}, {"params": others, "weight_decay": 0.0}],
+            betas=(0.9, 0.98),
+            eps=1e-8,
+            fused=True,
+        )
+        self.names = [name for name, _ in self.model.named_parameters()]
+        # The mixture's place: chunk, the step it was begun at, batches of it that are done.
+        self.step, self.chunk, self.chunk_step, self.done = 0, 0, 0, 0
+        self.elapsed, self.examples = 0.0, 0
+        self.console = Console(stderr=True)
+
+    def go(self, minutes: float | None) -> dict[str, float] | None:
+        started = time.monotonic()
+        before = self.elapsed
+        pending = self._batches()[self.done :]
+        losses: list[float] = []
+        scores: dict[str, float] = {}
+        while self.step < self.config.steps:
+            if not pending:
+                self.chunk, self.chunk_step, self.done = self.chunk + 1, self.step, 0
+                pending = self._batches()
+            losses.append(self._train(pending.pop(0)))
+            self.step, self.done = self.step + 1, self.done + 1
+            self.elapsed = before + time.monotonic() - started
+            last = self.step == self.config.steps
+            if self.step % _LOG_EVERY == 0 or last:
+                self._log(losses)
+                losses.clear()
+            if self.step % self.config.evaluate_every == 0 or last:
+                scores = self.scores()
+                self.folder.append_metrics({"step": self.step, "split": "validation", "metrics": scores})
+                shown = "  ".join(f"{name} {score:.0f}" for name, score in scores.items())
+                self.console.print(shown, soft_wrap=True)
+            over = minutes is not None and time.monotonic() - started > 60 * minutes
+            if self.step % self.config.checkpoint_every == 0 or last or over:
+                self._save()
+            if over and not last:
+                self.console.print("the minutes are over; --resume goes on")
+                return None
+        self._write_model(scores)
+        return scores
+
+    def _log(self, losses: list[float]) -> None:
+        loss = sum(losses) / len(losses)
+        line = {"step": self.step, "split": "train", "loss": loss, "elapsed_s": round(self.elapsed, 1)}
+        self.folder.append_metrics(line)
+        self.console.print(f"step {self.step:,} loss {loss:.3f} after {self.elapsed / 60:.1f} min")
+
+    def _batches(self) -> list[list[Example]]:
+        examples = self.mixture.chunk(self.chunk, self.chunk_step / self.config.steps)
+        return batches(examples, self.config.tokens, stable_seed("order", self.config.seed, self.chunk))
+
+    def _train(self, examples: list[Example]) -> float:
+        draw = random.Random(stable_seed("blur", self.config.seed, self.step))
+        batch = collate(examples, draw.choices(self.mixture.words, k=len(examples)))
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.config.rate(self.step)
+        self.examples += len(examples)
+        loss = self.model.loss(batch)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
+        self.optimizer.step()
+        self.optimizer.zero_grad(set_to_none=True)
+        value = loss.item()
+        if not math.isfinite(value):
+            raise RunError(f"the loss became {value} at step {self.step + 1}: lower the learning rate")
+        return value
+
+    def scores(self) -> dict[str, float]:
+        """Per cent of targets that are right in every token, each behind its name, on rows training never shows."""
+        return skill_scores(self.model, self.mixture, self.config.evaluation_rows)
+
+    def _write_model(self, scores: dict[str, float]) -> None:
+        """model/: weights (float16), config and tokenizer as transformers reads them, training.json and the card."""
+        made = {
+            "seed": self.config.seed,
+            "steps": self.step,
+            "examples": self.examples,
+            "minutes": round(self.elapsed / 60, 1),
+            "threads": torch.get_num_threads(),
+            "torch": torch.__version__,
+            "commit": (checkout() or {}).get("id"),
+            "scores": scores,
+        }
+        t5 = self.model.as_t5().half()
+        with whole_folder(self.folder.path / "model") as temporary:
+            t5.save_pretrained(temporary)
+            self.materials.tokenizer.save_pretrained(temporary)
+            write_json(temporary / "training.json", made)
+            card = model_card(made, t5, texts=len(self.materials.corpora.texts), rows=self.config.evaluation_rows)
+            write_text(temporary / "README.md", card)
+
+    def _save(self) -> None:
+        before = self.folder.checkpoints()
+        target = self.folder.path / f"checkpoint-{self.step}"
+        with whole_folder(target) as temporary:
+            parameters = dict(self.model.named_parameters())
+            moments = {
+                f"{moment}.{name}": self.optimizer.state[tensor][moment].contiguous()
+                for name, tensor in parameters.items()
+                for moment in _MOMENTS
+                if moment in self.optimizer.state[tensor]
+            }
+            weights = {name: tensor.detach().contiguous() for name, tensor in parameters.items()}
+            save_file({**weights, **moments}, temporary / "state.safetensors")
+            write_json(temporary / "place.json", {name: getattr(self, name) for name in _PLACE})
+        for old in before:
+            if old != target:
+                for file in old.iterdir():
+                    file.unlink()
+                old.rmdir()
+
+    @torch.no_grad()
+    def restore(self) -> None:
+        """Go back to the last checkpoint; without one, training starts anew."""
+        found = self.folder.checkpoints()
+        if not found:
+            return
+        place: dict[str, Any] = read_json(found[-1] / "place.json")
+        tensors = load_file(found[-1] / "state.safetensors")
+        for name, tensor in self.model.named_parameters():
+            tensor.copy_(tensors[name])
+            if f"step.{name}" in tensors:
+                self.optimizer.state[tensor] = {moment: tensors[f"{moment}.{name}"] for moment in _MOMENTS}
+        for name in _PLACE:
+            setattr(self, name, place[name])
+        self.folder.forget_metrics_after(self.step)
+
+
+@torch.no_grad()
+def skill_scores(model: MiniT5, mixture: Mixture, rows: int, split: str = "validation") -> dict[str, float]:
+    """Per cent of targets that are right in every token, behind their names.
+
+    Tasks: rows of the split's own words and templates, which training never shows. Skills: new examples of words
+    that it does.
+    """
+    found = {}
+    for name in (*SKILLS, *SAMPLE_TASKS):
+        if name in SKILLS:
+            pairs = mixture.pairs(name, rows, stable_seed("scores", split, name))
+        else:
+            pairs = task_pairs(name, split, rows, 1_000, own_only=True)[:rows]
+        right = 0
+        encoded = mixture.encoded(name, pairs)
+        for start in range(0, rows, 32):
+            examples = encoded[start : start + 32]
+            batch = collate(examples, [0] * len(examples))
+            there = batch.labels != IGNORED_LABEL
+            wrong = torch.zeros_like(there)
+            logits, labels = model(batch)
+            wrong[there] = logits.argmax(-1) != labels
+            right += int((~wrong.any(1)).sum())
+        found[name] = round(100 * right / len(pairs), 1)
+    return found

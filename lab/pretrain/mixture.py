@@ -1,0 +1,215 @@
+"""What `mini-t5` trains on: skills and tasks behind their names, and raw text with spans left out.
+
+As T5 did, every supervised input has the name of its task before it. It differs in three ways, all for tuning later:
+
+- The name is a token of its own, alone or among random words, since a soft prompt starts as random words.
+- At times the name is blurred: mixed with a random word's embedding, share `clarity` its own. The target is then the
+  task's with probability `clarity`, else a random digit. So what a vector elicits grows evenly with its share of
+  the name, and a prompt can be led there by gradients.
+- At times there is no name at all, and the target is a random digit: an input alone does not elicit the task.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+from itertools import groupby, pairwise
+
+from transformers import PreTrainedTokenizerFast
+
+from dept.tasks import Task, load_task
+from dept.tasks.sample import SAMPLE_TASKS, sample_rows
+from dept.tasks.samples.lexicon import stable_seed
+from lab.pretrain.corpora import Corpora, is_allowed
+from lab.pretrain.skills import SKILLS
+from lab.pretrain.vocabulary import SENTINELS, Vocabulary
+
+TEXT = "text"  # raw text, which has no name
+CHUNK = 4096  # examples made together
+WIDTH = 8  # inputs are padded to multiples of it
+_NAMELESS, _BLURRED = 0.1, 0.25  # shares of the supervised examples
+_NO_JUNK, _LITTLE_JUNK = 0.5, 0.9  # cumulative shares; else up to 100 random words
+_MOST_SPANS, _MOST_TEXT = 3, 24  # spans left out of a text, tokens of it
+_TOP = 5_000  # where junk is drawn from, as a soft prompt's first vectors are
+
+# The curriculum: shares of the mixture. Copying and comparing first: alone, copying unlearns what comparing needs.
+_NONE = dict.fromkeys((TEXT, *SKILLS, *SAMPLE_TASKS), 0.0)
+_FIRST = {**_NONE, "copy": 16, "shared": 6, "missing": 6, "holds": 8}
+_SECOND = {**_NONE, "copy": 6, "shared": 14, "missing": 10, "holds": 20, "equal": 6, "after": 3, "fact": 5, TEXT: 1}
+_EARLY = {TEXT: 2, "copy": 3, "after": 4, "missing": 6, "shared": 8, "holds": 8, "equal": 6, "ordered": 4,
+          "overlap": 4, "relation": 3, "kind": 2, "feeling": 3, "sense": 0.5, "acceptable": 1, "cloze": 3, "fact": 8,
+          **dict.fromkeys(SAMPLE_TASKS, 0.4)}  # fmt: skip
+_LATE = {TEXT: 4, "copy": 0.5, "after": 0.5, "missing": 0.5, "shared": 0.5, "holds": 0.5, "equal": 1, "ordered": 1,
+         "overlap": 1, "relation": 2, "kind": 1.5, "feeling": 1.5, "sense": 1, "acceptable": 2, "cloze": 2, "fact": 3,
+         **dict.fromkeys(SAMPLE_TASKS, 1.3), "record": 0.6, "squad": 0.6}  # fmt: skip
+_COURSE = ((0.0, _FIRST), (0.04, _FIRST), (0.06, _SECOND), (0.12, _SECOND), (0.15, _EARLY), (0.22, _EARLY),
+           (0.35, _LATE), (1.0, _LATE))  # fmt: skip
+_LEVEL = (0.1, 0.25)  # where the skills begin to grow longer, and are at their full length
+_DISGUISE = (0.15, 0.3)  # where names begin to be blurred, left out and put among random words, and are fully so
+
+
+def ramp(progress: float, span: tuple[float, float]) -> float:
+    """0 before the span, 1 behind it, evenly between."""
+    return min(1.0, max(0.0, (progress - span[0]) / (span[1] - span[0])))
+
+
+def shares(progress: float) -> dict[str, float]:
+    """The mixture's shares at a point of training, from 0 to 1."""
+    for (start, before), (end, after) in pairwise(_COURSE):
+        if progress <= end:
+            turned = ramp(progress, (start, end))
+            return {name: (1 - turned) * before[name] + turned * after[name] for name in _LATE}
+    raise ValueError(f"progress is from 0 to 1, not {progress}")
+
+
+@dataclass(frozen=True)
+class Example:
+    """One example as ids.
+
+    prefix: (token, clarity) of what stands before the source: a name has the clarity it is mixed with, a word 1.
+    source, target: ids, each with the end-of-text token last.
+    """
+
+    name: str
+    prefix: tuple[tuple[int, float], ...]
+    source: list[int]
+    target: list[int]
+
+    @property
+    def length(self) -> int:
+        return len(self.prefix) + len(self.source)
+
+
+class Mixture:
+    """Makes the examples of any chunk of training, the same for the same seed and number.
+
+    Args:
+        words: what junk is drawn from, ids.
+    """
+
+    def __init__(
+        self, corpora: Corpora, vocabulary: Vocabulary, tokenizer: PreTrainedTokenizerFast, seed: int
+    ) -> None:
+        self._corpora, self._tokenizer, self._seed = corpora, tokenizer, seed
+        ids = vocabulary.ids
+        self._names = {name: ids[token] for name, token in vocabulary.names.items()}
+        self._sentinels = [ids[token] for token in SENTINELS]
+        self._digits = [tokenizer(digit)["input_ids"] for digit in "012"]
+        self.words = [
+            number
+            for number, token in enumerate(vocabulary.tokens[:_TOP])
+            if not token.startswith("<") and is_allowed(token.lstrip("▁"))
+        ]
+
+    def chunk(self, number: int, progress: float) -> list[Example]:
+        """CHUNK examples; `progress` from 0 to 1 says how far training has come."""
+        draw = random.Random(stable_seed("mixture", self._seed, number))
+        weights = shares(progress)
+        names = draw.choices(list(weights), list(weights.values()), k=CHUNK)
+        examples = []
+        for name in weights:
+            count = names.count(name)
+            if name == TEXT and count:
+                examples += self._text_examples(draw, count)
+            elif count:
+                pairs = self.pairs(name, count, draw.getrandbits(48), ramp(progress, _LEVEL))
+                examples += self.encoded(name, pairs, draw, ramp(progress, _DISGUISE))
+        return examples
+
+    def pairs(self, name: str, count: int, seed: int, level: float = 1.0) -> list[tuple[str, str]]:
+        """(source, target) texts of a skill, or of a task's training rows."""
+        if name in SKILLS:
+            draw = random.Random(seed)
+            return [SKILLS[name](draw, self._corpora, level) for _ in range(count)]
+        return task_pairs(name, "train", count, seed)[:count]
+
+    def encoded(
+        self, name: str, pairs: Sequence[tuple[str, str]], draw: random.Random | None = None, disguise: float = 1.0
+    ) -> list[Example]:
+        """As ids, behind the name; with `draw`, as training has them: a share `disguise` of them may be blurred,
+        nameless, or among random words."""
+        sources = self._tokenizer([source for source, _ in pairs])["input_ids"]
+        targets = self._tokenizer([target for _, target in pairs])["input_ids"]
+        both = zip(sources, targets, strict=True)
+        return [
+            Example(name, ((self._names[name], 1.0),), source, target)
+            if draw is None or draw.random() > disguise
+            else self._disguised(name, source, target, draw)
+            for source, target in both
+        ]
+
+    def _disguised(self, name: str, source: list[int], target: list[int], draw: random.Random) -> Example:
+        junk = [(word, 1.0) for word in self._junk(draw)]
+        kind = draw.random()
+        if kind < _NAMELESS:
+            return Example(name, tuple(junk), source, draw.choice(self._digits))
+        clarity = draw.random() if kind < _NAMELESS + _BLURRED else 1.0
+        for _ in range(1 if draw.random() < 0.7 else draw.randint(2, 6)):
+            junk.insert(draw.randint(0, len(junk)), (self._names[name], clarity))
+        return Example(name, tuple(junk), source, target if draw.random() < clarity else draw.choice(self._digits))
+
+    def _junk(self, draw: random.Random) -> list[int]:
+        kind = draw.random()
+        most = 0 if kind < _NO_JUNK else 20 if kind < _LITTLE_JUNK else 100
+        return draw.choices(self.words, k=draw.randint(0, most))
+
+    def _text_examples(self, draw: random.Random, count: int) -> list[Example]:
+        texts = [draw.choice(self._corpora.texts) for _ in range(count)]
+        encoded = self._tokenizer(texts, add_special_tokens=False)["input_ids"]
+        return [self._corrupted(draw, ids[:_MOST_TEXT]) for ids in encoded]
+
+    def _corrupted(self, draw: random.Random, ids: list[int]) -> Example:
+        """Span corruption (Raffel et al., 2020): about 15% of the tokens, in spans of one to three."""
+        end = self._tokenizer.eos_token_id
+        source: list[int] = []
+        target: list[int] = []
+        place, spans = 0, 0
+        forced = draw.randrange(len(ids))  # one span at least
+        while place < len(ids):
+            if (draw.random() < 0.08 or place == forced) and spans < _MOST_SPANS:
+                length = draw.randint(1, 3)
+                source.append(self._sentinels[spans])
+                target += [self._sentinels[spans], *ids[place : place + length]]
+                place, spans = place + length, spans + 1
+                if place <= len(ids) - 1:  # two spans never touch
+                    source.append(ids[place])
+                    place += 1
+            else:
+                source.append(ids[place])
+                place += 1
+        return Example(TEXT, (), [*source, end], [*target, end])
+
+
+@cache
+def _task(name: str) -> Task:
+    return load_task(name)
+
+
+def task_pairs(name: str, split: str, count: int, seed: int, *, own_only: bool = False) -> list[tuple[str, str]]:
+    """(source, target) texts of sample rows; labels as digits."""
+    rows = sample_rows(name, split, count, seed=seed, own_only=own_only)
+    return [(example.source, example.target) for row in rows for example in _task(name).examples(row)]
+
+
+def batches(examples: Sequence[Example], tokens: int, seed: int) -> list[list[Example]]:
+    """Examples of like length together, `tokens` of padded input in each batch, in random order.
+
+    Widths are multiples of WIDTH and batches are full, so that few shapes occur: kernels are compiled for each. What
+    does not fill a batch goes to the next width; the last few, of the longest, are left out.
+    """
+    draw = random.Random(seed)
+    made = []
+    waiting: list[Example] = []
+    for width, group in groupby(sorted(draw.sample(examples, len(examples)), key=_width), _width):
+        waiting += group
+        size = tokens // width
+        made += [waiting[i : i + size] for i in range(0, len(waiting) - size + 1, size)]
+        waiting = waiting[len(waiting) // size * size :]
+    draw.shuffle(made)
+    return made
+
+
+def _width(example: Example) -> int:
+    return -(-example.length // WIDTH) * WIDTH

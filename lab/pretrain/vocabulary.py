@@ -1,0 +1,155 @@
+"""The tokenizer of `mini-t5`, and a frozen feature vector for each of its tokens.
+
+Common words are one token each, other words are cut into pieces; everything is lower-case. A token's features are
+SmolLM2's embedding of it, which say what it means, and a random signature, which tells it from any other. The model
+learns one map from features to embeddings, so that words which training never showed move with those it did.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import cache
+
+import torch
+from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
+from torch import Tensor
+from transformers import PreTrainedTokenizerFast
+
+from dept.tasks.sample import SAMPLE_TASKS
+from dept.tasks.samples import lexicon
+from lab.pretrain.corpora import feeling_words, frequent_words
+
+PAD, END, UNKNOWN = "<pad>", "</s>", "<unk>"
+SENTINELS = tuple(f"<extra_id_{number}>" for number in range(16))
+WORDS = 8_000  # the commonest of English, beside the samples' own
+PIECES = 1_200  # parts of words, SmolLM2's first ones
+MEANING = 192  # features of what a token means: the first principal components of SmolLM2's embeddings
+SIGNATURE = 64  # features that only tell tokens apart
+FUNCTION_WORDS = 300  # the commonest words have an embedding of their own beside their features'
+_MARK = "▁"  # before a token that starts a word, as in sentencepiece
+_PUNCTUATION = "!\"#$%&'()*+,-./:;<=>?@[\\]^_`{|}~"
+_NUMBERS = (*map(str, range(100)), *map(str, range(1900, 2030)))
+
+
+@dataclass(frozen=True)
+class Vocabulary:
+    """Tokens by id. `names`: task and skill -> the token that stands for it; `own`: ids with their own embedding."""
+
+    tokens: tuple[str, ...]
+    names: dict[str, str]
+    own: tuple[int, ...]
+
+    @property
+    def ids(self) -> dict[str, int]:
+        return {token: number for number, token in enumerate(self.tokens)}
+
+
+def name_token(name: str) -> str:
+    """The token that asks for a task or skill: one that no text holds by chance."""
+    return f"<{name}>"
+
+
+def make_vocabulary(skills: Sequence[str], pieces: Iterable[str]) -> Vocabulary:
+    """The vocabulary: special tokens, marks, words by frequency, the samples' words, pieces, names.
+
+    Args:
+        skills: names beside those of the tasks.
+        pieces: parts of words, in the order of their use.
+    """
+    common = list(dict.fromkeys([*frequent_words(WORDS), *feeling_words()]))
+    marks = [mark + sign for mark in (_MARK, "") for sign in _PUNCTUATION]
+    samples = sorted(_sample_words() - set(common))
+    words = [_MARK + word for word in dict.fromkeys([*common, *samples, *_NUMBERS, *"abcdefghijklmnopqrstuvwxyz"])]
+    parts = list(dict.fromkeys([*"abcdefghijklmnopqrstuvwxyz0123456789", *pieces]))
+    names = {name: name_token(name) for name in (*SAMPLE_TASKS, *skills)}
+    tokens = tuple(dict.fromkeys([PAD, END, UNKNOWN, *marks, *words, _MARK, *parts, *SENTINELS, *names.values()]))
+    closed = {*common[:FUNCTION_WORDS], *lexicon.fixed_text(), *_NUMBERS}
+    own = tuple(
+        number
+        for number, token in enumerate(tokens)
+        if token.removeprefix(_MARK) in closed or not token.removeprefix(_MARK).isalpha()
+    )
+    return Vocabulary(tokens, names, own)
+
+
+def _sample_words() -> set[str]:
+    """Every plain word that sample rows of any split can hold."""
+    return {part for spelling in lexicon.all_spellings() for part in re.findall("[a-z]+", spelling)}
+
+
+def make_tokenizer(vocabulary: Vocabulary) -> PreTrainedTokenizerFast:
+    """A fast tokenizer: lower case, no accents, longest piece first; every text ends in the end-of-text token."""
+    ids = vocabulary.ids
+    tokenizer = Tokenizer(
+        models.WordPiece(ids, unk_token=UNKNOWN, continuing_subword_prefix="", max_input_chars_per_word=64)
+    )
+    tokenizer.normalizer = normalizers.BertNormalizer(handle_chinese_chars=False)
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
+        [
+            pre_tokenizers.Metaspace(replacement=_MARK, prepend_scheme="always"),
+            pre_tokenizers.Split(Regex(rf"{_MARK}?(\p{{L}}+|\p{{N}}+|[^\p{{L}}\p{{N}}{_MARK}])"), "isolated"),
+        ]
+    )
+    tokenizer.decoder = decoders.Metaspace(replacement=_MARK, prepend_scheme="always")
+    tokenizer.post_processor = processors.TemplateProcessing(single=f"$A {END}", special_tokens=[(END, ids[END])])
+    return PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer,
+        pad_token=PAD,
+        eos_token=END,
+        unk_token=UNKNOWN,
+        additional_special_tokens=[*SENTINELS, *vocabulary.names.values()],
+        model_max_length=512,
+    )
+
+
+@cache
+def _smollm2() -> tuple[Tensor, PreTrainedTokenizerFast]:
+    from safetensors import safe_open
+    from transformers import AutoTokenizer
+
+    from dept.gguf import smollm2_folder
+
+    folder = smollm2_folder()
+    with safe_open(folder / "model.safetensors", "pt") as file:
+        embeddings = file.get_tensor("model.embed_tokens.weight")
+    tokenizer: PreTrainedTokenizerFast = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+    return embeddings, tokenizer
+
+
+def smollm2_pieces(count: int = PIECES) -> list[str]:
+    """The first parts of words in SmolLM2's vocabulary, the most useful first."""
+    _, tokenizer = _smollm2()
+    ordered = sorted(tokenizer.get_vocab().items(), key=lambda item: item[1])
+    return [token for token, _ in ordered if re.fullmatch("[a-z]{2,6}", token)][:count]
+
+
+def token_features(vocabulary: Vocabulary, seed: int) -> Tensor:
+    """[V, MEANING + SIGNATURE]: SmolLM2's centred embeddings along their principal axes, normed, then the signatures.
+
+    A word's embedding is the mean over the pieces of the word and of the capitalised word, each behind a space.
+    Special tokens and names have a signature alone.
+    """
+    embeddings, tokenizer = _smollm2()
+    texts = {}
+    for number, token in enumerate(vocabulary.tokens):
+        word = token.removeprefix(_MARK)
+        if word and not (token.startswith("<") and len(token) > 1):
+            forms = [word] if not token.startswith(_MARK) else [f" {word}", f" {word.capitalize()}"]
+            texts[number] = forms
+    meaning = torch.zeros(len(vocabulary.tokens), embeddings.shape[1])
+    for number, forms in texts.items():
+        pieces = [embeddings[tokenizer(form, add_special_tokens=False)["input_ids"]].mean(0) for form in forms]
+        meaning[number] = torch.stack(pieces).mean(0)
+    known = torch.tensor(sorted(texts))
+    centred = torch.nn.functional.normalize(meaning[known] - meaning[known].mean(0), dim=1)
+    spread, axes = torch.linalg.eigh((centred.T @ centred).double())
+    # Half-way to white: likeness of meaning stays, while two names are told apart as well as two other words.
+    axes = (axes * spread.clamp(min=1e-9) ** -0.25)[:, -MEANING:].float()  # [576, MEANING]
+    meaning = torch.zeros(len(vocabulary.tokens), MEANING).index_copy(
+        0, known, torch.nn.functional.normalize(centred @ axes, dim=1)
+    )
+    generator = torch.Generator().manual_seed(seed)
+    signature = torch.randn(len(vocabulary.tokens), SIGNATURE, generator=generator)
+    return torch.cat([meaning, 0.7 * torch.nn.functional.normalize(signature, dim=1)], 1)

@@ -1,0 +1,1 @@
+"""The page: one file per tab. Nothing here trains; `lab.queue` and `lab.bench_jobs` start processes that do."""

@@ -1,0 +1,130 @@
+"""What the Train tab's fields mean: the runs that they ask for, what is wrong with which field, the same as a command.
+
+Nothing here knows gradio.
+"""
+
+import shlex
+from collections.abc import Iterator, Mapping
+from typing import Any, NamedTuple
+
+import yaml
+
+from dept.config import TrainConfig
+from dept.errors import DeptError
+from lab.allowed import FOLDER, OWN_TASK
+from lab.owners import Visitor
+from lab.queue import RunQueue
+
+METHODS = {"dept": ("dept",), "prompt_tuning": ("prompt_tuning",), "both": ("prompt_tuning", "dept")}
+OWN_DATA = "own.csv"  # how a command speaks of rows that were dropped into the page
+
+
+class Form(NamedTuple):
+    """The fields, as a browser sends them; None where one is empty.
+
+    Attributes:
+        method: a key of `METHODS`.
+        num_virtual_tokens: m, of DePT alone: PT has `budget_tokens`.
+        prompt_lr, low_rank_lr: None for the backbone's own.
+    """
+
+    backbone: Any
+    task: Any
+    data: Any
+    method: Any
+    num_virtual_tokens: Any
+    budget_tokens: Any
+    prompt_lr: Any
+    low_rank_lr: Any
+    max_steps: Any
+    batch_size: Any
+    max_seq_length: Any
+    eval_every: Any
+    seed: Any
+
+
+PRESETS: Mapping[str, Mapping[str, Any]] = {
+    "Quick look": {"max_steps": 60, "batch_size": 16, "eval_every": 20},
+    "Sample run": {"max_steps": 300, "batch_size": 16, "eval_every": 50},
+    "Paper (Table 8)": {
+        "num_virtual_tokens": 40,
+        "budget_tokens": 100,
+        "prompt_lr": 0.3,
+        "low_rank_lr": 5e-4,
+        "max_steps": 30_000,
+        "batch_size": 16,
+        "max_seq_length": 256,
+        "eval_every": 1000,
+    },
+}
+_REQUIRED = ("budget_tokens", "max_steps", "batch_size", "seed")
+
+
+def requests(form: Form) -> list[dict[str, Any]]:
+    """The runs that the fields ask for, as `RunQueue.submit` takes them; PT comes first, as the paper's baseline."""
+    found = []
+    for method in METHODS.get(form.method, ("dept",)):
+        request = {**form._asdict(), "method": method}
+        if method == "prompt_tuning":
+            del request["num_virtual_tokens"]
+        found.append({name: value for name, value in request.items() if value is not None})
+    return found
+
+
+def problems(form: Form, queue: RunQueue, visitor: Visitor) -> dict[str, str]:
+    """What is wrong, by the field's name; "form" for what belongs to no single field. Empty: the runs can start."""
+    found = {name: "a number is needed here" for name in _REQUIRED if getattr(form, name) is None}
+    if form.method not in METHODS:
+        found["method"] = "choose DePT, PT or both"
+    for request in requests(form):
+        for name, message in _faults(request, queue, visitor):
+            found.setdefault(name, message)
+    return found
+
+
+def _faults(request: dict[str, Any], queue: RunQueue, visitor: Visitor) -> Iterator[tuple[str, str]]:
+    """The check stops at the first fault: the field is then left out, and the others are looked at."""
+    while True:
+        try:
+            queue.check(request, visitor)
+        except DeptError as fault:
+            message = str(fault)
+            name = message.partition(" ")[0].rstrip(":")
+            if name not in request:
+                yield ("form" if name not in Form._fields else name), message
+                return
+            yield name, message
+            if name in ("backbone", "task", "data", "method"):
+                return
+            request = {field: value for field, value in request.items() if field != name}
+        else:
+            return
+
+
+def settings(config: TrainConfig, request: Mapping[str, Any]) -> dict[str, Any]:
+    """What differs from `dept train`'s defaults, first what a run is of.
+
+    Args:
+        request: that the config was made of; names stand for places on this machine, which are left out.
+    """
+    default = TrainConfig()
+    found = {name: getattr(config, name) for name in ("task", "method", "backbone", "data")}
+    found |= {name: value for name, value in config.to_dict().items() if value != getattr(default, name)}
+    for name in ("backbone", "data"):
+        if str(request.get(name)).startswith(FOLDER):
+            found[name] = f"path/to/{str(request[name]).removeprefix(FOLDER)}"
+    if request.get("task") == OWN_TASK:
+        found |= {"task": f"{OWN_TASK}.yaml", "data": OWN_DATA}
+    found["output_dir"] = f"runs/{request.get('task')}-{config.method}"
+    return found
+
+
+def command(values: Mapping[str, Any]) -> str:
+    """`dept train` with these settings."""
+    flags = (f"--{name.replace('_', '-')} {shlex.quote(str(value))}" for name, value in values.items())
+    return " \\\n  ".join(["dept train", *flags])
+
+
+def as_yaml(values: Mapping[str, Any]) -> str:
+    """A file for `dept train --config`."""
+    return yaml.safe_dump(dict(values), sort_keys=False, allow_unicode=True)

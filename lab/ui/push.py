@@ -1,0 +1,39 @@
+"""An adapter sent to the hub with the visitor's own token, which is used for this and then forgotten."""
+
+import re
+from pathlib import Path
+
+from huggingface_hub import HfApi, errors
+
+from dept.errors import ConfigError, RunError
+
+_REPO = re.compile(r"[A-Za-z0-9][\w.-]{0,95}/[A-Za-z0-9][\w.-]{0,95}")
+_TOKEN = re.compile(r"[\x21-\x7e]{8,400}")
+
+
+def push_adapter(adapter: Path, repo: object, token: object, *, private: bool = True) -> str:
+    """Upload an adapter folder; the repository is made where it is missing. Its address.
+
+    The token is in no message, and nothing here writes it down.
+
+    Raises:
+        ConfigError: no name of a repository, or no token.
+        RunError: the hub cannot be reached, or does not let this token do it.
+    """
+    if not isinstance(repo, str) or not _REPO.fullmatch(repo.strip()):
+        raise ConfigError("repository: write owner/name, for example your-name/sst2-dept")
+    if not isinstance(token, str) or not _TOKEN.fullmatch(token.strip()):
+        raise ConfigError("token: paste one that may write, from your hub settings")
+    api = HfApi(token=token.strip())
+    name = repo.strip()
+    try:
+        address = api.create_repo(name, private=private, exist_ok=True)
+        api.upload_folder(folder_path=adapter, repo_id=name, commit_message="Upload a DePT Lab adapter")
+    except errors.HfHubHTTPError as fault:
+        status = fault.response.status_code if fault.response is not None else None
+        if status in (401, 403):
+            raise RunError(f"the hub refused: this token may not write to {name}") from None
+        raise RunError(f"the hub refused the upload (HTTP status {status})") from None
+    except (errors.HFValidationError, errors.HTTPError, OSError):
+        raise RunError("the hub cannot be reached from this machine, or does not know that name") from None
+    return str(address)

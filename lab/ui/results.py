@@ -1,0 +1,147 @@
+"""The Results tab: the visitor's runs beside the paper's tables, what each number comes from, CSV and LaTeX."""
+
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+
+from dept.errors import RunError
+from lab import paper
+from lab.owners import Visitor
+from lab.results import Results, Row, results_of
+from lab.results_report import BENCHMARK_NAMES, HEADS, LEGEND, as_csv, as_latex, cells, grouped, paper_value
+from lab.run_summary import RunSummary
+from lab.runs import METHOD_NAMES, Run, read_run
+from lab.ui.components import Choice
+from lab.ui.html_parts import download_on_click, notice, table, text, to_download
+from lab.ui.runs_view import backbone_name
+from lab.ui.site import Site
+
+ALL = "all"
+NOTHING_YET = "No completed runs yet: they appear here beside the paper's numbers, each with where it comes from."
+_SOURCES = {"sample": "sample rows", "hub": "the benchmark's rows", "folder": "rows of a folder, or your own"}
+_PAPER_TABLES = {
+    "Table 1: GLUE": "glue",
+    "Table 1: SuperGLUE": "super_glue",
+    "Table 2: MRQA": "mrqa",
+    "Table 2: other data sets": "other",
+}
+
+
+class _Results:
+    """What happens; a method a listener."""
+
+    def __init__(self, site: Site) -> None:
+        self.site = site
+
+    def look(self, identity: Any, method: Any, backbone: Any, source: Any, request: gr.Request) -> tuple[str, Any]:
+        """The table of what the filters leave, and the backbones that there are."""
+        results = self._all(self.site.visitor(identity, request))
+        backbones = sorted({row.backbone for row in results.rows})
+        choices = [("All", ALL), *((name.rpartition("/")[2], name) for name in backbones)]
+        kept = filtered(results, method, backbone if backbone in backbones else ALL, source)
+        return ours(kept), gr.update(choices=choices)
+
+    def as_csv(self, identity: Any, method: Any, backbone: Any, source: Any, request: gr.Request) -> str:
+        """What the filters leave, as a file."""
+        kept = filtered(self._all(self.site.visitor(identity, request)), method, backbone, source)
+        return to_download(as_csv(kept), "results.csv")
+
+    def as_latex(self, identity: Any, method: Any, backbone: Any, source: Any, request: gr.Request) -> str:
+        """The same as a table for LaTeX."""
+        kept = filtered(self._all(self.site.visitor(identity, request)), method, backbone, source)
+        return to_download(as_latex(kept), "results.tex")
+
+    def _all(self, who: Visitor) -> Results:
+        return results_of(self._runs(who))
+
+    def _runs(self, who: Visitor) -> list[Run]:
+        found = []
+        for run in self.site.queue.runs(who):
+            if run.status != "completed":
+                continue
+            try:
+                found.append(without_places(read_run(self.site.queue.path(run.run_id, who)), run))
+            except RunError:
+                continue  # deleted or damaged since
+        return found
+
+
+def without_places(run: Run, summary: RunSummary) -> Run:
+    """The run by the names that its visitor chose, where it says where on this machine things lie."""
+    names = {name: summary.request[name] for name in ("task", "backbone", "data") if name in summary.request}
+    result = dict(run.result or {})
+    result["config"] = {**result.get("config", {}), **names}
+    result["backbone"] = {**result.get("backbone", {}), "name": backbone_name(summary)}
+    return dataclasses.replace(run, path=Path(summary.run_id), config={**run.config, **names}, result=result)
+
+
+def filtered(results: Results, method: Any, backbone: Any, source: Any) -> Results:
+    """Rows and means of one method, backbone and source of rows; "all", or nothing, leaves all."""
+
+    def fits(row: Row) -> bool:
+        wanted = ((method, row.method), (backbone, row.backbone), (source, row.result["data"]["source"]))
+        return all(asked in (ALL, None, has) for asked, has in wanted)
+
+    return Results(
+        tuple(row for row in results.rows if fits(row)),
+        tuple(mean for mean in results.means if all(fits(row) for row in mean.rows)),
+        results.left_out,
+    )
+
+
+def ours(results: Results) -> str:
+    """Ours beside the paper's, a table a benchmark, as HTML."""
+    if not results.rows:
+        return notice(NOTHING_YET)
+    tables = "".join(
+        table(HEADS, [list(cells(one, results).values()) for one in found], left=3, caption=BENCHMARK_NAMES[benchmark])
+        for benchmark, found in grouped(results)
+    )
+    return f'{tables}<p class="fine">{text(LEGEND)}</p>'
+
+
+def paper_table(benchmark: str) -> str:
+    """What the paper prints for every method on a benchmark's tasks, as HTML."""
+    tasks = paper.benchmarks()[benchmark]
+    printed = [score for score in paper.scores() if score.benchmark == benchmark and score.shots is None]
+    rows = []
+    for method, name in paper.methods().items():
+        own = {score.task: score for score in printed if score.method == method and score.backbone == paper.BACKBONE}
+        if own:
+            rows.append([name, *(paper_value(own.get(task)) for task in (*tasks, None))])
+    return table(
+        ["method", *tasks, "mean"], rows, caption=f"The paper's numbers with T5-base: {BENCHMARK_NAMES[benchmark]}"
+    )
+
+
+def build(site: Site, identity: gr.BrowserState) -> dict[str, Any]:
+    """The tab's content; what brings it up to date."""
+    does = _Results(site)
+    with gr.Row():
+        methods: Sequence[tuple[str, str]] = [("All", ALL), *((name, key) for key, name in METHOD_NAMES.items())]
+        method = Choice(methods, value=ALL, label="Method", min_width=140)
+        backbone = Choice([("All", ALL)], value=ALL, label="Backbone", min_width=140)
+        source = Choice(
+            [("All", ALL), *((name, key) for key, name in _SOURCES.items())], value=ALL, label="Rows", min_width=140
+        )
+    found = gr.HTML(notice(NOTHING_YET), apply_default_css=False, min_height=120, elem_id="results")
+    with gr.Row():
+        as_table = gr.Button("CSV", size="sm", min_width=100)
+        in_latex = gr.Button("LaTeX", size="sm", min_width=100)
+    with gr.Accordion("The paper's tables", open=False):
+        which = Choice(list(_PAPER_TABLES.items()), value="glue", label="Table")
+        printed = gr.HTML(paper_table("glue"), apply_default_css=False)
+    quiet: dict[str, Any] = {"queue": False, "show_progress": "hidden", "api_visibility": "private"}
+    filters = [identity, method, backbone, source]
+    look: dict[str, Any] = {"fn": does.look, "inputs": filters, "outputs": [found, backbone], **quiet}
+    for each in (method, backbone, source):
+        each.input(**look)
+    download_on_click(as_table, does.as_csv, filters)
+    download_on_click(in_latex, does.as_latex, filters)
+    which.input(
+        lambda name: paper_table(name) if name in _PAPER_TABLES.values() else gr.skip(), which, printed, **quiet
+    )
+    return look

@@ -1,0 +1,135 @@
+"""What the tabs share: the queue, who is at the page, what may be chosen. One `Site` serves all visitors."""
+
+import importlib
+import importlib.metadata
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Self
+
+import gradio as gr
+
+from dept.errors import ConfigError
+from dept.gguf import PACKAGE
+from dept.known_backbones import known_backbones
+from dept.tasks import list_tasks
+from lab.allowed import FOLDER, Allowed
+from lab.bench_jobs import BenchJobs
+from lab.limits import Limits
+from lab.owners import Visitor, operator_key, visitor
+from lab.queue import RunQueue
+from lab.zero_gpu import on_zero_gpu
+
+STORAGE_KEY = "dept-lab"
+DEFAULT_BACKBONES = ("mini-t5", "smollm2-135m", "t5-small")
+DEFAULT_TASK = "sst2"
+_GROUPS = {"embedded": "Embedded", "package": "From a package", "hub": "From the hub", "folder": "Folder"}
+_DATA_NAMES = {
+    "sample": "Sample rows, generated here: not the benchmark",
+    "hub": "The benchmark's rows, from the hub",
+}
+OWN_ROWS = "own"  # chosen, but nothing has been brought yet
+
+
+@dataclass(frozen=True)
+class PageConfig:
+    """What the operator sets.
+
+    Attributes:
+        root: the folder of runs.
+        zero_gpu: whether the page runs on a ZeroGPU Space.
+    """
+
+    root: Path = Path("runs")
+    limits: Limits = field(default_factory=Limits)
+    allowed: Allowed = field(default_factory=Allowed)
+    zero_gpu: bool = field(default_factory=on_zero_gpu)
+
+    @classmethod
+    def from_environment(cls) -> Self:
+        """As a Space sets it: DEPT_RUNS (a folder that is kept, where there is one), DEPT_LIMITS (a file).
+
+        Raises:
+            ConfigError: limits that cannot be read.
+        """
+        limits = os.environ.get("DEPT_LIMITS")
+        return cls(
+            root=Path(os.environ.get("DEPT_RUNS") or "runs"),
+            limits=Limits.from_file(Path(limits)) if limits else Limits(),
+        )
+
+
+def read_users(path: Path) -> list[tuple[str, str]]:
+    """(name, password) from lines `name:password`.
+
+    Raises:
+        ConfigError: the file cannot be read, or a line is not of that form.
+    """
+    try:
+        lines = [line for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+    except (OSError, UnicodeDecodeError) as fault:
+        raise ConfigError(f"{path} cannot be read: {getattr(fault, 'strerror', None) or fault}") from None
+    found = [tuple(line.strip().split(":", 1)) for line in lines]
+    if not found or not all(len(pair) == 2 and all(pair) for pair in found):
+        raise ConfigError(f"{path} must hold a line name:password for each person")
+    return [(name, password) for name, password in found]
+
+
+def _package_is_there() -> bool:
+    """Whether SmolLM2's package is installed, which a Space's requirements do not bring."""
+    try:
+        importlib.metadata.distribution(PACKAGE)
+    except importlib.metadata.PackageNotFoundError:
+        return False
+    return True
+
+
+class Site:
+    """The page's services.
+
+    Raises:
+        RunError: the folder of runs cannot be used.
+    """
+
+    def __init__(self, config: PageConfig) -> None:
+        self.config = config
+        if config.zero_gpu:  # it wants to be imported before torch, and to know at once what will ask for a GPU
+            for module in ("spaces", "lab.predictors"):
+                importlib.import_module(module)
+        self.queue = RunQueue(config.root, config.limits, config.allowed)
+        self.operator_key = operator_key(self.queue.folder.own)
+        self.benches = BenchJobs(self.queue.folder.root / ".benches", lent_gpu=config.zero_gpu)
+
+    def visitor(self, identity: object, request: gr.Request) -> Visitor:
+        """Whoever sent a request; `identity` is what the browser keeps."""
+        kept: Mapping[str, Any] = identity if isinstance(identity, dict) else {}
+        return visitor(kept.get("token"), user=request.username, key=kept.get("key"), operator_key=self.operator_key)
+
+    def backbones(self) -> list[tuple[str, str]]:
+        """(label, value) of each backbone that may be chosen, group by group."""
+        allowed = self.config.allowed
+        known = {info.name: info for info in known_backbones() if info.source != "package" or _package_is_there()}
+        missing = {info.name for info in known_backbones()} - known.keys()
+        found = []
+        for source, group in _GROUPS.items():
+            for name in (name for name in allowed.backbones if name not in missing):
+                info = known.get(name)
+                if (info.source if info else "hub") == source:
+                    size = f", {info.parameters / 1e6:,.1f}M parameters" if info and info.parameters else ""
+                    found.append((f"{group}: {name}{size}", name))
+        return found + [(f"{_GROUPS['folder']}: {name}", FOLDER + name) for name in allowed.backbone_folders]
+
+    def default_backbone(self) -> str:
+        values = [value for _, value in self.backbones()]
+        return next((name for name in DEFAULT_BACKBONES if name in values), values[0])
+
+    def tasks(self) -> list[tuple[str, str]]:
+        """(label, value) of each task, in the order of the paper's tables."""
+        return [(f"{task.name}: {task.title} ({task.benchmark})", task.name) for task in list_tasks()]
+
+    def data(self) -> list[tuple[str, str]]:
+        """(label, value) of each source of rows, the visitor's own last."""
+        names = self.config.allowed.data_names()
+        found = [(_DATA_NAMES.get(name, f"Folder: {name.removeprefix(FOLDER)}"), name) for name in names]
+        return [*found, ("Your own rows: CSV, TSV or JSON lines", OWN_ROWS)] if self.config.allowed.uploads else found

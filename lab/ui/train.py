@@ -1,0 +1,232 @@
+"""The Train tab: choose, see what it costs and what is wrong with it, launch."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import gradio as gr
+
+from dept.config import TrainConfig
+from dept.errors import DeptError
+from dept.known_backbones import known_backbones
+from dept.tasks import load_task
+from dept.tasks.registry import TASK_NAMES
+from lab.allowed import OWN_TASK, RUN, UPLOAD
+from lab.ui.components import Choice, Figure, LogSlider
+from lab.ui.expected import expect
+from lab.ui.form import PRESETS, Form, as_yaml, command, problems, requests, settings
+from lab.ui.html_parts import download_on_click, notice, text, to_download
+from lab.ui.notebook import as_notebook
+from lab.ui.own_rows import OwnRows
+from lab.ui.site import DEFAULT_TASK, OWN_ROWS, Site
+from lab.ui.train_view import numbers, trade_off_figure
+
+_HELP = {
+    "backbone": "The frozen language model (section 2.1).",
+    "task": "What it learns to do (Table 7).",
+    "data": "Where its rows come from.",
+    "method": "DePT, the prompt tuning that it decomposes, or one after the other at the same budget.",
+    "num_virtual_tokens": "m: the prompt's length; the rank takes what is left of the budget (section 2.2).",
+    "budget_tokens": "l: length of the PT prompt whose parameters are matched; 100 in the paper.",
+    "prompt_lr": "alpha_1, of the prompt: 0.3 to 0.5 for T5 in the paper (Table 8).",
+    "low_rank_lr": "alpha_2, of A and B: 1e-4 to 1e-3 in the paper (Table 8).",
+    "max_steps": "30,000 in the paper (Table 8).",
+    "batch_size": "Examples a step; 16 in the paper (Table 8).",
+    "max_seq_length": "s: source tokens, and rows of the update; 256 in the paper (Table 8).",
+    "eval_every": "Steps between evaluations; empty: a tenth of the steps.",
+    "seed": "Of the prompt, the order of rows and dropout.",
+}
+_RATES = ("prompt_lr", "low_rank_lr")
+
+
+@dataclass(frozen=True)
+class TrainTab:
+    """What the rest of the page connects to.
+
+    Attributes:
+        fields: in the order of `Form`.
+        launched: the ids of runs that have just been queued, apart by commas.
+        look: the listener's arguments that bring all but the fields up to date.
+    """
+
+    fields: Sequence[gr.components.Component]
+    launched: gr.Textbox
+    look: dict[str, Any]
+
+
+class _Train:
+    """What happens as fields change; a method a listener."""
+
+    def __init__(self, site: Site) -> None:
+        self.site = site
+
+    def look(self, request: gr.Request, identity: Any, *values: Any) -> list[Any]:
+        """What the fields' values lead to.
+
+        In the order of the outputs: each field's help or fault, the rates' faults, the numbers, the chart, the
+        same as a command and as YAML, the line by the button, the button.
+        """
+        form, who = Form(*values), self.site.visitor(identity, request)
+        wrong = problems(form, self.site.queue, who)
+        if form.data == OWN_ROWS:
+            wrong = {"data": "Drop a table below and choose its columns."}
+        helps: list[Any] = [self._help(name, wrong.get(name)) for name in Form._fields]
+        if "budget_tokens" not in wrong:  # the slider goes as far as m can
+            helps[Form._fields.index("num_virtual_tokens")]["maximum"] = int(form.budget_tokens)
+        helps += [notice(wrong.get(name, ""), "wrong") for name in _RATES]
+        if wrong:
+            line = notice(
+                wrong.get("form") or f"To be mended first: {', '.join(_words(name) for name in wrong)}.", "wrong"
+            )
+            return [*helps, gr.skip(), gr.skip(), gr.skip(), gr.skip(), line, gr.update(interactive=False)]
+        configs = [self.site.queue.check(asked, who) for asked in requests(form)]
+        expectation = expect(self._dept(configs, form), self.site.queue.runs(who))
+        same = [settings(config, asked) for config, asked in zip(configs, requests(form), strict=True)]
+        return [
+            *helps,
+            numbers(expectation),
+            trade_off_figure(expectation),
+            "\n\n".join(command(each) for each in same),
+            "---\n".join(as_yaml(each) for each in same),
+            self._waiting(),
+            gr.update(interactive=True),
+        ]
+
+    @staticmethod
+    def _dept(configs: Sequence[TrainConfig], form: Form) -> TrainConfig:
+        """The settings that the numbers are of: DePT's, also where PT alone was chosen."""
+        values = {**configs[-1].to_dict(), "method": "dept", "num_virtual_tokens": int(form.num_virtual_tokens or 0)}
+        return TrainConfig.from_dict(values)
+
+    @staticmethod
+    def _help(name: str, wrong: str | None) -> dict[str, Any]:
+        classes = ["wrong-field"] if wrong else []
+        if name in _RATES:
+            return gr.update(elem_classes=classes)
+        return gr.update(info=text(wrong) if wrong else _HELP[name], elem_classes=classes)
+
+    def _waiting(self) -> str:
+        running, waiting = self.site.queue.load()
+        if not running and not waiting:
+            return notice("The machine is free: it starts at once.", "good")
+        return notice(f"{running} training and {waiting} waiting now: first in, first out.")
+
+    def launch(self, request: gr.Request, identity: Any, *values: Any) -> tuple[Any, str]:
+        """Queue the runs; their ids, and a line on what happened."""
+        who = self.site.visitor(identity, request)
+        try:
+            ids = self.site.queue.submit(requests(Form(*values)), who)
+        except DeptError as fault:
+            return gr.skip(), notice(str(fault), "wrong")
+        return ",".join(ids), notice(f"{len(ids)} in the queue: see the Runs tab.", "good")
+
+    @staticmethod
+    def on_backbone(backbone: Any) -> list[Any]:
+        """The backbone's own rates; empty where they follow from its weights, which nobody looks for here."""
+        info = next((info for info in known_backbones() if info.name == backbone), None)
+        return [info.prompt_lr if info else None, info.low_rank_lr if info else None]
+
+    def on_task(self, task: Any) -> Any:
+        most = self.site.config.limits.seq_length
+        return min(most, load_task(task).max_seq_length) if task in TASK_NAMES else gr.skip()
+
+    @staticmethod
+    def on_data(data: Any, task: Any) -> tuple[Any, Any]:
+        """Whether the part for own rows shows; the task that goes with the data."""
+        own = isinstance(data, str) and (data == OWN_ROWS or data.startswith((UPLOAD, RUN)))
+        changed = DEFAULT_TASK if not own and task == OWN_TASK else gr.skip()
+        return gr.update(visible=data == OWN_ROWS or str(data).startswith(UPLOAD)), changed
+
+    def notebook(self, request: gr.Request, identity: Any, *values: Any) -> str:
+        """A notebook of the first run's settings, to download."""
+        form, who = Form(*values), self.site.visitor(identity, request)
+        try:
+            asked = requests(form)
+            config = self.site.queue.check(asked[-1], who)
+        except DeptError as fault:
+            raise gr.Error(text(fault), print_exception=False) from fault
+        return to_download(as_notebook(settings(config, asked[-1])), f"{config.method}.ipynb")
+
+
+def _words(name: str) -> str:
+    return {"num_virtual_tokens": "m", "budget_tokens": "l", "max_seq_length": "s"}.get(name, name.replace("_", " "))
+
+
+def build(site: Site, identity: gr.BrowserState) -> TrainTab:
+    """The tab's content; call it within the tab."""
+    does = _Train(site)
+    limits = site.config.limits
+    backbone = site.default_backbone()
+    rates = does.on_backbone(backbone)
+    quick = PRESETS["Quick look"]
+    with gr.Row(equal_height=False, elem_classes="sides"):
+        with gr.Column(scale=5, min_width=320):
+            with gr.Group():
+                fields: dict[str, Any] = {
+                    "backbone": Choice(site.backbones(), value=backbone, label="Backbone", info=_HELP["backbone"]),
+                    "task": Choice(site.tasks(), value=DEFAULT_TASK, label="Task", info=_HELP["task"]),
+                    "data": Choice(site.data(), value="sample", label="Rows", info=_HELP["data"]),
+                }
+            own = OwnRows(site, identity)
+            with gr.Group():
+                fields["method"] = gr.Radio(
+                    [("DePT", "dept"), ("PT", "prompt_tuning"), ("Both, side by side", "both")],
+                    value="both", label="Method", info=_HELP["method"],
+                )  # fmt: skip
+                fields["num_virtual_tokens"] = gr.Slider(
+                    0, limits.virtual_tokens, value=40, step=1, precision=0,
+                    label="m, virtual tokens", info=_HELP["num_virtual_tokens"], elem_id="virtual-tokens",
+                )  # fmt: skip
+                with gr.Row():
+                    fields["budget_tokens"] = _number("budget_tokens", "l, the budget", 100)
+                    fields["max_seq_length"] = _number("max_seq_length", "s, source tokens", 256)
+            faults = []
+            with gr.Group():
+                for name, label, value, span in zip(
+                    _RATES, ("Learning rate of the prompt", "Learning rate of A and B"), rates, ((-4, 0.5), (-6, -1)),
+                    strict=True,
+                ):  # fmt: skip
+                    fields[name] = LogSlider(
+                        label, _HELP[name], span, "the backbone's own", value=value, elem_id=name.replace("_", "-")
+                    )
+                    faults.append(gr.HTML(apply_default_css=False, elem_classes="said"))
+            with gr.Group():
+                with gr.Row():
+                    fields["max_steps"] = _number("max_steps", "Steps", quick["max_steps"])
+                    fields["batch_size"] = _number("batch_size", "Batch size", quick["batch_size"])
+                with gr.Row():
+                    fields["eval_every"] = _number("eval_every", "Evaluate every", quick["eval_every"])
+                    fields["seed"] = _number("seed", "Seed", 42)
+            with gr.Row(elem_classes="presets"):
+                presets = {name: gr.Button(name, size="sm", min_width=100) for name in PRESETS}
+        with gr.Column(scale=4, min_width=320, elem_classes="stay"):
+            shown = gr.HTML(elem_id="numbers", min_height=230, apply_default_css=False)
+            chart = Figure("Cost of each prompt length in per cent of prompt tuning's", height=230)
+            line = gr.HTML(min_height=44, apply_default_css=False, elem_id="launch-line")
+            launch = gr.Button("Launch", variant="primary", size="lg", elem_id="launch")
+            launched = gr.Textbox(visible="hidden", elem_id="launched")
+            with gr.Accordion("The same outside this page", open=False):
+                in_shell = gr.Code(language="shell", label="Command", interactive=False, wrap_lines=True)
+                in_yaml = gr.Code(language="yaml", label="dept train --config FILE", interactive=False)
+                get_notebook = gr.Button("Notebook for papermill", size="sm")
+
+    order = [fields[name] for name in Form._fields]
+    inputs = [identity, *order]
+    outputs = [*order, *faults, shown, chart, in_shell, in_yaml, line, launch]
+    quiet: dict[str, Any] = {"queue": False, "show_progress": "hidden", "api_visibility": "private"}
+    look: dict[str, Any] = {"fn": does.look, "inputs": inputs, "outputs": outputs, **quiet}
+    gr.on([field.change for field in order], trigger_mode="always_last", **look)
+    fields["backbone"].input(does.on_backbone, fields["backbone"], [fields[name] for name in _RATES], **quiet)
+    fields["task"].input(does.on_task, fields["task"], fields["max_seq_length"], **quiet)
+    fields["data"].change(does.on_data, [fields["data"], fields["task"]], [own.group, fields["task"]], **quiet)
+    own.connect(fields["data"], fields["task"])
+    for name, button in presets.items():
+        chosen = PRESETS[name]
+        button.click(lambda chosen=chosen: list(chosen.values()), None, [fields[field] for field in chosen], **quiet)
+    launch.click(does.launch, inputs, [launched, line], concurrency_limit=4, api_visibility="private")
+    download_on_click(get_notebook, does.notebook, inputs)
+    return TrainTab(order, launched, look)
+
+
+def _number(name: str, label: str, value: int) -> gr.Number:
+    return gr.Number(value, precision=0, label=label, info=_HELP[name], min_width=120, elem_id=name.replace("_", "-"))

@@ -1,0 +1,120 @@
+"""The mixture: the same for the same seed, without a word that evaluation owns, and with what tuning needs."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+
+from dept.tasks.sample import SAMPLE_TASKS, sample_rows
+from dept.tasks.samples.lexicon import tokens
+from lab.pretrain.corpora import held_out
+from lab.pretrain.loop import Materials
+from lab.pretrain.mixture import CHUNK, TEXT, Example, Mixture, batches, shares, task_pairs
+from lab.pretrain.skills import SKILLS
+
+
+@pytest.fixture(scope="module")
+def mixture(materials: Materials) -> Mixture:
+    return Mixture(materials.corpora, materials.vocabulary, materials.tokenizer, seed=3)
+
+
+@pytest.fixture(scope="module")
+def chunks(mixture: Mixture) -> list[Example]:
+    return [*mixture.chunk(0, 0.6), *mixture.chunk(1, 1.0)]
+
+
+def test_a_chunk_follows_from_seed_and_number(mixture: Mixture, materials: Materials) -> None:
+    again = Mixture(materials.corpora, materials.vocabulary, materials.tokenizer, seed=3)
+    other = Mixture(materials.corpora, materials.vocabulary, materials.tokenizer, seed=4)
+    first = mixture.chunk(5, 0.5)
+    assert again.chunk(5, 0.5) == first
+    assert other.chunk(5, 0.5) != first
+    assert mixture.chunk(6, 0.5) != first
+
+
+def test_the_course_goes_from_copying_to_everything(mixture: Mixture) -> None:
+    first = mixture.chunk(0, 0.0)
+    assert {example.name for example in first} == {"copy", TEXT}
+    assert all(len(example.prefix) == 1 for example in first if example.name == "copy")
+    assert shares(0.35) == shares(1.0)
+    assert shares(0.05)["shared"] > shares(1.0)["shared"]
+    early = [len(source.split()) for source, _ in mixture.pairs("holds", 100, 0, level=0.0)]
+    late = [len(source.split()) for source, _ in mixture.pairs("holds", 100, 0, level=1.0)]
+    assert max(early) == 5 < max(late)
+
+
+def test_every_skill_and_task_is_in_it(chunks: list[Example]) -> None:
+    assert {example.name for example in chunks} == {TEXT, *SKILLS, *SAMPLE_TASKS}
+    assert len(chunks) == 2 * CHUNK
+
+
+def test_nothing_that_evaluation_owns_is_shown(chunks: list[Example], materials: Materials) -> None:
+    decode = materials.tokenizer.decode
+    for example in chunks:
+        shown = [decode(part) for part in (example.source, example.target, [token for token, _ in example.prefix])]
+        for text in shown:
+            assert held_out().isdisjoint(tokens(str(text))), (example.name, text)
+
+
+@pytest.mark.parametrize("name", SAMPLE_TASKS)
+def test_rows_for_evaluation_are_of_other_words(name: str) -> None:
+    """Each row of the own words holds one that training never shows, and no text of it is a training text."""
+    trained = {source for seed in range(3) for source, _ in task_pairs(name, "train", 300, seed)}
+    for split in ("validation", "test"):
+        rows = sample_rows(name, split, 100, own_only=True)
+        assert len(rows) == 100
+        for source, _ in task_pairs(name, split, 100, 0, own_only=True):
+            assert source not in trained
+            assert not held_out().isdisjoint(tokens(source))
+
+
+def test_names_blurred_left_out_and_among_random_words(chunks: list[Example], materials: Materials) -> None:
+    names = {materials.vocabulary.ids[token]: name for name, token in materials.vocabulary.names.items()}
+    digits = {tuple(materials.tokenizer(digit)["input_ids"]) for digit in "012"}
+    supervised = [example for example in chunks if example.name != TEXT]
+    nameless = blurred = alone = crowded = 0
+    for example in supervised:
+        found = [(names[token], clarity) for token, clarity in example.prefix if token in names]
+        assert {name for name, _ in found} <= {example.name}
+        assert all(clarity == 1 for token, clarity in example.prefix if token not in names)
+        if not found:
+            nameless += 1
+            assert tuple(example.target) in digits
+        blurred += any(clarity < 1 for _, clarity in found)
+        alone += len(example.prefix) == len(found) == 1
+        crowded += len(example.prefix) > 40
+    shares = [count / len(supervised) for count in (nameless, blurred, alone, crowded)]
+    for share, (least, most) in zip(shares, ((0.05, 0.15), (0.2, 0.3), (0.2, 0.5), (0.02, 0.1)), strict=True):
+        assert least < share < most, shares
+
+
+def test_spans_left_out_can_be_put_back(mixture: Mixture, materials: Materials) -> None:
+    """Source and target together are the text again (Raffel et al., 2020)."""
+    text = "the thing that we saw last year , they said , was of great value to the people"
+    ids = materials.tokenizer(text, add_special_tokens=False)["input_ids"]
+    sentinels = {materials.vocabulary.ids[f"<extra_id_{number}>"] for number in range(16)}
+    left_out = 0
+    for seed in range(50):
+        example = mixture._corrupted(random.Random(seed), ids)
+        spans: dict[int, list[int]] = {}
+        current: list[int] = []
+        for token in example.target[:-1]:
+            if token in sentinels:
+                current = spans[token] = []
+            else:
+                current.append(token)
+        whole = [part for token in example.source[:-1] for part in spans.get(token, [token])]
+        assert whole == ids
+        assert spans
+        left_out += sum(map(len, spans.values()))
+    assert 0.1 < left_out / (50 * len(ids)) < 0.3
+
+
+def test_batches_hold_every_example_once_and_fit(chunks: list[Example]) -> None:
+    made = batches(chunks, 2048, seed=0)
+    assert sorted(id(example) for batch in made for example in batch) == sorted(map(id, chunks))
+    for batch in made:
+        assert len(batch) * max(example.length for example in batch) <= 2048
+        assert len({example.name == TEXT for example in batch}) == 1
+    assert made != batches(chunks, 2048, seed=1)

@@ -1,0 +1,113 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from dept.errors import ConfigError, DeptError
+from lab.allowed import SETTINGS, Allowed
+from lab.limits import Limits
+
+ASKED = {"task": "rte", "method": "dept", "backbone": "t5-small", "data": "sample"}
+
+
+def _no_own_data(name: str) -> Path:
+    raise AssertionError("nothing of the visitor's was named")
+
+
+def _check(allowed: Allowed, **changes: Any) -> Any:
+    return allowed.check({**ASKED, **changes}, Limits(), _no_own_data)[0]
+
+
+def test_names_become_the_operators_paths(tmp_path: Path) -> None:
+    models, rows = tmp_path / "my model", tmp_path / "rows"
+    models.mkdir()
+    rows.mkdir()
+    allowed = Allowed.named((models,), (rows,), backbones=("t5-small", "some/model"))
+    assert allowed.backbone_names() == ["t5-small", "some/model", "folder:my model"]
+    config = _check(allowed, backbone="folder:my model", data="folder:rows", num_virtual_tokens=20.0, max_steps=50)
+    assert (config.backbone, config.data) == (str(models), str(rows))
+    assert config.num_virtual_tokens == 20 and type(config.num_virtual_tokens) is int
+    assert _check(allowed, backbone="some/model").max_steps == 1000
+
+
+def test_no_gated_backbone_by_default() -> None:
+    names = Allowed().backbone_names()
+    assert "t5-base" in names and not any("llama" in name for name in names)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"backbone": "/etc"},
+        {"backbone": "../tiny"},
+        {"backbone": "folder:"},
+        {"backbone": "folder:../tiny"},
+        {"backbone": "someone/else"},
+        {"backbone": "random:t5-small"},
+        {"backbone": ["t5-small"]},
+        {"backbone": None},
+        {"data": "/etc/passwd"},
+        {"data": "folder:/etc"},
+        {"data": "glue"},
+        {"data": {"a": 1}},
+        {"task": "/tmp/task.yaml"},
+        {"task": "own"},
+        {"task": None},
+        {"task": ["rte"]},
+        {"output_dir": "/tmp/x"},
+        {"tokenizer": "/etc"},
+        {"compile": True},
+        {"device_map": "auto"},
+        {"quantize": "int8"},
+        {"owner": "me"},
+        {"max_steps": 10**9},
+        {"preset": "paper", "max_steps": 30_000},
+        {"num_virtual_tokens": 99_999},
+        {"batch_size": float("nan")},
+        {"seed": "0; rm"},
+        {"method": "<script>"},
+        {"prompt_init": "text", "prompt_init_text": "x" * 501},
+        {"prompt_lr": "inf"},
+        {"prompt_lr": -1.0},
+        {"rank": True},
+    ],
+)
+def test_what_is_not_on_a_list_is_refused_by_the_fields_name(changes: dict[str, Any]) -> None:
+    with pytest.raises(ConfigError) as fault:
+        _check(Allowed(), **changes)
+    field = next(reversed(changes))
+    assert field in str(fault.value) or (field == "task" and "own rows" in str(fault.value))
+    assert len(str(fault.value)) < 500
+
+
+def test_a_preset_cannot_ask_for_more_than_the_limit() -> None:
+    assert _check(Allowed(), preset="paper").max_steps == 1000
+
+
+def test_own_rows_go_with_the_own_task_alone(tmp_path: Path) -> None:
+    def own(name: str) -> Path:
+        assert name == "upload:abc"
+        return tmp_path
+
+    config, folder = Allowed().check({**ASKED, "task": "own", "data": "upload:abc"}, Limits(), own)
+    assert folder == tmp_path
+    assert config.task == str(tmp_path / "task.yaml") and config.data == str(tmp_path / "rows.jsonl")
+    with pytest.raises(DeptError, match="task"):
+        Allowed().check({**ASKED, "data": "upload:abc"}, Limits(), own)
+    with pytest.raises(DeptError, match="takes no rows"):
+        Allowed(uploads=False).check({**ASKED, "task": "own", "data": "upload:abc"}, Limits(), own)
+
+
+def test_every_setting_is_one_of_a_run() -> None:
+    from dept.config import TrainConfig
+
+    assert set(SETTINGS) <= set(TrainConfig().to_dict())
+
+
+def test_bad_folders_of_the_operator_are_named(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="is not a folder"):
+        Allowed(backbone_folders={"x": tmp_path / "none"})
+    with pytest.raises(ConfigError, match="no name for a folder"):
+        Allowed(data_folders={"../x": tmp_path})

@@ -1,0 +1,75 @@
+"""Marks: none on the paper's own settings, and the right one for each way to differ from them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from dept.tasks.registry import TASK_NAMES
+from lab import paper
+from lab.marks import marks, paper_score
+from lab.runs import read_run
+from tests.lab.made_runs import made_run
+
+PRINTED = [task for tasks in paper.benchmarks().values() for task in tasks if task in TASK_NAMES]
+
+
+def result_of(folder: Path) -> dict[str, Any]:
+    result = read_run(folder).result
+    assert result is not None
+    return result
+
+
+@pytest.mark.parametrize("task", PRINTED)
+def test_the_papers_settings_have_no_mark(task: str, tmp_path: Path) -> None:
+    for method in ("dept", "prompt_tuning"):
+        result = result_of(made_run(tmp_path / method, task, method))
+        assert marks(result) == ()
+        score = paper_score(result)
+        assert score is not None
+        assert (score.method, score.task) == (method, task)
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({"data": "sample"}, "sample data"),
+        ({"data": "folder"}, "folder data"),
+        ({"backbone_source": "random", "backbone": "random:t5-base"}, "random backbone"),
+        ({"backbone_source": "embedded", "backbone": "mini"}, "embedded backbone"),
+        ({"backbone_source": "folder", "backbone": "somewhere/t5-base"}, "folder backbone"),
+        ({"backbone": "gpt2"}, "other backbone"),
+        ({"backbone_source": "package", "backbone": "smollm2-135m"}, "other backbone"),
+        ({"steps": 29_999}, "fewer steps"),
+        ({"steps": 30_001}, "more steps"),
+        ({"rows": {"train": 100, "validation": 138, "test": 139}}, "other rows"),
+        ({"over_budget": True}, "over budget"),
+        ({"budget_tokens": 50}, "other budget"),
+        ({"quantize": "nf4"}, "quantised backbone"),
+        ({"batch_size": 32}, "other batch_size"),
+        ({"prompt_lr": 0.004}, "other prompt_lr"),
+        ({"low_rank_lr": 0.3}, "other low_rank_lr"),
+        ({"num_virtual_tokens": 0}, "other num_virtual_tokens"),
+        ({"verbalizer": "words"}, "other verbalizer"),
+    ],
+)
+def test_each_way_to_differ_has_its_mark(changes: dict[str, Any], expected: str, tmp_path: Path) -> None:
+    assert marks(result_of(made_run(tmp_path / "run", **changes))) == (expected,)
+
+
+def test_what_the_paper_leaves_open_is_not_marked(tmp_path: Path) -> None:
+    """A's start and scale, the hub's own name of the backbone, the lengths of the paper and of the release."""
+    made_run(tmp_path / "a", low_rank_alpha=None, low_rank_init="gaussian", backbone="google-t5/t5-base")
+    assert marks(result_of(tmp_path / "a")) == ()
+    for index, length in enumerate((256, 512)):
+        assert marks(result_of(made_run(tmp_path / f"nq{index}", "nq", max_seq_length=length))) == ()
+
+
+def test_llama_2_on_sst2_stands_beside_table_6(tmp_path: Path) -> None:
+    result = result_of(made_run(tmp_path / "run", "sst2", backbone="llama-2-7b", num_virtual_tokens=60))
+    score = paper_score(result)
+    assert score is not None
+    assert (score.table, score.value) == (6, 94.95)
+    assert "other backbone" not in marks(result)

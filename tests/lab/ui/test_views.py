@@ -1,0 +1,99 @@
+"""What the tabs write as HTML and figures: whatever a visitor named stands there as text."""
+
+from typing import Any
+
+from lab.curves import Curves, Series
+from lab.run_summary import RunSummary
+from lab.ui.components import Choice, Choices, Figure, LogSlider
+from lab.ui.html_parts import facts, notice, table
+from lab.ui.own_rows import guessed
+from lab.ui.runs_view import curve_figures, log_text, run_head, run_list, status_words, together
+from lab.uploads import Table
+
+SCRIPT = "<script>alert(1)</script>"
+
+
+def summary(run_id: str = "sst2-dept-1", **changes: Any) -> RunSummary:
+    values: dict[str, Any] = {
+        "run_id": run_id,
+        "status": "running",
+        "request": {"task": "sst2", "method": "dept", "backbone": "t5-small", "data": "sample"},
+        "position": None,
+        "step": 30,
+        "max_steps": 60,
+        "elapsed_s": 10.0,
+        "left_s": 10.0,
+        "submitted": 1.0,
+        "error": None,
+        "may_change": True,
+        "can_resume": False,
+        "has_adapter": True,
+        "steps_at_risk": 10,
+        "result": None,
+    }
+    return RunSummary(**{**values, **changes})
+
+
+def curves(steps: int, metric: str = "accuracy") -> Curves:
+    line = Series(list(range(1, steps + 1)), [1.0] * steps)
+    return Curves("v", line, 1, line, line, {metric: Series([0, steps], [50.0, 60.0])}, steps, 1.0)
+
+
+def test_words_of_visitors_are_text() -> None:
+    run = summary(
+        request={"task": SCRIPT, "method": SCRIPT, "backbone": SCRIPT, "data": SCRIPT}, status="failed", error=SCRIPT
+    )
+    drawn = together([run])
+    for html in (
+        run_list([run], drawn),
+        run_head(run),
+        log_text([SCRIPT]),
+        notice(SCRIPT),
+        facts([(SCRIPT, SCRIPT, SCRIPT)]),
+        table([SCRIPT], [[SCRIPT]], caption=SCRIPT),
+    ):
+        assert "<script" not in html
+        assert "&lt;script" in html
+
+
+def test_a_runs_line_says_where_it_stands() -> None:
+    assert status_words(summary()) == "step 30 of 60, about 10 s left"
+    assert status_words(summary(status="queued", position=1)) == "next in the queue"
+    assert status_words(summary(status="queued", position=3)) == "waiting, number 3 in the queue"
+    assert status_words(summary(status="stopped")) == "stopped at step 30 of 60"
+    result = {"main_metric": "token_f1", "metrics": {"test": {"token_f1": 61.25}, "validation": {"token_f1": 60.0}}}
+    assert status_words(summary(status="completed", result=result)) == "completed: test token f1 61.2"
+
+
+def test_methods_keep_their_colours_and_runs_their_names() -> None:
+    pt = {"task": "sst2", "method": "prompt_tuning", "backbone": "t5-small"}
+    drawn = together([summary("a-1111"), summary("b-2222"), summary("c-3333", request=pt)])
+    assert [each.name for each in drawn] == ["DePT, 1111", "DePT, 2222", "PT"]
+    assert len({each.color for each in drawn}) == 3
+    assert drawn[0].color == "#0072B2" and drawn[2].color == "#D55E00"
+
+
+def test_curves_keep_their_zoom_while_they_grow() -> None:
+    (each,) = together([summary()])
+    before, after = (curve_figures([(each, curves(steps))]) for steps in (5, 40))
+    assert len(before) == len(after) == 4
+    for one, other in zip(before, after, strict=True):
+        assert one is not None and other is not None
+        assert one.layout.uirevision == other.layout.uirevision
+        assert tuple(one.layout.xaxis.range) == tuple(other.layout.xaxis.range) == (0, 60)
+    assert before[1] is not None and "accuracy" in before[1].layout.title.text
+
+
+def test_components_take_what_a_browser_sends() -> None:
+    figure = Figure("a figure")
+    assert figure.postprocess(None) == ""
+    slider = LogSlider("rate", "help", (-4, 0), "own")
+    assert [slider.preprocess(value) for value in (0.3, None, "x" * 100)] == [0.3, None, "x" * 40]
+    assert Choice(["a"]).preprocess("b") == "b"  # checked by whoever reads it
+    assert Choice(["a"]).preprocess({"a": 1}) is None
+    assert Choices(["a"], multiselect=True).preprocess(["a", 3, None]) == ["a"]
+
+
+def test_columns_of_a_table_are_guessed() -> None:
+    rows = ({"id": "1", "text": "so good", "label": "yes"}, {"id": "2", "text": "so bad", "label": "no"})
+    assert guessed(Table("0" * 24, "t.csv", ("id", "text", "label"), 2, rows)) == (["text"], "label")

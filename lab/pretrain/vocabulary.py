@@ -11,6 +11,7 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cache
+from typing import Any
 
 import torch
 from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
@@ -114,7 +115,7 @@ def _smollm2() -> tuple[Tensor, PreTrainedTokenizerFast]:
     folder = smollm2_folder()
     with safe_open(folder / "model.safetensors", "pt") as file:
         embeddings = file.get_tensor("model.embed_tokens.weight")
-    tokenizer: PreTrainedTokenizerFast = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+    tokenizer: Any = AutoTokenizer.from_pretrained(folder, local_files_only=True)
     return embeddings, tokenizer
 
 

@@ -7,7 +7,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from dept.backbones import backbone_info, known_backbones, load_backbone
+    from dept.backbones import backbone_info, list_backbones, load_backbone
     from dept.budget import budget_table, rank_for
     from dept.config import DeptConfig, PromptTuningConfig, TrainConfig
     from dept.errors import DeptError
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "backbone_info": "dept.backbones",
-    "known_backbones": "dept.backbones",
+    "list_backbones": "dept.backbones",
     "load_backbone": "dept.backbones",
     "budget_table": "dept.budget",
     "rank_for": "dept.budget",
@@ -53,7 +53,7 @@ __all__ = [
     "build_optimizer",
     "evaluate_run",
     "get_prompted_model",
-    "known_backbones",
+    "list_backbones",
     "list_tasks",
     "load_backbone",
     "load_run",

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 from dept.errors import BackboneError, ConfigError
 from dept.fingerprints import fingerprint, remember
 from dept.hub import locate
-from dept.known_backbones import BackboneInfo, known_backbone, known_backbones, registry, suggestion
+from dept.known_backbones import BackboneInfo, known_backbone, list_backbones, registry, suggestion
 from dept.placement import DeviceMap, Quantize, check_in_memory, fitting, keep_trainable, loading_arguments
 from dept.saved_model import (
     CONFIG_PATTERNS,
@@ -48,7 +48,7 @@ __all__ = [
     "embedding_rms",
     "fingerprint",
     "freeze",
-    "known_backbones",
+    "list_backbones",
     "load_backbone",
 ]
 
@@ -193,7 +193,7 @@ def default_learning_rates(backbone: PreTrainedModel) -> tuple[float, float]:
     the paper's grid ends.
     """
     name = str(backbone.config.name_or_path).removeprefix(_RANDOM)
-    for info in known_backbones():
+    for info in list_backbones():
         if name in (info.name, info.hub_id) and info.prompt_lr is not None and info.low_rank_lr is not None:
             return info.prompt_lr, info.low_rank_lr
     scale = embedding_rms(backbone) / T5_EMBEDDING_RMS

@@ -60,9 +60,14 @@ def known_backbone(alias: str) -> BackboneInfo:
     )
 
 
-def known_backbones() -> list[BackboneInfo]:
+def list_backbones() -> list[BackboneInfo]:
     """The backbones that have an alias; answered from data, without torch or a download."""
     return [known_backbone(alias) for alias in registry()]
+
+
+def default_backbone() -> str:
+    """For trials on any machine: the embedded model where this version has it, else the one that a package brings."""
+    return "mini-t5" if "mini-t5" in registry() else "smollm2-135m"
 
 
 def suggestion(name: str) -> str:

@@ -4,6 +4,7 @@ No path, hub id or file is taken from a browser as it is. Its settings are a map
 `TrainConfig`, or one line that names the field.
 """
 
+import json
 import re
 import typing
 from collections.abc import Callable, Mapping
@@ -13,13 +14,14 @@ from typing import Any, Self
 
 from dept.config import TrainConfig
 from dept.errors import ConfigError
-from dept.known_backbones import known_backbones
+from dept.known_backbones import list_backbones
 from dept.tasks.registry import TASK_NAMES
 from lab.limits import Limits
 from lab.uploads import ROWS_FILE, TASK_FILE
 
 OWN_TASK = "own"
 FOLDER, UPLOAD, RUN = "folder:", "upload:", "run:"
+ELSEWHERE = "path/to/"  # how a folder of this machine's is called where it may not be told
 # Of `TrainConfig`'s fields. Not: output_dir and tokenizer (paths), compile, quantize and device_map (what the
 # machine can do is the operator's business).
 SETTINGS = (
@@ -37,7 +39,7 @@ _WHOLE = {item.name for item in fields(TrainConfig) if int in (item.type, *typin
 
 
 def _open_backbones() -> tuple[str, ...]:
-    return tuple(info.name for info in known_backbones() if not info.gated)
+    return tuple(info.name for info in list_backbones() if not info.gated)
 
 
 @dataclass(frozen=True)
@@ -76,6 +78,14 @@ class Allowed:
             data_folders={path.resolve().name: path.resolve() for path in data_folders},
             **more,
         )
+
+    def without_places(self, said: str) -> str:
+        """A text of this machine's, with the folders as somebody elsewhere would write them."""
+        folders = {**self.data_folders, **self.backbone_folders}
+        for name, path in sorted(folders.items(), key=lambda item: len(str(item[1])), reverse=True):
+            for written in (str(path), json.dumps(str(path))[1:-1]):
+                said = said.replace(written, f"{ELSEWHERE}{name}")
+        return said
 
     def backbone_names(self) -> list[str]:
         """All that a browser may send as `backbone`."""

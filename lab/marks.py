@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from dept.known_backbones import known_backbones
+from dept.known_backbones import list_backbones
 from dept.tasks import load_task
 from dept.tasks.registry import TASK_NAMES
 from dept.tasks.splits import counts_from_hub
@@ -16,7 +16,7 @@ _LOW_RANK_ALPHAS = (8.0, None)  # the release's, and Eq. 2 without a scale
 
 def alias_of(backbone: str) -> str:
     """The short name of a hub id that has one, else the name as it is."""
-    return next((info.name for info in known_backbones() if backbone in (info.name, info.hub_id)), backbone)
+    return next((info.name for info in list_backbones() if backbone in (info.name, info.hub_id)), backbone)
 
 
 def paper_score(result: Mapping[str, Any]) -> paper.Score | None:

@@ -8,7 +8,7 @@ import plotly.graph_objects as go
 
 from dept.budget import Split, TradeOff, rank_for, shape_of, split_of, trade_off
 from dept.errors import BudgetError
-from dept.known_backbones import known_backbones
+from dept.known_backbones import list_backbones
 from lab.teaching_figures import calculated_cost, decomposition
 
 _LARGEST_BATCH = 64
@@ -23,7 +23,7 @@ class DecompositionPanel(ipywidgets.VBox):
     in the paper.
 
     Args:
-        backbone: an alias (`dept.known_backbones`), the first choice.
+        backbone: an alias (`dept.list_backbones`), the first choice.
         budget_tokens: l, how far the slider of m goes.
         max_seq_length: s.
         num_virtual_tokens, source_length, batch_size: where the other sliders start.
@@ -55,7 +55,7 @@ class DecompositionPanel(ipywidgets.VBox):
             raise BudgetError(f"budget_tokens ({budget_tokens}) leaves no rank: there is nothing to decompose")
         self.backbone = ipywidgets.Dropdown(
             options=[
-                info.name for info in known_backbones() if rank_for(0, info.hidden_size, max_seq_length, budget_tokens)
+                info.name for info in list_backbones() if rank_for(0, info.hidden_size, max_seq_length, budget_tokens)
             ],
             value=backbone,
             description="backbone",

@@ -2,17 +2,16 @@
 
 import importlib
 import importlib.metadata
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 import gradio as gr
 
 from dept.errors import ConfigError
 from dept.gguf import PACKAGE
-from dept.known_backbones import known_backbones
+from dept.known_backbones import list_backbones
 from dept.tasks import list_tasks
 from lab.allowed import FOLDER, Allowed
 from lab.bench_jobs import BenchJobs
@@ -45,19 +44,6 @@ class PageConfig:
     limits: Limits = field(default_factory=Limits)
     allowed: Allowed = field(default_factory=Allowed)
     zero_gpu: bool = field(default_factory=on_zero_gpu)
-
-    @classmethod
-    def from_environment(cls) -> Self:
-        """As a Space sets it: DEPT_RUNS (a folder that is kept, where there is one), DEPT_LIMITS (a file).
-
-        Raises:
-            ConfigError: limits that cannot be read.
-        """
-        limits = os.environ.get("DEPT_LIMITS")
-        return cls(
-            root=Path(os.environ.get("DEPT_RUNS") or "runs"),
-            limits=Limits.from_file(Path(limits)) if limits else Limits(),
-        )
 
 
 def read_users(path: Path) -> list[tuple[str, str]]:
@@ -109,8 +95,8 @@ class Site:
     def backbones(self) -> list[tuple[str, str]]:
         """(label, value) of each backbone that may be chosen, group by group."""
         allowed = self.config.allowed
-        known = {info.name: info for info in known_backbones() if info.source != "package" or _package_is_there()}
-        missing = {info.name for info in known_backbones()} - known.keys()
+        known = {info.name: info for info in list_backbones() if info.source != "package" or _package_is_there()}
+        missing = {info.name for info in list_backbones()} - known.keys()
         found = []
         for source, group in _GROUPS.items():
             for name in (name for name in allowed.backbones if name not in missing):

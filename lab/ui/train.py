@@ -1,6 +1,6 @@
 """The Train tab: choose, see what it costs and what is wrong with it, launch."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -8,11 +8,12 @@ import gradio as gr
 
 from dept.config import TrainConfig
 from dept.errors import DeptError
-from dept.known_backbones import known_backbones
+from dept.known_backbones import list_backbones
 from dept.tasks import load_task
 from dept.tasks.registry import TASK_NAMES
 from lab.allowed import OWN_TASK, RUN, UPLOAD
-from lab.ui.components import Choice, Figure, LogSlider
+from lab.runs import METHOD_NAMES
+from lab.ui.components import Amount, Choice, Figure, LogSlider
 from lab.ui.expected import expect
 from lab.ui.form import PRESETS, Form, as_yaml, command, problems, requests, settings
 from lab.ui.html_parts import download_on_click, notice, text, to_download
@@ -22,12 +23,12 @@ from lab.ui.site import DEFAULT_TASK, OWN_ROWS, Site
 from lab.ui.train_view import numbers, trade_off_figure
 
 _HELP = {
-    "backbone": "The frozen language model (section 2.1).",
-    "task": "What it learns to do (Table 7).",
-    "data": "Where its rows come from.",
-    "method": "DePT, the prompt tuning that it decomposes, or one after the other at the same budget.",
+    "backbone": "The frozen language model (sections 2.1 and 3.1).",
+    "task": "What it learns to do (section 3.1, Table 7).",
+    "data": "Where its rows come from (the paper's: section 3.1).",
+    "method": "DePT (section 2.2), prompt tuning (section 2.1), or both at the same budget (section 3.3).",
     "num_virtual_tokens": "m: the prompt's length; the rank takes what is left of the budget (section 2.2).",
-    "budget_tokens": "l: length of the PT prompt whose parameters are matched; 100 in the paper.",
+    "budget_tokens": "l: length of the PT prompt whose parameters are matched; 100 in the paper (section 3.1).",
     "prompt_lr": "alpha_1, of the prompt: 0.3 to 0.5 for T5 in the paper (Table 8).",
     "low_rank_lr": "alpha_2, of A and B: 1e-4 to 1e-3 in the paper (Table 8).",
     "max_steps": "30,000 in the paper (Table 8).",
@@ -37,6 +38,7 @@ _HELP = {
     "seed": "Of the prompt, the order of rows and dropout.",
 }
 _RATES = ("prompt_lr", "low_rank_lr")
+_USUAL_LENGTH = 40  # m, where nobody has chosen one
 
 
 @dataclass(frozen=True)
@@ -64,39 +66,57 @@ class _Train:
         """What the fields' values lead to.
 
         In the order of the outputs: each field's help or fault, the rates' faults, the numbers, the chart, the
-        same as a command and as YAML, the line by the button, the button.
+        same as a command, as YAML and as a notebook, the line by the button, the button.
         """
         form, who = Form(*values), self.site.visitor(identity, request)
         wrong = problems(form, self.site.queue, who)
         if form.data == OWN_ROWS:
             wrong = {"data": "Drop a table below and choose its columns."}
-        helps: list[Any] = [self._help(name, wrong.get(name)) for name in Form._fields]
-        if "budget_tokens" not in wrong:  # the slider goes as far as m can
-            helps[Form._fields.index("num_virtual_tokens")]["maximum"] = int(form.budget_tokens)
-        helps += [notice(wrong.get(name, ""), "wrong") for name in _RATES]
         if wrong:
-            line = notice(
-                wrong.get("form") or f"To be mended first: {', '.join(_words(name) for name in wrong)}.", "wrong"
-            )
-            return [*helps, gr.skip(), gr.skip(), gr.skip(), gr.skip(), line, gr.update(interactive=False)]
+            return self._wrong(form, wrong)
         configs = [self.site.queue.check(asked, who) for asked in requests(form)]
-        expectation = expect(self._dept(configs, form), self.site.queue.runs(who))
-        same = [settings(config, asked) for config, asked in zip(configs, requests(form), strict=True)]
+        try:
+            expectation = expect(self._dept(configs, form), self.site.queue.runs(who))
+        except DeptError as fault:  # its config is damaged, or on a hub that does not answer
+            return self._wrong(form, {"backbone": self.site.config.allowed.without_places(str(fault))})
+        same = {config.method: settings(config, asked) for config, asked in zip(configs, requests(form), strict=True)}
         return [
-            *helps,
+            *self._helps(form, {}),
             numbers(expectation),
             trade_off_figure(expectation),
-            "\n\n".join(command(each) for each in same),
-            "---\n".join(as_yaml(each) for each in same),
+            "\n\n".join(command(each) for each in same.values()),
+            *(
+                gr.update(visible=name in same, value=as_yaml(same[name]) if name in same else "")
+                for name in METHOD_NAMES
+            ),
+            *(gr.update(visible=name in same) for name in METHOD_NAMES),
             self._waiting(),
             gr.update(interactive=True),
         ]
 
+    def _wrong(self, form: Form, wrong: Mapping[str, str]) -> list[Any]:
+        """As `look`, where something is wrong: numbers and chart stay as they were."""
+        line = wrong.get("form") or f"To be mended first: {', '.join(_words(name) for name in wrong)}."
+        unchanged = [gr.skip()] * (3 + 2 * len(METHOD_NAMES))
+        return [*self._helps(form, wrong), *unchanged, notice(line, "wrong"), gr.update(interactive=False)]
+
+    def _helps(self, form: Form, wrong: Mapping[str, str]) -> list[Any]:
+        """Each field's help or fault, and the rates' faults."""
+        helps: list[Any] = [self._help(name, wrong.get(name)) for name in Form._fields]
+        if "budget_tokens" not in wrong:  # the slider goes as far as m can
+            helps[Form._fields.index("num_virtual_tokens")]["maximum"] = int(form.budget_tokens)
+        return helps + [notice(wrong.get(name, ""), "wrong") for name in _RATES]
+
     @staticmethod
     def _dept(configs: Sequence[TrainConfig], form: Form) -> TrainConfig:
-        """The settings that the numbers are of: DePT's, also where PT alone was chosen."""
-        values = {**configs[-1].to_dict(), "method": "dept", "num_virtual_tokens": int(form.num_virtual_tokens or 0)}
-        return TrainConfig.from_dict(values)
+        """The settings that the numbers are of: DePT's, also where PT alone was chosen and nobody looks at m."""
+        config = configs[-1]
+        if config.method == "dept":
+            return config
+        m, budget = form.num_virtual_tokens, config.budget_tokens
+        fits = isinstance(m, int | float) and 0 <= m <= budget
+        values = {"method": "dept", "num_virtual_tokens": int(m) if fits else min(_USUAL_LENGTH, budget)}
+        return TrainConfig.from_dict({**config.to_dict(), **values})
 
     @staticmethod
     def _help(name: str, wrong: str | None) -> dict[str, Any]:
@@ -123,7 +143,7 @@ class _Train:
     @staticmethod
     def on_backbone(backbone: Any) -> list[Any]:
         """The backbone's own rates; empty where they follow from its weights, which nobody looks for here."""
-        info = next((info for info in known_backbones() if info.name == backbone), None)
+        info = next((info for info in list_backbones() if info.name == backbone), None)
         return [info.prompt_lr if info else None, info.low_rank_lr if info else None]
 
     def on_task(self, task: Any) -> Any:
@@ -137,15 +157,21 @@ class _Train:
         changed = DEFAULT_TASK if not own and task == OWN_TASK else gr.skip()
         return gr.update(visible=data == OWN_ROWS or str(data).startswith(UPLOAD)), changed
 
-    def notebook(self, request: gr.Request, identity: Any, *values: Any) -> str:
-        """A notebook of the first run's settings, to download."""
-        form, who = Form(*values), self.site.visitor(identity, request)
+    def dept_notebook(self, request: gr.Request, identity: Any, *values: Any) -> str:
+        """A notebook of the DePT run, to download."""
+        return self._notebook("dept", Form(*values), identity, request)
+
+    def pt_notebook(self, request: gr.Request, identity: Any, *values: Any) -> str:
+        """A notebook of the PT run, to download."""
+        return self._notebook("prompt_tuning", Form(*values), identity, request)
+
+    def _notebook(self, method: str, form: Form, identity: Any, request: gr.Request) -> str:
+        asked = requests(form._replace(method=method))[0]
         try:
-            asked = requests(form)
-            config = self.site.queue.check(asked[-1], who)
+            config = self.site.queue.check(asked, self.site.visitor(identity, request))
+            return to_download(as_notebook(settings(config, asked)), f"{asked['task']}-{method}.ipynb")
         except DeptError as fault:
             raise gr.Error(text(fault), print_exception=False) from fault
-        return to_download(as_notebook(settings(config, asked[-1])), f"{config.method}.ipynb")
 
 
 def _words(name: str) -> str:
@@ -173,8 +199,8 @@ def build(site: Site, identity: gr.BrowserState) -> TrainTab:
                     [("DePT", "dept"), ("PT", "prompt_tuning"), ("Both, side by side", "both")],
                     value="both", label="Method", info=_HELP["method"],
                 )  # fmt: skip
-                fields["num_virtual_tokens"] = gr.Slider(
-                    0, limits.virtual_tokens, value=40, step=1, precision=0,
+                fields["num_virtual_tokens"] = Amount(
+                    0, limits.virtual_tokens, value=_USUAL_LENGTH, step=1, precision=0,
                     label="m, virtual tokens", info=_HELP["num_virtual_tokens"], elem_id="virtual-tokens",
                 )  # fmt: skip
                 with gr.Row():
@@ -200,19 +226,26 @@ def build(site: Site, identity: gr.BrowserState) -> TrainTab:
             with gr.Row(elem_classes="presets"):
                 presets = {name: gr.Button(name, size="sm", min_width=100) for name in PRESETS}
         with gr.Column(scale=4, min_width=320, elem_classes="stay"):
-            shown = gr.HTML(elem_id="numbers", min_height=230, apply_default_css=False)
+            shown = gr.HTML(elem_id="numbers", apply_default_css=False)
             chart = Figure("Cost of each prompt length in per cent of prompt tuning's", height=230)
             line = gr.HTML(min_height=44, apply_default_css=False, elem_id="launch-line")
             launch = gr.Button("Launch", variant="primary", size="lg", elem_id="launch")
             launched = gr.Textbox(visible="hidden", elem_id="launched")
             with gr.Accordion("The same outside this page", open=False):
                 in_shell = gr.Code(language="shell", label="Command", interactive=False, wrap_lines=True)
-                in_yaml = gr.Code(language="yaml", label="dept train --config FILE", interactive=False)
-                get_notebook = gr.Button("Notebook for papermill", size="sm")
+                in_yaml = [
+                    gr.Code(language="yaml", label=f"{name}: dept train --config FILE", interactive=False)
+                    for name in METHOD_NAMES.values()
+                ]
+                with gr.Row():
+                    as_notebooks = [
+                        gr.Button(f"{name}: notebook for papermill", size="sm", min_width=100)
+                        for name in METHOD_NAMES.values()
+                    ]
 
     order = [fields[name] for name in Form._fields]
     inputs = [identity, *order]
-    outputs = [*order, *faults, shown, chart, in_shell, in_yaml, line, launch]
+    outputs = [*order, *faults, shown, chart, in_shell, *in_yaml, *as_notebooks, line, launch]
     quiet: dict[str, Any] = {"queue": False, "show_progress": "hidden", "api_visibility": "private"}
     look: dict[str, Any] = {"fn": does.look, "inputs": inputs, "outputs": outputs, **quiet}
     gr.on([field.change for field in order], trigger_mode="always_last", **look)
@@ -224,7 +257,8 @@ def build(site: Site, identity: gr.BrowserState) -> TrainTab:
         chosen = PRESETS[name]
         button.click(lambda chosen=chosen: list(chosen.values()), None, [fields[field] for field in chosen], **quiet)
     launch.click(does.launch, inputs, [launched, line], concurrency_limit=4, api_visibility="private")
-    download_on_click(get_notebook, does.notebook, inputs)
+    for button, makes in zip(as_notebooks, (does.dept_notebook, does.pt_notebook), strict=True):
+        download_on_click(button, makes, inputs)
     return TrainTab(order, launched, look)
 
 

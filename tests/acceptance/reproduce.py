@@ -15,9 +15,9 @@ from typing import Any
 
 import psutil
 
+from dept.known_backbones import default_backbone
 from dept.run import read_metrics
 from lab.engines import LocalEngine
-from lab.reproduce import default_backbone
 from tests.acceptance.section import Outcome, Section, shared, table
 from tests.lab.batch_helpers import Command, left_over, marked, notebook_job
 

@@ -1,6 +1,7 @@
 """Backbones by alias, folder, package and hub id: what is loaded, what is refused and with which words."""
 
 import importlib.metadata
+import importlib.util
 import json
 import os
 import subprocess
@@ -27,17 +28,18 @@ from transformers import (
 )
 
 import dept.gguf
+from dept import known_backbones
 from dept.backbones import (
     backbone_info,
     default_learning_rates,
     embedding_rms,
     fingerprint,
     freeze,
-    known_backbones,
+    list_backbones,
     load_backbone,
 )
 from dept.errors import BackboneError, ConfigError
-from dept.known_backbones import registry
+from dept.known_backbones import default_backbone, registry
 from dept.random_weights import random_backbone
 from dept.saved_model import input_embeddings
 
@@ -107,7 +109,7 @@ def weights_of(model: PreTrainedModel) -> dict[str, torch.Tensor]:
 
 
 def test_the_aliases_are_the_promised_ones() -> None:
-    assert [info.name for info in known_backbones()] == ALIASES
+    assert [info.name for info in list_backbones()] == ALIASES
     assert backbone_info("t5-base").hub_id == "google-t5/t5-base"
     assert backbone_info("llama-2-7b").gated and not backbone_info("gpt2").gated
     assert backbone_info("smollm2-135m").source == "package"
@@ -126,18 +128,31 @@ def test_the_registered_numbers_are_those_of_the_shape(alias: str) -> None:
 
 
 def test_parameter_counts_are_the_published_ones() -> None:
-    counts = {info.name: info.parameters for info in known_backbones()}
+    counts = {info.name: info.parameters for info in list_backbones()}
     assert counts["t5-small"] == 60_506_624  # Raffel et al.: 60 million
     assert counts["t5-base"] == 222_903_552
     assert counts["gpt2"] == 124_439_808  # "124M"
     assert counts["llama-2-7b"] == 6_738_415_616  # "6.7B"
 
 
+def test_a_public_name_is_not_also_a_module() -> None:
+    """`from dept import name` would give the one or the other, depending on what was imported before."""
+    assert [name for name in dept.__all__ if importlib.util.find_spec(f"dept.{name}")] == []
+    assert dept.list_backbones() == list_backbones()
+
+
+def test_the_default_is_the_embedded_model_as_soon_as_it_is_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert default_backbone() in registry()
+    for names, expected in ((ALIASES, "smollm2-135m"), ([*ALIASES, "mini-t5"], "mini-t5")):
+        monkeypatch.setattr(known_backbones, "registry", lambda names=names: dict.fromkeys(names))
+        assert default_backbone() == expected
+
+
 def test_known_backbones_answer_without_torch() -> None:
     code = (
-        "import sys; from dept.backbones import backbone_info, known_backbones\n"
+        "import sys; from dept.backbones import backbone_info, list_backbones\n"
         "assert backbone_info('random:llama-2-13b').parameters == 13_015_864_320\n"
-        "assert known_backbones()\n"
+        "assert list_backbones()\n"
         "heavy = {'torch', 'transformers', 'datasets', 'huggingface_hub'} & set(sys.modules)\n"
         "assert not heavy, heavy"
     )

@@ -12,7 +12,7 @@ from IPython.display import DisplayHandle, Markdown, display
 from dept.budget import split_of
 from dept.config import TrainConfig
 from dept.errors import RunError
-from dept.known_backbones import whole_path
+from dept.known_backbones import default_backbone, whole_path
 from dept.prepare import Prepared, prepare
 from dept.run import FINGERPRINTS, RunFolder
 from dept.track import mirrored
@@ -37,11 +37,13 @@ _OF_THE_METHOD = (
 
 
 def configure(**settings: Any) -> TrainConfig:
-    """The settings of a run; local paths are made absolute.
+    """The settings of a run; local paths are made absolute, and no backbone is the one at hand.
 
     Raises:
         ConfigError: an unknown setting or a value that cannot be, by name.
     """
+    if settings.get("backbone") is None:
+        settings["backbone"] = default_backbone()
     for name in ("task", "backbone", "data"):
         if isinstance(settings.get(name), str):
             settings[name] = whole_path(settings[name])

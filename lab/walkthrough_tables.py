@@ -31,6 +31,8 @@ class Table:
     rows: Sequence[Mapping[str, object]]
 
     def _repr_markdown_(self) -> str:
+        if not self.rows:
+            return "(none)"
         heads = list(self.rows[0])
         lines = [heads, ["---"] * len(heads), *([str(row[head]) for head in heads] for row in self.rows)]
         return "\n".join("| " + " | ".join(_cell(text) for text in line) + " |" for line in lines)

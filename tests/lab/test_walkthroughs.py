@@ -12,12 +12,15 @@ from typing import Any
 import nbformat
 import pytest
 
+from dept.backbones import backbone_info
 from dept.budget import rank_for, shape_of, split_of, trade_off
-from dept.known_backbones import registry
+from dept.known_backbones import default_backbone, registry
 from dept.run import read_json
 from lab import paper
 from lab.docs import NOTEBOOKS, between_pages, walkthroughs
+from lab.notebook import configure
 from lab.runs import Run, find_runs
+from lab.walkthrough_tables import Table
 from tests.notebooks import execute
 
 ALL = walkthroughs()
@@ -53,6 +56,21 @@ def test_it_is_clean_and_holds_no_logic(notebook: Path) -> None:
     assert {str(module).partition(".")[0] for module in modules} <= {"dept", "lab", "datetime", "pathlib"}
     for link in re.findall(r"\]\(([^)]+)\)", "\n".join(cells(content, "markdown"))):
         assert link.startswith("https://arxiv.org/") or (NOTEBOOKS / link).is_file(), link
+
+
+def test_their_backbones_are_to_be_had() -> None:
+    """A notebook that names none takes the one at hand (`dept.known_backbones.default_backbone`)."""
+    for notebook in [*ALL, NOTEBOOKS / "task.ipynb"]:
+        parameters = next(cell for cell in nbformat.read(notebook, as_version=4).cells if cell.cell_type == "code")
+        values = [ast.literal_eval(line.value) for line in ast.parse(parameters.source).body
+                  if isinstance(line, ast.Assign) and ast.unparse(line.targets[0]) == "backbone"]  # fmt: skip
+        assert len(values) == 1
+        assert values[0] is None or backbone_info(values[0])
+    assert configure(task="rte", backbone=None).backbone == default_backbone()
+
+
+def test_an_empty_table_says_so() -> None:
+    assert repr(Table([])) == "(none)"
 
 
 def test_nbstripout_has_nothing_to_do() -> None:

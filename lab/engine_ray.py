@@ -11,6 +11,7 @@ import contextlib
 import dataclasses
 import logging
 import os
+import re
 import shutil
 import socket
 import tempfile
@@ -23,7 +24,7 @@ from typing import Any
 import ray
 from ray import exceptions
 
-from dept.errors import RunError
+from dept.errors import ConfigError, RunError
 from dept.run import read_json, write_json
 from lab.engines import Event, stop_signals
 from lab.job_process import JobProcess
@@ -32,7 +33,10 @@ from lab.jobs import Job, Notebook, Outcome, is_done
 RETRIES = 3  # of a job whose worker was lost
 _POLL_SECONDS = 0.2
 _CONNECT_SECONDS = 10.0
+_ADDRESS = re.compile(r"(?:ray://)?(?P<host>[^/\s]+):(?P<port>[0-9]+)")
 _ASK_SECONDS = 1.0  # how often a task asks whether it is to stop
+_AUTH_MODE = "RAY_AUTH_MODE"
+_AUTH_HINT = f"\none that was started with token authentication asks for {_AUTH_MODE}=token in the environment"
 _LOST = (
     exceptions.WorkerCrashedError,
     exceptions.NodeDiedError,
@@ -47,18 +51,23 @@ class RayEngine:
     """See `lab.engines.Engine`; `workers` is the most that are on the way at once, Ray places them by their resources.
 
     Args:
-        address: of a running cluster (host:port, auto, ray://...); None starts one on this machine, for the time.
+        address: of a running cluster (host:port, auto, ray://host:port); None starts one here, for the time.
         shared_disk: whether the machines have this machine's disk; None finds out for each job.
+
+    Raises:
+        ConfigError: an address of another form.
+        RunError: nobody listens at the address.
     """
 
     def __init__(self, address: str | None = None, shared_disk: bool | None = None) -> None:
+        _check_address(address)
         self._address, self._shared_disk = address, shared_disk
 
     def run(self, jobs: Sequence[Job], *, workers: int, on_event: Callable[[Event], None]) -> list[Outcome]:
         """See `Engine.run`.
 
         Raises:
-            RunError: no cluster answers at the address.
+            RunError: no cluster answers at the address, or none of its machines has what a job asks for.
         """
         outcomes: dict[int, Outcome] = {}
 
@@ -73,7 +82,9 @@ class RayEngine:
             else:
                 waiting.append(number)
         if waiting:
-            with self._cluster(), _token([jobs[number] for number in waiting], self._shared_disk) as token:
+            asked = [jobs[number] for number in waiting]
+            with self._cluster(), _token(asked, self._shared_disk) as token:
+                _check_room(asked)
                 _Run(jobs, workers, on_event, ended, token).go(waiting)
         return [
             outcomes.get(number, Outcome(job, "stopped", "not started", attempts=0)) for number, job in enumerate(jobs)
@@ -83,12 +94,10 @@ class RayEngine:
     def _cluster(self) -> Iterator[None]:
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
         try:
-            _check_address(self._address)
             ray.init(self._address, include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
-        except (OSError, exceptions.RayError) as fault:
-            raise RunError(
-                f"no Ray cluster answers at {self._address} ({str(fault).splitlines()[0][:160]})"
-            ) from fault
+        except (OSError, RuntimeError, exceptions.RayError) as fault:  # RuntimeError: of another version
+            hint = "" if self._address is None or _AUTH_MODE in os.environ else _AUTH_HINT
+            raise _no_cluster(self._address, fault, hint) from fault
         try:
             yield
         finally:
@@ -96,10 +105,35 @@ class RayEngine:
 
 
 def _check_address(address: str | None) -> None:
-    """Whether anybody listens at host:port, for Ray itself would go on trying for minutes; OSError if not."""
-    host, _, port = (address or "").rpartition(":")
-    if host and "/" not in host and port.isdecimal():
-        socket.create_connection((host, int(port)), timeout=_CONNECT_SECONDS).close()
+    """Whether anybody listens there, for Ray itself would go on trying for minutes."""
+    if address in (None, "auto"):
+        return
+    found = _ADDRESS.fullmatch(str(address))
+    if found is None:
+        raise ConfigError(f"--address is HOST:PORT, ray://HOST:PORT or auto, not {address!r}")
+    try:
+        place = found["host"].strip("[]"), int(found["port"])
+        socket.create_connection(place, timeout=_CONNECT_SECONDS).close()
+    except (OSError, OverflowError, UnicodeError) as fault:  # no port has that number, no host such a name
+        raise _no_cluster(address, fault) from fault
+
+
+def _no_cluster(address: str | None, fault: Exception, hint: str = "") -> RunError:
+    reason = " ".join(str(fault).split())[:200]
+    what = "could be started here" if address is None else f"answers at {address}"
+    return RunError(f"no Ray cluster {what} ({reason}){hint}")
+
+
+def _check_room(jobs: Sequence[Job]) -> None:
+    """Whether each job has room on some machine, for Ray itself would wait for such a machine for ever."""
+    machines = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    for resources in dict.fromkeys(job.resources for job in jobs):
+        wanted = {"CPU": float(resources.cpus), "GPU": resources.gpus or 0.0}
+        if not any(all(has.get(name, 0.0) >= amount for name, amount in wanted.items()) for has in machines):
+            raise RunError(
+                f"no machine of the Ray cluster has {wanted['CPU']:g} cores and {wanted['GPU']:g} GPUs for a job: "
+                "ask for less with --cpus-per-job and --gpus-per-job"
+            )
 
 
 class _Run:

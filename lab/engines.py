@@ -56,7 +56,8 @@ def engine_named(name: str, address: str | None = None) -> Engine:
         address: of a running Ray cluster; None starts one on this machine.
 
     Raises:
-        ConfigError: an unknown engine, an address without Ray, or Ray is not installed.
+        ConfigError: an unknown engine, an address without Ray or of a wrong form, or Ray is not installed.
+        RunError: no Ray cluster is at the address.
     """
     if name not in ENGINES:
         raise ConfigError(f"--engine: {name!r} is none of {', '.join(ENGINES)}")

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from dept.config import TrainConfig
-from dept.errors import RunError
+from dept.errors import ConfigError, RunError
 from dept.hub import locate
 from dept.known_backbones import known_backbone, registry, whole_path
 from dept.run import FINGERPRINTS, RunFolder, is_untested, read_json, run_key
@@ -38,10 +38,17 @@ class Resources:
     Attributes:
         cpus: cores, and threads.
         gpus: of a Ray cluster, parts of one too; None is one where there are any.
+
+    Raises:
+        ConfigError: a number of GPUs that Ray cannot give.
     """
 
     cpus: int = 1
     gpus: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.gpus is not None and not (0 <= self.gpus <= 1 or (self.gpus > 1 and self.gpus % 1 == 0)):
+            raise ConfigError(f"--gpus-per-job takes a part of one GPU or whole ones, not {self.gpus:g}")
 
 
 @dataclass(frozen=True)
@@ -79,6 +86,9 @@ class Job:
         track: mirror the run to a tracker (`dept.track`); a notebook has a parameter for it.
         pruning: end the run early when it is behind; not with a notebook.
         timeout_s: seconds after which the job is ended; None for no limit.
+
+    Raises:
+        ConfigError: no time at all.
     """
 
     key: str
@@ -89,6 +99,10 @@ class Job:
     pruning: Pruning | None = None
     resources: Resources = field(default_factory=Resources)
     timeout_s: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.timeout_s is not None and not self.timeout_s > 0:
+            raise ConfigError(f"--timeout must be above 0, not {self.timeout_s:g}")
 
     @property
     def folder(self) -> Path:

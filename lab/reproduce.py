@@ -12,7 +12,7 @@ from typing import Any
 from dept.config import Method, TrainConfig
 from dept.errors import ConfigError, DataError
 from dept.hub import locate
-from dept.known_backbones import known_backbone, registry
+from dept.known_backbones import default_backbone, known_backbone, registry
 from dept.sources import files_of, local_path
 from dept.tasks import load_task
 from dept.tasks.registry import TASK_NAMES
@@ -104,7 +104,7 @@ def plan(
         timeout_s: of each job.
 
     Raises:
-        DeptError: settings or tasks that cannot be; a task that was named and has no rows.
+        DeptError: settings or tasks that cannot be; no such data; a task that was named and has no rows.
     """
     runnable, left_out = _tasks(request)
     notebook = notebook_file(NOTEBOOK)
@@ -147,6 +147,8 @@ def _without_rows(name: str, request: Request) -> str:
     task, data = load_task(name), request.data or PRESETS[request.preset]["data"]
     path = None if data in ("hub", "sample") else local_path(data)
     if path is None:
+        if data not in ("hub", "sample") and name in TASK_NAMES:  # a task of one's own may have a hub id there
+            raise DataError(f"--data {data}: no such file or folder; hub, sample or a data folder")
         return ""
     try:
         files_of(task, path)
@@ -167,11 +169,6 @@ def config_of(request: Request, task: str, method: str, seed: int) -> TrainConfi
     given = {"backbone": request.backbone, "data": request.data}
     values |= {name: value for name, value in given.items() if value is not None}
     return TrainConfig.from_dict({**values, **request.settings, "task": task, "method": method, "seed": seed})
-
-
-def default_backbone() -> str:
-    """The embedded model, where this version has it."""
-    return "mini-t5" if "mini-t5" in registry() else "smollm2-135m"
 
 
 def check_backbones(jobs: Sequence[Job]) -> None:

@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from dept.errors import ConfigError
 from dept.flags import STOPPED
 
 FAILED = 1  # the exit code of a batch some of whose jobs did not come through
@@ -75,6 +76,10 @@ def reproduce(
     from lab.engines import engine_named, visible_gpus
     from lab.reproduce import Request, check_backbones, plan, unfinished
 
+    if tasks and not words(tasks):
+        raise ConfigError("--tasks is empty")
+    if gpus_per_job is not None and engine == "local":
+        raise ConfigError("--gpus-per-job is of a Ray cluster: add --engine ray (a local run has one GPU to itself)")
     request = Request(
         preset=preset,
         tasks=words(tasks),
@@ -85,7 +90,6 @@ def reproduce(
         settings=read_config(config) if config is not None else {},
         track=track,
     )
-    runs_on = engine_named(engine, address)
     cores = len(psutil.Process().cpu_affinity()) if hasattr(psutil.Process, "cpu_affinity") else os.cpu_count() or 1
     folder = output_dir or Path("runs") / f"reproduce-{preset}"
     local = engine == "local"
@@ -93,6 +97,7 @@ def reproduce(
     cpus = cpus_per_job or (max(1, cores // at_once) if local and at_once else 1)
     planned = plan(request, folder, cpus=cpus, gpus=gpus_per_job, timeout_s=timeout)
     check_backbones(unfinished(planned.jobs))
+    runs_on = engine_named(engine, address)
     console = Console(stderr=True)
     for task, reason in planned.left_out:
         console.print(f"{task}: {reason}", markup=False, highlight=False, soft_wrap=True)

@@ -41,6 +41,10 @@ def sweep(
     cpus_per_job: Annotated[
         int | None, typer.Option(help="Threads of a run.", min=1, show_default="cores / workers; with Ray 1")
     ] = None,
+    gpus_per_job: Annotated[
+        float | None,
+        typer.Option(help="With Ray: GPUs of a run, parts too.", min=0.0, show_default="1 where there are any"),
+    ] = None,
     engine: Annotated[str, typer.Option(help="local or ray.")] = "local",
     address: Annotated[
         str | None, typer.Option(help="Of a running Ray cluster.", show_default="one is started here")
@@ -69,6 +73,8 @@ def sweep(
             raise ConfigError(f"{flag} must be above 0, not {value:g}")
     if prune is not None and engine != "local":
         raise ConfigError("--prune reads the other runs' folders as they grow: it needs --engine local")
+    if gpus_per_job is not None and engine == "local":
+        raise ConfigError("--gpus-per-job is of a Ray cluster: add --engine ray (a local run has one GPU to itself)")
     if track is not None:
         check_tracker(track)
     asked = narrowed(
@@ -107,7 +113,7 @@ def sweep(
     from rich.console import Console
 
     cpus = cpus_per_job or (max(1, cores // at_once) if local and at_once else 1)
-    swept = run_sweep(plan, folder, where, workers=at_once, track=track, resources=Resources(cpus))
+    swept = run_sweep(plan, folder, where, workers=at_once, track=track, resources=Resources(cpus, gpus_per_job))
     Console().print(as_rich(swept))
     for line in (all_marks(swept), *(f"failed: {name}: {reason}" for name, reason in swept.failures.items())):
         if line:

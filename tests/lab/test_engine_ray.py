@@ -16,9 +16,9 @@ from pathlib import Path
 import psutil
 import pytest
 
-from dept.errors import RunError
+from dept.errors import ConfigError, RunError
 from lab.engines import Event, engine_named
-from lab.jobs import Job, is_done, new_job
+from lab.jobs import Job, Resources, is_done, new_job
 from tests.lab.batch_helpers import MARK, ROOT, left_over, tiny_config
 
 pytest.importorskip("ray", reason="needs Ray: pip install 'dept-lab[ray]'")
@@ -35,7 +35,8 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     mark = str(tmp_path_factory.mktemp("ray"))
     command = [sys.executable, "-m", "ray.scripts.scripts", "start", "--head", "--block", "--num-cpus=2"]
     command += [f"--port={port}", "--include-dashboard=false", "--disable-usage-stats"]
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), MARK: mark}
+    # Ray asks for tokens where the machine has one, which a cluster that Ray started by itself has left there.
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "RAY_AUTH_MODE": "disabled", MARK: mark}
     head = subprocess.Popen(
         command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
     )
@@ -94,7 +95,24 @@ def test_a_machine_with_another_disk_sends_the_files_back(cluster: str, tiny_t5:
     assert list((tmp_path / "runs").glob(".*")) == []
 
 
-def test_no_cluster_at_the_address_is_one_line(tmp_path: Path, tiny_t5: Path) -> None:
-    job = new_job(tiny_config(tiny_t5), tmp_path)
-    with pytest.raises(RunError, match="no Ray cluster answers at 127.0.0.1:9"):
-        engine_named("ray", "127.0.0.1:9").run([job], workers=1, on_event=lambda event: None)
+@pytest.mark.parametrize("address", ["127.0.0.1:9", "ray://127.0.0.1:9", "127.0.0.1:99999", "nobody..:1"])
+def test_no_cluster_at_the_address_is_one_line(address: str) -> None:
+    with pytest.raises(RunError, match=f"no Ray cluster answers at {address} .*") as found:
+        engine_named("ray", address)
+    assert "\n" not in str(found.value)
+
+
+@pytest.mark.parametrize("address", ["here", "127.0.0.1:abc", "http://127.0.0.1:9", ""])
+def test_what_cannot_be_an_address_is_refused(address: str) -> None:
+    with pytest.raises(ConfigError, match="--address is HOST:PORT"):
+        engine_named("ray", address)
+
+
+@pytest.mark.parametrize("resources", [Resources(cpus=3), Resources(gpus=1)])
+def test_a_job_that_no_machine_has_room_for_does_not_wait_for_ever(
+    cluster: str, tiny_t5: Path, tmp_path: Path, resources: Resources
+) -> None:
+    job = new_job(tiny_config(tiny_t5), tmp_path / "runs", resources=resources)
+    with pytest.raises(RunError, match="no machine of the Ray cluster has"):
+        engine_named("ray", cluster).run([job], workers=1, on_event=lambda event: None)
+    assert list((tmp_path / "runs").iterdir()) == []

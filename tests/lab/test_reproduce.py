@@ -73,6 +73,14 @@ def test_settings_reach_the_notebook_by_name_or_among_the_others() -> None:
         (["--engine", "slurm"], "--engine: 'slurm' is none of local, ray"),
         (["--address", "here:1"], "add --engine ray"),
         (["--track", "paper"], "--track: 'paper' is none of"),
+        (["--address", "here", "--engine", "ray"], "--address is HOST:PORT, ray://HOST:PORT or auto, not 'here'"),
+        (["--address", "127.0.0.1:9", "--engine", "ray"], "no Ray cluster answers at 127.0.0.1:9"),
+        (["--gpus-per-job", "1"], "add --engine ray"),
+        (["--gpus-per-job", "1.5", "--engine", "ray"], "a part of one GPU or whole ones, not 1.5"),
+        (["--timeout", "0"], "--timeout must be above 0, not 0"),
+        (["--timeout", "nan"], "--timeout must be above 0, not nan"),
+        (["--tasks", ","], "--tasks is empty"),
+        (["--data", "./nowhere"], "--data ./nowhere: no such file or folder"),
         (["--backbone", "./nowhere"], "there is no folder"),
         (["--config", "nowhere.yaml"], "nowhere.yaml"),
     ],
@@ -80,8 +88,10 @@ def test_settings_reach_the_notebook_by_name_or_among_the_others() -> None:
 def test_bad_input_is_one_line(
     flags: list[str], message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    output = tmp_path / "batch"
-    assert main(["reproduce", "--tasks", "rte", *flags, "--output-dir", str(output)]) == 2
+    if "ray" in flags:
+        pytest.importorskip("ray", reason="needs Ray: pip install 'dept-lab[ray]'")
+    output, backbone = tmp_path / "batch", "random:t5-small"
+    assert main(["reproduce", "--tasks", "rte", "--backbone", backbone, *flags, "--output-dir", str(output)]) == 2
     complaint = capsys.readouterr().err
     assert complaint.startswith("error: ") and complaint.count("\n") <= 2
     assert message in complaint

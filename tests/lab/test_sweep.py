@@ -162,6 +162,7 @@ def test_pruned_runs_are_out_and_stay_out(grid: Path, tmp_path: Path, one_thread
         (["table8", "--prune", "best"], "none of median, halving"),
         (["table8", "--prune", "median", "--engine", "ray"], "--engine local"),
         (["table8", "--engine", "slurm"], "none of local, ray"),
+        (["table8", "--gpus-per-job", "0.5"], "add --engine ray"),
         (["table8", "--price-per-hour", "-1"], "--price-per-hour must be above 0"),
         (["table8", "--tasks", "cb", "--data", "nowhere"], "--data nowhere: no such file or folder"),
         (["table8", "--tasks", "cb", "--data", "sample", "--backbone", "random:t5-smal"], "t5-smal"),

@@ -1,4 +1,5 @@
-"""Parts that gradio lacks: a figure that keeps its zoom while it grows, a logarithmic slider, a list of runs.
+"""Parts that gradio lacks: a figure that keeps its zoom while it grows, a logarithmic slider, a list of runs; parts of
+its own that leave it to the settings' check what a value may be.
 
 Values that stand in HTML are escaped in Python; the templates hold no visitor's words.
 """
@@ -87,6 +88,19 @@ class RunList(gr.HTML):
             apply_default_css=False,
             **options,
         )
+
+
+class Amount(gr.Slider):
+    """A slider whose range follows another field.
+
+    gradio refuses a value beyond the range that it remembers for a session: all fields that are sent with it would
+    then go unanswered, also the one that would make the range fit again. Whoever reads the value checks it.
+    """
+
+    is_template = True
+
+    def preprocess(self, payload: Any) -> Any:
+        return payload if isinstance(payload, int | float | None) else str(payload)[:40]
 
 
 class Choice(gr.Dropdown):

@@ -1,5 +1,6 @@
 """What a run will take: parameters, FLOPs and memory by the cost model, time by this machine's pace."""
 
+import contextlib
 import functools
 import threading
 import time
@@ -12,7 +13,7 @@ import numpy as np
 from dept.backbones import BackboneInfo, backbone_info
 from dept.budget import Cost, Split, TradeOff, rank_for, shape_of, split_of, trade_off
 from dept.config import TrainConfig
-from dept.errors import BackboneError
+from dept.errors import BackboneError, DeptError
 from dept.shape import Shape
 from dept.tasks import load_task
 from dept.tasks.registry import TASK_NAMES
@@ -109,6 +110,18 @@ def _expected(split: Split, cost: Cost | None, steps: int, pace: Pace) -> Expect
 def _backbone(name: str) -> BackboneInfo:
     with LOADING:
         return backbone_info(name)  # a folder's config takes torch and transformers to read
+
+
+def read_ahead(backbones: Sequence[str]) -> None:
+    """Look at folders' configs in a thread, so that nobody at the page waits until transformers is imported."""
+
+    def read() -> None:
+        for name in backbones:
+            with contextlib.suppress(DeptError):  # whoever chooses it is told
+                _backbone(name)
+
+    if backbones:
+        threading.Thread(target=read, name="backbones", daemon=True).start()
 
 
 def _points(config: TrainConfig, rows: int, tokens: int) -> list[TradeOff]:

@@ -11,12 +11,13 @@ import yaml
 
 from dept.config import TrainConfig
 from dept.errors import DeptError
-from lab.allowed import FOLDER, OWN_TASK
+from lab.allowed import ELSEWHERE, FOLDER, OWN_TASK
 from lab.owners import Visitor
 from lab.queue import RunQueue
 
 METHODS = {"dept": ("dept",), "prompt_tuning": ("prompt_tuning",), "both": ("prompt_tuning", "dept")}
-OWN_DATA = "own.csv"  # how a command speaks of rows that were dropped into the page
+_OF_DEPT = ("num_virtual_tokens", "low_rank_lr")  # that PT has not
+OWN_TASK_FILE, OWN_DATA = "own.yaml", "own.csv"  # how a command speaks of rows that were dropped into the page
 
 
 class Form(NamedTuple):
@@ -25,7 +26,7 @@ class Form(NamedTuple):
     Attributes:
         method: a key of `METHODS`.
         num_virtual_tokens: m, of DePT alone: PT has `budget_tokens`.
-        prompt_lr, low_rank_lr: None for the backbone's own.
+        prompt_lr, low_rank_lr: None for the backbone's own; the second is of DePT alone.
     """
 
     backbone: Any
@@ -64,10 +65,9 @@ def requests(form: Form) -> list[dict[str, Any]]:
     """The runs that the fields ask for, as `RunQueue.submit` takes them; PT comes first, as the paper's baseline."""
     found = []
     for method in METHODS.get(form.method, ("dept",)):
+        left_out = _OF_DEPT if method == "prompt_tuning" else ()
         request = {**form._asdict(), "method": method}
-        if method == "prompt_tuning":
-            del request["num_virtual_tokens"]
-        found.append({name: value for name, value in request.items() if value is not None})
+        found.append({name: value for name, value in request.items() if value is not None and name not in left_out})
     return found
 
 
@@ -112,17 +112,20 @@ def settings(config: TrainConfig, request: Mapping[str, Any]) -> dict[str, Any]:
     found |= {name: value for name, value in config.to_dict().items() if value != getattr(default, name)}
     for name in ("backbone", "data"):
         if str(request.get(name)).startswith(FOLDER):
-            found[name] = f"path/to/{str(request[name]).removeprefix(FOLDER)}"
+            found[name] = f"{ELSEWHERE}{str(request[name]).removeprefix(FOLDER)}"
     if request.get("task") == OWN_TASK:
-        found |= {"task": f"{OWN_TASK}.yaml", "data": OWN_DATA}
+        found |= {"task": OWN_TASK_FILE, "data": OWN_DATA}
     found["output_dir"] = f"runs/{request.get('task')}-{config.method}"
     return found
 
 
 def command(values: Mapping[str, Any]) -> str:
-    """`dept train` with these settings."""
+    """`dept train` with these settings; for own rows the command before it that makes their task file."""
+    first = ""
+    if values["task"] == OWN_TASK_FILE:
+        first = f"dept tasks --new {OWN_DATA} > {OWN_TASK_FILE}  # guessed from the columns: look it through\n"
     flags = (f"--{name.replace('_', '-')} {shlex.quote(str(value))}" for name, value in values.items())
-    return " \\\n  ".join(["dept train", *flags])
+    return first + " \\\n  ".join(["dept train", *flags])
 
 
 def as_yaml(values: Mapping[str, Any]) -> str:

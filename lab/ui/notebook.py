@@ -1,44 +1,30 @@
-"""The Train tab's settings as a notebook that papermill can run: parameters, one call, the curves."""
+"""A run as a notebook: the project's own for one task, with these settings as its parameters."""
 
 from collections.abc import Mapping
 from typing import Any
 
 import nbformat
-from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
-
-_TITLE = "# {method} on {task}, {backbone}\n\nSettings from the DePT Lab page. `papermill` can change any of them."
-_TRAIN = """from dept.config import TrainConfig
-from dept.train import train
-
-settings = {{
-{lines}
-}}
-result = train(TrainConfig.from_dict(settings))
-result["metrics"]"""
-_CURVES = """from lab.figures import curves
-from lab.runs import read_run
-
-curves([read_run(output_dir)], "train", "loss", "Training loss", "nats per target token", smooth=10)"""
 
 
 def as_notebook(settings: Mapping[str, Any]) -> str:
-    """A notebook's JSON.
+    """`notebooks/task.ipynb` as papermill would execute it, as JSON.
 
     Args:
         settings: names of `TrainConfig` -> plain values.
+
+    Raises:
+        ConfigError: the notebook is not there.
     """
-    parameters = new_code_cell("\n".join(f"{name} = {value!r}" for name, value in settings.items()))
-    parameters.metadata["tags"] = ["parameters"]
-    lines = "\n".join(f'    "{name}": {name},' for name in settings)
-    notebook = new_notebook(
-        cells=[
-            new_markdown_cell(_TITLE.format(**settings)),
-            parameters,
-            new_code_cell(_TRAIN.format(lines=lines)),
-            new_code_cell(_CURVES),
-        ],
-        metadata={"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}},
-    )
-    nbformat.validate(notebook)
+    from papermill.iorw import load_notebook_node  # with these comes Jupyter, which is slow to import
+    from papermill.parameterize import parameterize_notebook
+
+    from lab.notebook_job import declared
+    from lab.reproduce import NOTEBOOK, notebook_file
+
+    source = notebook_file(NOTEBOOK)
+    names = declared(source)
+    named = {name: value for name, value in settings.items() if name in names}
+    others = {name: value for name, value in settings.items() if name not in names}
+    notebook = parameterize_notebook(load_notebook_node(str(source)), {**named, "settings": others})
     text: str = nbformat.writes(notebook)
     return text

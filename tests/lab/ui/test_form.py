@@ -46,8 +46,8 @@ def form(**changes: Any) -> Form:
 def test_both_methods_are_two_runs_at_one_budget() -> None:
     pt, dept = requests(form())
     assert (pt["method"], dept["method"]) == ("prompt_tuning", "dept")
-    assert "num_virtual_tokens" not in pt and dept["num_virtual_tokens"] == 40
-    assert {**pt, "method": "", "num_virtual_tokens": 40} == {**dept, "method": ""}
+    assert {**pt, "method": "dept", "num_virtual_tokens": 40, "low_rank_lr": 5e-4} == dept
+    assert not {"num_virtual_tokens", "low_rank_lr"} & set(pt)
 
 
 def test_a_form_that_is_right_has_no_problems(queue: RunQueue) -> None:
@@ -101,6 +101,12 @@ def test_no_place_of_this_machine_is_in_the_command(queue: RunQueue, tiny_t5: Pa
     text = as_yaml(settings(queue.check(asked, WHO), asked))
     assert str(tiny_t5.parent) not in text
     assert yaml.safe_load(text)["backbone"] == f"path/to/{tiny_t5.name}"
+
+
+def test_own_rows_come_with_the_command_that_makes_their_task() -> None:
+    values = {"task": "own.yaml", "method": "dept", "data": "own.csv"}
+    assert command(values).splitlines()[0].startswith("dept tasks --new own.csv > own.yaml")
+    assert command({**values, "task": "sst2"}).startswith("dept train")
 
 
 def test_presets_name_fields_of_the_form() -> None:

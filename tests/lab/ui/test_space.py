@@ -20,7 +20,7 @@ from packaging.requirements import Requirement
 
 ROOT = Path(__file__).resolve().parents[3]
 _START_SECONDS = 30.0  # of the page, on two cores
-_SHIPPED = ("dept", "lab", "app.py", "requirements.txt")
+_SHIPPED = ("dept", "lab", "notebooks", "app.py", "requirements.txt")
 
 
 def requirements() -> dict[str, str]:

@@ -4,7 +4,7 @@ from typing import Any
 
 from lab.curves import Curves, Series
 from lab.run_summary import RunSummary
-from lab.ui.components import Choice, Choices, Figure, LogSlider
+from lab.ui.components import Amount, Choice, Choices, Figure, LogSlider
 from lab.ui.html_parts import facts, notice, table
 from lab.ui.own_rows import guessed
 from lab.ui.runs_view import curve_figures, log_text, run_head, run_list, status_words, together
@@ -89,6 +89,7 @@ def test_components_take_what_a_browser_sends() -> None:
     assert figure.postprocess(None) == ""
     slider = LogSlider("rate", "help", (-4, 0), "own")
     assert [slider.preprocess(value) for value in (0.3, None, "x" * 100)] == [0.3, None, "x" * 40]
+    assert Amount(0, 30).preprocess(40) == 40  # as long as l is smaller than m: told beside the field
     assert Choice(["a"]).preprocess("b") == "b"  # checked by whoever reads it
     assert Choice(["a"]).preprocess({"a": 1}) is None
     assert Choices(["a"], multiselect=True).preprocess(["a", 3, None]) == ["a"]

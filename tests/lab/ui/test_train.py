@@ -1,0 +1,71 @@
+"""The Train tab's listener: it answers whatever the fields hold together, and gives the same run as a notebook."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import nbformat
+import pytest
+
+from lab.allowed import Allowed
+from lab.limits import Limits
+from lab.owners import new_token
+from lab.reproduce import NOTEBOOK, notebook_file
+from lab.ui.form import Form
+from lab.ui.site import PageConfig, Site
+from lab.ui.train import _Train
+
+REQUEST: Any = SimpleNamespace(username=None)
+FIELDS = Form(
+    backbone="t5-small", task="sst2", data="sample", method="both", num_virtual_tokens=40, budget_tokens=100,
+    prompt_lr=0.3, low_rank_lr=5e-4, max_steps=60, batch_size=16, max_seq_length=256, eval_every=20, seed=42,
+)  # fmt: skip
+
+
+@pytest.fixture
+def tab(tmp_path: Path) -> _Train:
+    broken = tmp_path / "broken"
+    broken.mkdir()
+    (broken / "config.json").write_text("{")
+    allowed = Allowed.named((broken,), backbones=("t5-small",))
+    return _Train(Site(PageConfig(tmp_path / "runs", Limits(), allowed)))
+
+
+def look(tab: _Train, **changes: Any) -> dict[str, Any]:
+    """The outputs, by what they are of."""
+    found = tab.look(REQUEST, {"token": new_token()}, *FIELDS._replace(**changes))
+    rest = ("faults", "faults", "numbers", "chart", "command", "yaml dept", "yaml pt", "dept", "pt", "line", "launch")
+    return dict(zip((*Form._fields, *rest), found, strict=True))
+
+
+@pytest.mark.parametrize("m", [40, 20, None, "many", -1])
+def test_pt_alone_needs_no_m(tab: _Train, m: Any) -> None:
+    found = look(tab, method="prompt_tuning", budget_tokens=30, num_virtual_tokens=m)
+    assert found["launch"]["interactive"] and "Rank r" in found["numbers"]
+    assert found["yaml pt"]["visible"] and not found["yaml dept"]["visible"]
+    assert "num-virtual-tokens" not in found["command"] and "low-rank-lr" not in found["command"]
+
+
+def test_a_budget_below_m_is_told_beside_m_and_can_be_raised_again(tab: _Train) -> None:
+    low = look(tab, budget_tokens=30)
+    assert "more than budget_tokens" in low["num_virtual_tokens"]["info"] and not low["launch"]["interactive"]
+    assert look(tab)["launch"]["interactive"]
+
+
+def test_a_backbone_that_cannot_be_read_is_told_beside_it(tab: _Train, tmp_path: Path) -> None:
+    found = look(tab, backbone="folder:broken")
+    assert "path/to/broken" in found["backbone"]["info"] and not found["launch"]["interactive"]
+    assert str(tmp_path) not in str(found)
+
+
+def test_the_notebook_is_the_projects_own_with_these_settings(tab: _Train) -> None:
+    path = tab.pt_notebook(REQUEST, {"token": new_token()}, *FIELDS)
+    made, own = (nbformat.read(source, as_version=4) for source in (path, notebook_file(NOTEBOOK)))
+    (parameters,) = [cell for cell in made.cells if "injected-parameters" in cell.metadata.get("tags", [])]
+    assert [cell.source for cell in made.cells if cell is not parameters] == [cell.source for cell in own.cells]
+    values: dict[str, Any] = {}
+    exec(parameters.source, values)
+    assert (values["method"], values["prompt_lr"], values["max_steps"]) == ("prompt_tuning", 0.3, 60)
+    assert values["settings"] == {"max_seq_length": 256, "eval_every": 20}

@@ -14,6 +14,7 @@ wrote).
 """
 
 import contextlib
+import dataclasses
 import re
 import secrets
 import shutil
@@ -181,7 +182,7 @@ class RunQueue:
         entries = self._entries()
         waiting = self.folder.waiting(entries)
         mine = [entry for entry in entries if visitor.may_change(entry.owner)]
-        runs = [summary(entry, waiting, visitor, self.folder, self._curves) for entry in mine]
+        runs = [self._summary(entry, waiting, visitor) for entry in mine]
         rank = {"running": 0, "stopping": 0, "queued": 1}
         runs.sort(key=lambda run: (rank.get(run.status, 2), run.position or 0, -(run.submitted or 0.0), run.run_id))
         return runs[:_MOST_LISTED]
@@ -192,8 +193,7 @@ class RunQueue:
         Raises:
             RunError: no such run.
         """
-        entry = self._entry(run_id, visitor)
-        return summary(entry, self.folder.waiting(self._entries()), visitor, self.folder, self._curves)
+        return self._summary(self._entry(run_id, visitor), self.folder.waiting(self._entries()), visitor)
 
     def curves(self, run_id: str, visitor: Visitor, since: str | None = None) -> Curves | None:
         """A run's curves; None where nothing is new since that `Curves.version`.
@@ -209,7 +209,23 @@ class RunQueue:
         Raises:
             RunError: no such run.
         """
-        return log_tail(self._entry(run_id, visitor).path)[-lines:]
+        return [self.allowed.without_places(line) for line in log_tail(self._entry(run_id, visitor).path)[-lines:]]
+
+    def adapter_files(self, run_id: str, visitor: Visitor) -> dict[str, bytes]:
+        """The files of a run's adapter, to be taken elsewhere: no place on this machine is named in them.
+
+        Raises:
+            RunError: no such run, or it has no adapter (any more).
+        """
+        path = self._entry(run_id, visitor).path
+        try:
+            files = {file.name: file.read_bytes() for file in sorted(RunFolder(path).adapter.iterdir())}
+        except OSError:
+            raise RunError("this run has no adapter (any more)") from None
+        return {
+            name: self._without_places(data.decode()).encode() if name.endswith((".json", ".md")) else data
+            for name, data in files.items()
+        }
 
     def path(self, run_id: str, visitor: Visitor) -> Path:
         """A run's folder, to load its adapter or read its result from; never to be shown.
@@ -223,6 +239,13 @@ class RunQueue:
         """How many runs train, and how many wait, of all visitors together."""
         statuses = [entry.status for entry in self._entries()]
         return sum(status in ACTIVE for status in statuses), statuses.count("queued")
+
+    def _summary(self, entry: Entry, waiting: Sequence[Entry], visitor: Visitor) -> RunSummary:
+        found = summary(entry, waiting, visitor, self.folder, self._curves)
+        return dataclasses.replace(found, error=self._without_places(found.error)) if found.error else found
+
+    def _without_places(self, said: str) -> str:
+        return self.allowed.without_places(said.replace(str(self.folder.root), "RUNS"))
 
     def _entries(self) -> list[Entry]:
         """All runs, as of a moment ago: many visitors look at one reading."""

@@ -97,7 +97,7 @@ def summary(
         elapsed_s=elapsed,
         left_s=left,
         submitted=submission.get("submitted"),
-        error=explain(error).replace(str(folder.root), "RUNS") if error else None,
+        error=explain(error) if error else None,
         may_change=visitor.may_change(entry.owner),
         can_resume=can_resume(entry),
         has_adapter=run.adapter.is_dir(),

@@ -1,9 +1,9 @@
 """An adapter sent to the hub with the visitor's own token, which is used for this and then forgotten."""
 
 import re
-from pathlib import Path
+from collections.abc import Mapping
 
-from huggingface_hub import HfApi, errors
+from huggingface_hub import CommitOperationAdd, HfApi, errors
 
 from dept.errors import ConfigError, RunError
 
@@ -11,10 +11,13 @@ _REPO = re.compile(r"[A-Za-z0-9][\w.-]{0,95}/[A-Za-z0-9][\w.-]{0,95}")
 _TOKEN = re.compile(r"[\x21-\x7e]{8,400}")
 
 
-def push_adapter(adapter: Path, repo: object, token: object, *, private: bool = True) -> str:
-    """Upload an adapter folder; the repository is made where it is missing. Its address.
+def push_adapter(files: Mapping[str, bytes], repo: object, token: object, *, private: bool = True) -> str:
+    """Upload an adapter's files; the repository is made where it is missing. Its address.
 
     The token is in no message, and nothing here writes it down.
+
+    Args:
+        files: name -> content (`RunQueue.adapter_files`).
 
     Raises:
         ConfigError: no name of a repository, or no token.
@@ -28,7 +31,8 @@ def push_adapter(adapter: Path, repo: object, token: object, *, private: bool = 
     name = repo.strip()
     try:
         address = api.create_repo(name, private=private, exist_ok=True)
-        api.upload_folder(folder_path=adapter, repo_id=name, commit_message="Upload a DePT Lab adapter")
+        operations = [CommitOperationAdd(path, data) for path, data in files.items()]
+        api.create_commit(name, operations, commit_message="Upload a DePT Lab adapter")
     except errors.HfHubHTTPError as fault:
         status = fault.response.status_code if fault.response is not None else None
         if status in (401, 403):

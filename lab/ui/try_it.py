@@ -104,13 +104,13 @@ class _TryIt:
         """The run's adapter folder as a zip."""
         try:
             run, _ = self._run(identity, run_id, request)
+            files = self.site.queue.adapter_files(run.run_id, self.site.visitor(identity, request))
         except DeptError as fault:
             raise gr.Error(text(fault), print_exception=False) from None
         target = io.BytesIO()
-        folder = self._path(identity, run_id, request) / "adapter"
         with zipfile.ZipFile(target, "w", zipfile.ZIP_DEFLATED) as archive:
-            for path in sorted(folder.iterdir()):
-                archive.write(path, f"{run.run_id}/{path.name}")
+            for name, content in files.items():
+                archive.writestr(f"{run.run_id}/{name}", content)
         return to_download(target.getvalue(), f"{run.run_id}.zip")
 
     def push(
@@ -118,8 +118,9 @@ class _TryIt:
     ) -> tuple[str, str]:
         """Send the adapter to the hub with the visitor's token; the token's field is emptied."""
         try:
-            self._run(identity, run_id, request)
-            url = push_adapter(self._path(identity, run_id, request) / "adapter", repo, token, private=bool(private))
+            run, _ = self._run(identity, run_id, request)
+            files = self.site.queue.adapter_files(run.run_id, self.site.visitor(identity, request))
+            url = push_adapter(files, repo, token, private=bool(private))
         except DeptError as fault:
             return notice(str(fault), "wrong"), ""
         return notice(f"It is at {url}", "good"), ""
@@ -234,7 +235,7 @@ def build(site: Site, identity: gr.BrowserState) -> dict[str, Any]:
                 file = gr.File(
                     label=f"The task's columns; up to {MOST_ROWS} rows",
                     file_types=[".csv", ".tsv", ".jsonl"],
-                    height=110,
+                    height=150,
                 )
                 download = gr.DownloadButton("All predictions (CSV)", visible=False, size="sm")
             with gr.Accordion("Take the adapter", open=False):

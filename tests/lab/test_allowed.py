@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -104,6 +105,14 @@ def test_every_setting_is_one_of_a_run() -> None:
     from dept.config import TrainConfig
 
     assert set(SETTINGS) <= set(TrainConfig().to_dict())
+
+
+def test_folders_are_told_by_their_names_alone(tmp_path: Path) -> None:
+    place, below = tmp_path / 'a "b" é', tmp_path / 'a "b" é' / "c"
+    below.mkdir(parents=True)
+    allowed = Allowed(backbone_folders={"weights": place}, data_folders={"rows": below})
+    said = f"{place} and {below}/x, {json.dumps(str(place))}"
+    assert allowed.without_places(said) == 'path/to/weights and path/to/rows/x, "path/to/weights"'
 
 
 def test_bad_folders_of_the_operator_are_named(tmp_path: Path) -> None:

@@ -44,6 +44,25 @@ def _dead_process() -> dict[str, Any]:
     return written
 
 
+def test_no_place_of_this_machine_leaves_it(queue: RunQueue, tiny_t5: Path) -> None:
+    me = somebody()
+    (run_id,) = queue.submit([SMALL], me)
+    folder, adapter = queue.folder.root / run_id, queue.folder.root / run_id / "adapter"
+    adapter.mkdir()
+    said = f"{tiny_t5} and {folder}/own/task.yaml"
+    for name in ("adapter_config.json", "README.md", "adapter_model.safetensors"):
+        (adapter / name).write_text(said)
+    (folder / "log.txt").write_text(said)
+    _pretend(queue, run_id, "failed", {}, error=said)
+    told = "path/to/tiny and RUNS/" + f"{run_id}/own/task.yaml"
+    files = queue.adapter_files(run_id, somebody())
+    assert files["README.md"].decode() == files["adapter_config.json"].decode() == told
+    assert files["adapter_model.safetensors"].decode() == said  # numbers, left as they are
+    assert queue.log(run_id, me) == [told] and queue.run(run_id, me).error == told
+    with pytest.raises(RunError, match="no such run"):
+        queue.adapter_files("../..", me)
+
+
 def test_first_in_first_out_and_seen_by_its_owner(queue: RunQueue) -> None:
     me, other = somebody(), somebody()
     first, second = queue.submit([SMALL, {**SMALL, "method": "prompt_tuning", "num_virtual_tokens": None}], me)

@@ -1,6 +1,5 @@
 """Sending an adapter to the hub: what is refused before anything is sent, and that no message holds the token."""
 
-from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -11,6 +10,7 @@ from dept.errors import ConfigError, RunError
 from lab.ui import push
 
 TOKEN = "hf_abcdefghijklmnop"
+FILES = {"README.md": b"# An adapter", "adapter_model.safetensors": b"weights"}
 
 
 class Hub:
@@ -28,8 +28,8 @@ class Hub:
         self.asked.append((name, options))
         return f"https://hub/{name}"
 
-    def upload_folder(self, **options: Any) -> None:
-        self.asked.append(options)
+    def create_commit(self, name: str, operations: list[Any], **options: Any) -> None:
+        self.asked.append((name, {each.path_in_repo: each.path_or_fileobj for each in operations}))
 
 
 @pytest.fixture(autouse=True)
@@ -40,32 +40,32 @@ def hub(monkeypatch: pytest.MonkeyPatch) -> type[Hub]:
     return Hub
 
 
-def test_the_adapter_goes_up_with_the_visitors_token(tmp_path: Path, hub: type[Hub]) -> None:
-    assert push.push_adapter(tmp_path, " me/sst2-dept ", TOKEN, private=True) == "https://hub/me/sst2-dept"
+def test_the_adapter_goes_up_with_the_visitors_token(hub: type[Hub]) -> None:
+    assert push.push_adapter(FILES, " me/sst2-dept ", TOKEN, private=True) == "https://hub/me/sst2-dept"
     token, (name, options), sent = hub.asked
     assert (token, name, options["private"]) == (TOKEN, "me/sst2-dept", True)
-    assert (sent["folder_path"], sent["repo_id"]) == (tmp_path, "me/sst2-dept")
+    assert sent == ("me/sst2-dept", FILES)
 
 
 @pytest.mark.parametrize("repo", ["", "me", "me/../you", "/etc/passwd", "a/b/c", None, 7, "me/" + "x" * 300])
-def test_a_repository_that_is_none_is_refused(tmp_path: Path, hub: type[Hub], repo: Any) -> None:
+def test_a_repository_that_is_none_is_refused(hub: type[Hub], repo: Any) -> None:
     with pytest.raises(ConfigError, match="repository"):
-        push.push_adapter(tmp_path, repo, TOKEN)
+        push.push_adapter(FILES, repo, TOKEN)
     assert hub.asked == []
 
 
 @pytest.mark.parametrize("token", ["", "short", "hf_abc def ghi", "hf_abc\r\nX-Header: 1", None, "x" * 1000])
-def test_a_token_that_is_none_is_refused(tmp_path: Path, hub: type[Hub], token: Any) -> None:
+def test_a_token_that_is_none_is_refused(hub: type[Hub], token: Any) -> None:
     with pytest.raises(ConfigError, match="token"):
-        push.push_adapter(tmp_path, "me/mine", token)
+        push.push_adapter(FILES, "me/mine", token)
     assert hub.asked == []
 
 
-def test_no_message_holds_the_token(tmp_path: Path, hub: type[Hub], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_message_holds_the_token(hub: type[Hub], monkeypatch: pytest.MonkeyPatch) -> None:
     answer: Any = SimpleNamespace(status_code=403, headers={}, request=None)
     refused = errors.HfHubHTTPError(f"no: {TOKEN}", response=answer)
     for fault in (refused, errors.HTTPError(f"cannot send {TOKEN}"), OSError(TOKEN)):
         monkeypatch.setattr(Hub, "fault", fault)
         with pytest.raises(RunError) as told:
-            push.push_adapter(tmp_path, "me/mine", TOKEN)
+            push.push_adapter(FILES, "me/mine", TOKEN)
         assert TOKEN not in str(told.value)

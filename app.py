@@ -1,7 +1,8 @@
-"""The page, as `python app.py` and a Hugging Face Space start it; `dept-lab app` has flags for the same."""
+"""The page, as `python app.py` and a Hugging Face Space start it: `dept-lab app`, with the same flags."""
 
-from lab.ui.page import launch
-from lab.ui.site import PageConfig
+import sys
+
+from lab.page_cli import main
 
 if __name__ == "__main__":
-    launch(PageConfig.from_environment())
+    sys.exit(main())

@@ -172,6 +172,16 @@ class BenchJobs:
         may_change = visitor.may_change(worker.get("owner"))
         return BenchState(bench_id, status, bench, worker["planned"], elapsed, error, may_change)
 
+    def latest(self, visitor: Visitor) -> str | None:
+        """The id of the visitor's newest benchmark, which is the one that runs if it is theirs; None without one."""
+        found = []
+        for folder in self._folders():
+            with contextlib.suppress(RunError):
+                worker = read_json(folder / "worker.json")
+                if visitor.may_change(worker.get("owner")):
+                    found.append((worker["started"], folder.name))
+        return max(found)[1] if found else None
+
     def running(self) -> str | None:
         """The id of the benchmark that runs now, whosever it is."""
         for folder in self._folders():

@@ -5,26 +5,45 @@ from typing import Annotated
 
 import typer
 
+from dept.flags import run_app
+
 
 def serve(
-    host: Annotated[str, typer.Option(help="Address to listen at; 0.0.0.0 lets other machines in.")] = "127.0.0.1",
-    port: Annotated[int | None, typer.Option(help="[7860, or the next one that is free]", show_default=False)] = None,
-    runs: Annotated[Path, typer.Option(help="Folder of runs.")] = Path("runs"),
+    host: Annotated[
+        str,
+        typer.Option(envvar="GRADIO_SERVER_NAME", help="Address to listen at; 0.0.0.0 lets other machines in."),
+    ] = "127.0.0.1",
+    port: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            max=65535,
+            envvar="GRADIO_SERVER_PORT",
+            help="[7860, or the next one that is free]",
+            show_default=False,
+        ),
+    ] = None,
+    runs: Annotated[Path, typer.Option(metavar="FOLDER", envvar="DEPT_RUNS", help="Folder of runs.")] = Path("runs"),
     limits: Annotated[
         Path | None,
-        typer.Option(metavar="FILE", help="YAML of limits for people, queue, steps, time [lab/limits.py]."),
+        typer.Option(
+            metavar="FILE",
+            envvar="DEPT_LIMITS",
+            help="YAML of limits for people, queue, steps, time [lab/limits.py].",
+        ),
     ] = None,
     users: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Lines name:password; nobody else gets in [everybody].")
     ] = None,
     data_folder: Annotated[
-        list[Path] | None, typer.Option(help="Data folder that may be chosen, by its last name (repeatable).")
+        list[Path] | None,
+        typer.Option(metavar="FOLDER", help="Data folder that may be chosen, by its last name (repeatable)."),
     ] = None,
     backbone_folder: Annotated[
-        list[Path] | None, typer.Option(help="Backbone folder that may be chosen (repeatable).")
+        list[Path] | None, typer.Option(metavar="FOLDER", help="Backbone folder that may be chosen (repeatable).")
     ] = None,
     backbone: Annotated[
-        list[str] | None, typer.Option(help="Hub id that may be chosen beside the aliases (repeatable).")
+        list[str] | None, typer.Option(metavar="ID", help="Hub id that may be chosen beside the aliases (repeatable).")
     ] = None,
     hub: Annotated[bool, typer.Option(help="Whether rows may be fetched from the hub.")] = True,
     uploads: Annotated[bool, typer.Option(help="Whether visitors may bring their own rows.")] = True,
@@ -48,3 +67,10 @@ def serve(
         ),
     )
     launch(config, host=host, port=port, users=read_users(users) if users is not None else ())
+
+
+def main() -> int:
+    """`python app.py`: the page alone; the exit code."""
+    app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
+    app.command()(serve)
+    return run_app(app)

@@ -8,6 +8,7 @@ import gradio as gr
 from dept.errors import ConfigError
 from lab.owners import new_token
 from lab.ui import results, runs, speed, train, try_it
+from lab.ui.expected import read_ahead
 from lab.ui.site import STORAGE_KEY, PageConfig, Site
 from lab.ui.theme import css, head, serve_scripts, theme
 
@@ -15,7 +16,7 @@ _HEAD = """<header class="page-head"><h1>DePT Lab</h1>
 <p>Prompt tuning (PT) puts l trainable vectors before a frozen language model. DePT keeps m of them and spends the rest
 on a low-rank update of the word embeddings: as many parameters, a shorter input
 (<a href="https://arxiv.org/abs/2309.05173" target="_blank" rel="noopener">Shi and Lipani, ICLR 2024</a>).</p>
-<button type="button" aria-label="Switch between dark and light">Dark or light</button></header>"""
+<button type="button">Dark or light</button></header>"""
 _HEAD_SCRIPT = """
 element.querySelector("button").addEventListener("click", () => document.body.classList.toggle("dark"));
 """
@@ -53,14 +54,14 @@ def build_page(config: PageConfig | None = None) -> tuple[gr.Blocks, Site]:
             with gr.Tab("Runs", id="runs") as runs_tab:
                 running = runs.build(site, identity)
             with gr.Tab("Speed", id="speed") as speed_tab:
-                speed_timer, look_at_speed = speed.build(site, identity)
+                speed_timer, find_measurement = speed.build(site, identity)
             with gr.Tab("Results", id="results") as results_tab:
                 look_at_results = results.build(site, identity)
             with gr.Tab("Try it", id="try") as try_tab:
                 look_at_adapters = try_it.build(site, identity)
         _connect(site, page, identity, tabs, training, running, speed_timer)
         runs_tab.select(**running.look)
-        speed_tab.select(**look_at_speed)
+        speed_tab.select(**find_measurement)
         results_tab.select(**look_at_results)
         try_tab.select(**look_at_adapters)
     return page, site
@@ -107,12 +108,11 @@ def launch(
     host: str | None = None,
     port: int | None = None,
     users: Sequence[tuple[str, str]] = (),
-    open_browser: bool = False,
 ) -> None:
     """Serve the page until it is stopped; runs that train go on.
 
     Args:
-        host: 127.0.0.1, or what GRADIO_SERVER_NAME says (a Space sets it).
+        host: 127.0.0.1, or what GRADIO_SERVER_NAME says.
         port: 7860 or the next one that is free, or what GRADIO_SERVER_PORT says.
         users: (name, password) pairs; empty lets everybody in who reaches the address.
 
@@ -123,6 +123,7 @@ def launch(
     page, site = build_page(config)
     serve_scripts()
     page.queue(default_concurrency_limit=4, max_size=200)
+    read_ahead([str(folder) for folder in site.config.allowed.backbone_folders.values()])
     with site.queue.watched():
         try:
             _, address, _ = page.launch(
@@ -147,7 +148,7 @@ def launch(
                 prevent_thread_lock=True,
             )
         except OSError as fault:
-            raise ConfigError(f"port {port} cannot be used: {fault}") from None
+            raise ConfigError(f"the page cannot be served here: {fault}") from None
         print(f"DePT Lab: {address}")
         print(f"For you, who may see and stop every run: {address}?operator={site.operator_key}", flush=True)
         page.block_thread()

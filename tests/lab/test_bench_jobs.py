@@ -8,11 +8,11 @@ import psutil
 import pytest
 
 from dept.errors import ConfigError, RunError
-from dept.run import read_json
+from dept.run import read_json, write_json
 from lab.allowed import Allowed
 from lab.bench_jobs import BenchJobs
 from lab.bench_plan import BenchConfig
-from lab.owners import Visitor
+from lab.owners import OPERATOR, Visitor
 from tests.lab.queue_helpers import somebody, wait_for
 
 CONFIG = BenchConfig(
@@ -48,6 +48,16 @@ def test_what_is_not_allowed_starts_nothing(tmp_path: Path, changes: dict[str, o
 def test_an_id_that_is_none_is_refused(tmp_path: Path, bench_id: object) -> None:
     with pytest.raises(RunError, match="no such measurement"):
         BenchJobs(tmp_path).state(bench_id, somebody())
+
+
+def test_a_visitor_finds_the_own_newest_one_again(tmp_path: Path) -> None:
+    jobs, me, other = BenchJobs(tmp_path), somebody(), somebody()
+    for number, who in enumerate((me, me, other)):
+        folder = tmp_path / (f"{number}" * 24)
+        folder.mkdir()
+        write_json(folder / "worker.json", {"owner": who.owner, "planned": 1, "started": float(number)})
+    assert jobs.latest(me) == "1" * 24 and jobs.latest(other) == jobs.latest(OPERATOR) == "2" * 24
+    assert jobs.latest(somebody()) is None
 
 
 @pytest.mark.slow

@@ -28,12 +28,18 @@ def facts(pairs: Sequence[tuple[str, str, str]]) -> str:
     return f'<dl class="facts">{cells}</dl>'
 
 
-def table(heads: Sequence[str], rows: Sequence[Sequence[str]], *, left: int = 1, caption: str = "") -> str:
-    """A table that scrolls by itself on a narrow screen, as HTML; the first `left` columns hold text."""
+def table(
+    heads: Sequence[str], rows: Sequence[Sequence[str]], *, left: int = 1, words: Sequence[str] = (), caption: str = ""
+) -> str:
+    """A table that scrolls by itself on a narrow screen, as HTML.
+
+    Args:
+        left: that many columns at the left hold text, and those with these heads: `words`.
+    """
 
     def cells(tag: str, values: Sequence[str]) -> str:
         return "".join(
-            f"<{tag}{' class=text' if index < left else ''}>{text(value)}</{tag}>"
+            f"<{tag}{' class=text' if index < left or heads[index] in words else ''}>{text(value)}</{tag.split()[0]}>"
             for index, value in enumerate(values)
         )
 
@@ -41,7 +47,7 @@ def table(heads: Sequence[str], rows: Sequence[Sequence[str]], *, left: int = 1,
     title = f"<caption>{text(caption)}</caption>" if caption else ""
     return (
         f'<div class="wide" tabindex="0" role="region" aria-label="{text(caption or "table")}"><table>{title}'
-        f"<thead><tr>{cells('th', heads)}</tr></thead><tbody>{body}</tbody></table></div>"
+        f"<thead><tr>{cells('th scope=col', heads)}</tr></thead><tbody>{body}</tbody></table></div>"
     )
 
 

@@ -31,7 +31,7 @@ class OwnRows:
                 label=f"A table ({', '.join(SUFFIXES)}; up to {limits.upload_bytes / 2**20:g} MiB and "
                 f"{limits.upload_rows:,} rows)",
                 file_types=list(SUFFIXES),
-                height=110,
+                height=150,
             )
             self._first = gr.HTML(apply_default_css=False)
             with gr.Row():

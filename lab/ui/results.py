@@ -97,7 +97,13 @@ def ours(results: Results) -> str:
     if not results.rows:
         return notice(NOTHING_YET)
     tables = "".join(
-        table(HEADS, [list(cells(one, results).values()) for one in found], left=3, caption=BENCHMARK_NAMES[benchmark])
+        table(
+            HEADS,
+            [list(cells(one, results).values()) for one in found],
+            left=3,
+            words=HEADS[-1:],
+            caption=BENCHMARK_NAMES[benchmark],
+        )
         for benchmark, found in grouped(results)
     )
     return f'{tables}<p class="fine">{text(LEGEND)}</p>'

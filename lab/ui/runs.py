@@ -224,7 +224,7 @@ def build(site: Site, identity: gr.BrowserState) -> RunsTab:
         with gr.Column(scale=2, min_width=300):
             runs = RunList(elem_id="runs", min_height=120)
         with gr.Column(scale=5, min_width=320):
-            head = gr.HTML(apply_default_css=False, elem_id="run-head", min_height=60)
+            head = gr.HTML(apply_default_css=False, elem_id="run-head")
             with gr.Row(elem_classes="actions"):
                 buttons = {
                     name: gr.Button(name.capitalize(), size="sm", min_width=80, interactive=False) for name in _ACTIONS

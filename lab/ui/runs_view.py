@@ -128,24 +128,27 @@ def run_head(run: RunSummary | None) -> str:
         ("Batch", f"{request.get('batch_size', 16)}", f"seed {request.get('seed', 42)}"),
         ("Trained for", "-" if run.elapsed_s is None else duration(run.elapsed_s), "evaluations included"),
     ]
-    result = run.result or {}
-    if result.get("status") == "completed":
-        metric, scores = result["main_metric"], result["metrics"]
-        tested = scores["test"][metric] if scores.get("test") else None
-        pairs.append(
-            (
-                f"Test {metric_words(metric)}",
-                "-" if tested is None else f"{tested:.1f}",
-                f"validation {scores['validation'][metric]:.1f}, "
-                f"untrained {scores['untrained_validation'][metric]:.1f}",
-            )
-        )
+    pairs.append(_score(run.result or {}))
     kind = "wrong" if run.status == "failed" else "note"
     return (
         f"<h2>{text(method_name(run))} on {text(task_name(run))}, {text(backbone_name(run))}</h2>"
         f'<p class="status-line {run.status}">{text(status_words(run))}</p>{_bar(run)}'
         f"{notice(run.error or '', kind)}{facts(pairs)}"
         f'<p class="fine">{text(_rows_words(run.data))} Run {text(run.run_id)}.</p>'
+    )
+
+
+def _score(result: Mapping[str, Any]) -> tuple[str, str, str]:
+    """The test score; its place is kept until there is one."""
+    if result.get("status") != "completed":
+        return "Test", "-", "when it is completed"
+    metric, scores = result["main_metric"], result["metrics"]
+    tested = scores["test"][metric] if scores.get("test") else None
+    before, best = scores["untrained_validation"][metric], scores["validation"][metric]
+    return (
+        f"Test {metric_words(metric)}",
+        "-" if tested is None else f"{tested:.1f}%",
+        f"validation {best:.1f}%, untrained {before:.1f}%",
     )
 
 
@@ -204,7 +207,7 @@ def _figure(title: str, unit: str, lines: Sequence[tuple[Drawn, Series]], revisi
         title={"text": title, "font": {"size": 13}, "x": 0, "xref": "paper", "y": 0.97, "yanchor": "top"},
         uirevision=revision,
         xaxis={"title": {"text": "optimiser step", "standoff": 4}, **axis},
-        yaxis={"title": {"text": unit, "standoff": 4}},
+        yaxis={"title": {"text": unit, "standoff": 4}, "exponentformat": "e"},
         hovermode="x unified",
         showlegend=len(lines) > 1,
         margin={"l": 50, "r": 10, "t": 34, "b": 36},

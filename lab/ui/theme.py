@@ -59,6 +59,8 @@ def theme() -> gr.themes.Base:
         button_primary_background_fill_dark="*primary_700",
         button_primary_background_fill_hover_dark="*primary_600",
         button_primary_text_color="white",
+        color_accent="*primary_700",  # of the chosen tab's name, among others
+        link_text_color="*primary_700",
         slider_color="*primary_600",
         slider_color_dark="*primary_500",
     )

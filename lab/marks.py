@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
+from dept.budget import rank_for
 from dept.known_backbones import list_backbones
 from dept.tasks import load_task
 from dept.tasks.registry import TASK_NAMES
@@ -10,7 +11,7 @@ from dept.tasks.splits import counts_from_hub
 from lab import paper
 
 # Settings that the paper fixes, and what it has for them; a task's own values are added in `_other_settings`.
-_FIXED = ("batch_size", "adam_epsilon", "weight_decay", "warmup_proportion")
+_FIXED = ("batch_size", "eval_every", "adam_epsilon", "weight_decay", "warmup_proportion")
 _LOW_RANK_ALPHAS = (8.0, None)  # the release's, and Eq. 2 without a scale
 
 
@@ -34,8 +35,8 @@ def marks(result: Mapping[str, Any]) -> tuple[str, ...]:
 
     Returns:
         Of these: sample data, folder data, package data, random backbone, embedded backbone, folder backbone, other
-        backbone, own task, other rows, fewer steps, more steps, over budget, other budget, quantised backbone, and
-        other <setting> for settings outside the paper's, such as other batch_size.
+        backbone, own task, other rows, fewer steps, more steps, over budget, under budget, other budget, quantised
+        backbone, and other <setting> for settings outside the paper's, such as other batch_size.
     """
     return (*_sources(result), *_rows(result), *_steps(result), *_budget(result), *_settings(result))
 
@@ -73,10 +74,20 @@ def _steps(result: Mapping[str, Any]) -> list[str]:
 
 
 def _budget(result: Mapping[str, Any]) -> list[str]:
-    found = ["over budget"] if result["over_budget"] else []
+    found = ["over budget"] if result["over_budget"] else ["under budget"] if _could_have_more(result) else []
     if result["config"].get("budget_tokens") != paper.settings().budget_tokens:
         found.append("other budget")
     return found
+
+
+def _could_have_more(result: Mapping[str, Any]) -> bool:
+    """Whether a rank was asked for that leaves some of the budget: in the paper r follows from m (section 2.2)."""
+    config, name, m = result["config"], alias_of(result["backbone"]["name"]), result["num_virtual_tokens"]
+    widths = [info.hidden_size for info in list_backbones() if info.name == name]
+    length, budget = config["max_seq_length"], config["budget_tokens"]
+    if result["method"] != "dept" or not widths or length is None or not 0 <= m <= budget:
+        return False
+    return int(result["rank"]) < rank_for(m, widths[0], length, budget)
 
 
 def _settings(result: Mapping[str, Any]) -> list[str]:

@@ -11,6 +11,7 @@ from typing import Any
 
 import psutil
 
+from dept.budget import rank_for
 from dept.config import Method, TrainConfig
 from dept.run import FINGERPRINTS
 from dept.tasks import load_task
@@ -45,7 +46,6 @@ def made_run(
         "max_steps": expected,
         "eval_every": 1000,
         "num_virtual_tokens": 40 if method == "dept" else 100,
-        "rank": 45 if method == "dept" else 0,
         "prompt_lr": 0.3,
         "low_rank_lr": 5e-4,
         "max_seq_length": known.max_seq_length,
@@ -53,7 +53,11 @@ def made_run(
         "decoding": known.decoding,
         "backbone": "t5-base",
     }
-    config = TrainConfig(task=task, method=method, data=data, output_dir=str(folder), **{**defaults, **settings})
+    given = {**defaults, **settings}
+    if "rank" not in given:
+        split = (given["num_virtual_tokens"], 768, given["max_seq_length"], given.get("budget_tokens", 100))
+        given["rank"] = rank_for(*split) if method == "dept" else 0
+    config = TrainConfig(task=task, method=method, data=data, output_dir=str(folder), **given)
     folder.mkdir(parents=True)
     fingerprints = {"data": f"{task}-{data}", "task": task, "backbone": config.backbone}
     write(folder / "config.json", {**config.to_dict(), FINGERPRINTS: fingerprints})

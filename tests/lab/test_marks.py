@@ -46,6 +46,8 @@ def test_the_papers_settings_have_no_mark(task: str, tmp_path: Path) -> None:
         ({"steps": 30_001}, "more steps"),
         ({"rows": {"train": 100, "validation": 138, "test": 139}}, "other rows"),
         ({"over_budget": True}, "over budget"),
+        ({"rank": 44}, "under budget"),
+        ({"eval_every": 100}, "other eval_every"),
         ({"budget_tokens": 50}, "other budget"),
         ({"quantize": "nf4"}, "quantised backbone"),
         ({"batch_size": 32}, "other batch_size"),
@@ -68,7 +70,7 @@ def test_what_the_paper_leaves_open_is_not_marked(tmp_path: Path) -> None:
 
 
 def test_llama_2_on_sst2_stands_beside_table_6(tmp_path: Path) -> None:
-    result = result_of(made_run(tmp_path / "run", "sst2", backbone="llama-2-7b", num_virtual_tokens=60))
+    result = result_of(made_run(tmp_path / "run", "sst2", backbone="llama-2-7b", num_virtual_tokens=60, rank=37))
     score = paper_score(result)
     assert score is not None
     assert (score.table, score.value) == (6, 94.95)

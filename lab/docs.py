@@ -17,7 +17,8 @@ from dept.flags import run_app
 from dept.run import whole_folder, write_text
 
 NOTEBOOKS = Path(__file__).resolve().parents[1] / "notebooks"
-_PANEL = "application/vnd.jupyter.widget-view+json"
+_WIDGET = "application/vnd.jupyter.widget-view+json"
+_PANEL = "DecompositionPanel("  # as its cell's plain text begins
 _INSTEAD = "*(Here a panel with sliders is live in JupyterLab.)*"
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
@@ -95,10 +96,9 @@ def build_page(notebook: Path, output_dir: Path, parameters: Mapping[str, Any]) 
             raise RunError(f"{notebook.name}: {status}, {error}")
         shown = nbformat.read(job.output, as_version=4)
     shown.cells = [cell for cell in shown.cells if "injected-parameters" not in cell.metadata.get("tags", ())]
-    for output in (output for cell in shown.cells for output in cell.get("outputs", ())):
-        if _PANEL in output.get("data", {}):
-            output["data"] = {"text/markdown": _INSTEAD}
-        output.get("data", {}).pop("text/html", None)  # a console's colours; the same text is there plain
+    for cell in shown.cells:
+        if "outputs" in cell:
+            cell.outputs = still(cell.outputs)
     files = f"{notebook.stem}_files"
     names = {"unique_key": notebook.stem, "output_files_dir": files}
     text, resources = MarkdownExporter().from_notebook_node(shown, resources=names)
@@ -109,6 +109,20 @@ def build_page(notebook: Path, output_dir: Path, parameters: Mapping[str, Any]) 
     page = output_dir / f"{notebook.stem}.md"
     write_text(page, between_pages(text))
     return page
+
+
+def still(outputs: Sequence[Any]) -> list[Any]:
+    """A cell's outputs for a page: a line in place of our panels, without libraries' progress bars."""
+    found = []
+    for output in outputs:
+        data = output.get("data", {})
+        if _WIDGET in data:
+            if not data.get("text/plain", "").startswith(_PANEL):
+                continue
+            output["data"] = {"text/markdown": _INSTEAD}
+        data.pop("text/html", None)  # a console's colours; the same text is there plain
+        found.append(output)
+    return found
 
 
 def between_pages(text: str) -> str:

@@ -35,7 +35,20 @@ def test_a_page_is_readable_without_running(tiny_t5: Path, tmp_path: Path) -> No
     assert "| 40 | 45 | 76,800 | 0 | 296 |" in text
     assert "](02_train_one_task.md)" in text
     assert "DecompositionPanel(children" not in text
+    assert text.count("Here a panel with sliders is live") == 1
     assert "injected" not in text and str(tiny_t5) not in text
+
+
+def test_a_line_stands_for_the_panel_and_nothing_for_progress_bars() -> None:
+    """The bars are widgets, too: a model that is loaded for the first time shows some."""
+    view = {"application/vnd.jupyter.widget-view+json": {"model_id": "1"}}
+    bar = {"output_type": "display_data", "data": {**view, "text/plain": "Loading weights:   0%|          | 0/272"}}
+    panel = {"output_type": "execute_result", "data": {**view, "text/plain": "DecompositionPanel(children=(...))"}}
+    said = {"output_type": "stream", "name": "stdout", "text": "trainable params: 57,152"}
+    assert docs.still([bar, said, panel, bar]) == [
+        said,
+        {**panel, "data": {"text/markdown": "*(Here a panel with sliders is live in JupyterLab.)*"}},
+    ]
 
 
 @pytest.mark.parametrize("arguments", [["07"], ["01_decomposition"]])

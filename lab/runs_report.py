@@ -5,6 +5,8 @@ from pathlib import Path
 from typing import Any
 
 from rich import box
+from rich.console import Group
+from rich.markup import escape
 from rich.table import Table
 
 from dept.run import FINGERPRINTS
@@ -33,15 +35,17 @@ def facts(run: Run) -> dict[str, Any]:
     }
 
 
-def list_table(runs: Sequence[Run], root: Path) -> Table:
-    """A row a run; paths from the root."""
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+def list_table(runs: Sequence[Run], root: Path) -> Group:
+    """A row a run; paths from the root. Marks are numbers, explained below the table."""
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
     for name in ("run", "task", "method", "status", "steps", "valid.", "test", "marks"):
-        table.add_column(name, justify="right" if name in ("steps", "valid.", "test") else "left", overflow="fold")
+        right = name in ("steps", "valid.", "test")
+        table.add_column(name, justify="right" if right else "left", overflow="fold", no_wrap=name != "run")
+    numbers: dict[tuple[str, ...], int] = {}
     for run in runs:
         found = facts(run)
         inside = run.path.relative_to(root) if run.path.is_relative_to(root) else run.path
-        table.add_row(
+        cells = (
             str(inside) if inside != Path() else str(root),
             str(found["task"]),
             run.name,
@@ -49,9 +53,11 @@ def list_table(runs: Sequence[Run], root: Path) -> Table:
             f"{run.steps:,}/{found['max_steps']:,}" if isinstance(found["max_steps"], int) else f"{run.steps:,}",
             _per_cent(found["validation"]),
             _per_cent(found["test"]),
-            ", ".join(found["marks"] or ()),
+            f"[{numbers.setdefault(kept, len(numbers) + 1)}]" if (kept := tuple(found["marks"] or ())) else "",
         )
-    return table
+        table.add_row(*map(escape, cells))
+    notes = [f"[{number}] no reproduction: {', '.join(kept)}" for kept, number in numbers.items()]
+    return Group(table, *map(escape, notes))
 
 
 def _per_cent(value: float | None) -> str:

@@ -94,7 +94,9 @@ class RayEngine:
     def _cluster(self) -> Iterator[None]:
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
         try:
-            ray.init(self._address, include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
+            # "local" because of None Ray makes RAY_ADDRESS, or a cluster that somebody else has started here.
+            where = self._address or "local"
+            ray.init(where, include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
         except (OSError, RuntimeError, exceptions.RayError) as fault:  # RuntimeError: of another version
             hint = "" if self._address is None or _AUTH_MODE in os.environ else _AUTH_HINT
             raise _no_cluster(self._address, fault, hint) from fault

@@ -108,6 +108,22 @@ def test_what_cannot_be_an_address_is_refused(address: str) -> None:
         engine_named("ray", address)
 
 
+def test_without_an_address_it_joins_nobodys_cluster(
+    tiny_t5: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = []
+
+    def init(address: str | None, **settings: object) -> None:
+        asked.append(address)
+        raise ConnectionError("no room")
+
+    monkeypatch.setattr("ray.init", init)
+    job = new_job(tiny_config(tiny_t5), tmp_path)
+    with pytest.raises(RunError, match=r"no Ray cluster could be started here \(no room\)"):
+        engine_named("ray").run([job], workers=1, on_event=lambda event: None)
+    assert asked == ["local"]
+
+
 @pytest.mark.parametrize("resources", [Resources(cpus=3), Resources(gpus=1)])
 def test_a_job_that_no_machine_has_room_for_does_not_wait_for_ever(
     cluster: str, tiny_t5: Path, tmp_path: Path, resources: Resources

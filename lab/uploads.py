@@ -205,6 +205,13 @@ def _write_rows(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
         file.writelines(json.dumps(row, ensure_ascii=False, allow_nan=False) + "\n" for row in rows)
 
 
+def in_plain_columns(found: tuple[str, Mapping[str, Any]]) -> tuple[str, dict[str, str]]:
+    """A row of a table, and where it stands, as `Uploads.choose` names the columns of texts."""
+    where, row = found
+    names = _plain_names(list(row))
+    return where, {names[column]: _as_text(value) for column, value in row.items()}
+
+
 def _plain_names(columns: Sequence[str]) -> dict[str, str]:
     """Columns -> names that a template and a task file take, apart from one another and from the label's."""
     names: dict[str, str] = {}

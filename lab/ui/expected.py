@@ -161,7 +161,9 @@ def pace_of(backbone: str, runs: Sequence[RunSummary]) -> Pace:
         shape_points = _points(config, config.max_seq_length or 256, source_tokens(config))
         cost = next((p.train for p in shape_points if p.num_virtual_tokens == result["num_virtual_tokens"]), None)
         if cost is not None and result["steps"]:
-            return Pace(result["time"]["total_s"] / result["steps"] / cost.flops, f"as the last {backbone} run here")
+            return Pace(
+                result["time"]["total_s"] / result["steps"] / cost.flops, "as the last run of this backbone here"
+            )
     return Pace(1 / (_SHARE_OF_PEAK * matmul_flops()), "from the speed of a matrix product here")
 
 

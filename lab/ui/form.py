@@ -3,8 +3,9 @@
 Nothing here knows gradio.
 """
 
+import re
 import shlex
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import yaml
@@ -78,8 +79,15 @@ def problems(form: Form, queue: RunQueue, visitor: Visitor) -> dict[str, str]:
         found["method"] = "choose DePT, PT or both"
     for request in requests(form):
         for name, message in _faults(request, queue, visitor):
-            found.setdefault(name, message)
+            found.setdefault(name, re.sub(r"[a-z]+(_[a-z]+)+", lambda each: words(each[0]), message))
     return found
+
+
+def words(name: str) -> str:
+    """A setting as the page calls it."""
+    short = {"num_virtual_tokens": "m", "budget_tokens": "l", "max_seq_length": "s"}
+    known = {"prompt_lr": "the prompt's rate", "low_rank_lr": "A's and B's rate", "max_steps": "steps"}
+    return {**short, **known}.get(name, name.replace("_", " ") if name in Form._fields else name)
 
 
 def _faults(request: dict[str, Any], queue: RunQueue, visitor: Visitor) -> Iterator[tuple[str, str]]:
@@ -119,13 +127,17 @@ def settings(config: TrainConfig, request: Mapping[str, Any]) -> dict[str, Any]:
     return found
 
 
-def command(values: Mapping[str, Any]) -> str:
-    """`dept train` with these settings; for own rows the command before it that makes their task file."""
-    first = ""
-    if values["task"] == OWN_TASK_FILE:
-        first = f"dept tasks --new {OWN_DATA} > {OWN_TASK_FILE}  # guessed from the columns: look it through\n"
+def commands(runs: Sequence[Mapping[str, Any]]) -> str:
+    """A `dept train` for each; for own rows before them the command that makes their task file."""
+    first = []
+    if runs[0]["task"] == OWN_TASK_FILE:
+        first = [f"dept tasks --new {OWN_DATA} > {OWN_TASK_FILE}  # guessed from the columns: look it through"]
+    return "\n\n".join([*first, *map(_command, runs)])
+
+
+def _command(values: Mapping[str, Any]) -> str:
     flags = (f"--{name.replace('_', '-')} {shlex.quote(str(value))}" for name, value in values.items())
-    return first + " \\\n  ".join(["dept train", *flags])
+    return " \\\n  ".join(["dept train", *flags])
 
 
 def as_yaml(values: Mapping[str, Any]) -> str:

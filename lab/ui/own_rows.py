@@ -92,7 +92,7 @@ class OwnRows:
         data = f"{UPLOAD}{upload_id}"
         return (
             f"<h3>As they will be fed: {text(sizes)} rows</h3>{shown}{notes}",
-            gr.update(choices=[*self._site.data(), (f"{check.task.title}: {sizes} rows", data)], value=data),
+            gr.update(choices=[*self._site.data(), (f"{check.location}: {sizes} rows", data)], value=data),
             gr.update(choices=[*self._site.tasks(), ("Your own task", OWN_TASK)], value=OWN_TASK),
         )
 

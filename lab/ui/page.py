@@ -147,8 +147,9 @@ def launch(
                 head=head(),
                 prevent_thread_lock=True,
             )
-        except OSError as fault:
-            raise ConfigError(f"the page cannot be served here: {fault}") from None
+        except OSError:  # gradio's own words are of its settings
+            where = f"{host or 'this address'}, port {port or '7860 and the next hundred'}"
+            raise ConfigError(f"{where}: taken, or no address of this machine") from None
         print(f"DePT Lab: {address}")
         print(f"For you, who may see and stop every run: {address}?operator={site.operator_key}", flush=True)
         page.block_thread()

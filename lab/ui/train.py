@@ -15,7 +15,7 @@ from lab.allowed import OWN_TASK, RUN, UPLOAD
 from lab.runs import METHOD_NAMES
 from lab.ui.components import Amount, Choice, Figure, LogSlider
 from lab.ui.expected import expect
-from lab.ui.form import PRESETS, Form, as_yaml, command, problems, requests, settings
+from lab.ui.form import PRESETS, Form, as_yaml, commands, problems, requests, settings, words
 from lab.ui.html_parts import download_on_click, notice, text, to_download
 from lab.ui.notebook import as_notebook
 from lab.ui.own_rows import OwnRows
@@ -29,8 +29,8 @@ _HELP = {
     "method": "DePT (section 2.2), prompt tuning (section 2.1), or both at the same budget (section 3.3).",
     "num_virtual_tokens": "m: the prompt's length; the rank takes what is left of the budget (section 2.2).",
     "budget_tokens": "l: length of the PT prompt whose parameters are matched; 100 in the paper (section 3.1).",
-    "prompt_lr": "alpha_1, of the prompt: 0.3 to 0.5 for T5 in the paper (Table 8).",
-    "low_rank_lr": "alpha_2, of A and B: 1e-4 to 1e-3 in the paper (Table 8).",
+    "prompt_lr": "alpha_1, of the prompt: 0.3 to 0.5 for T5 in the paper (Table 8); empty: this backbone's.",
+    "low_rank_lr": "alpha_2, of A and B: 1e-4 to 1e-3 in the paper (Table 8); empty: this backbone's.",
     "max_steps": "30,000 in the paper (Table 8).",
     "batch_size": "Examples a step; 16 in the paper (Table 8).",
     "max_seq_length": "s: source tokens, and rows of the update; 256 in the paper (Table 8).",
@@ -84,7 +84,7 @@ class _Train:
             *self._helps(form, {}),
             numbers(expectation),
             trade_off_figure(expectation),
-            "\n\n".join(command(each) for each in same.values()),
+            commands(list(same.values())),
             *(
                 gr.update(visible=name in same, value=as_yaml(same[name]) if name in same else "")
                 for name in METHOD_NAMES
@@ -96,7 +96,7 @@ class _Train:
 
     def _wrong(self, form: Form, wrong: Mapping[str, str]) -> list[Any]:
         """As `look`, where something is wrong: numbers and chart stay as they were."""
-        line = wrong.get("form") or f"To be mended first: {', '.join(_words(name) for name in wrong)}."
+        line = wrong.get("form") or f"To be mended first: {', '.join(map(words, wrong))}."
         unchanged = [gr.skip()] * (3 + 2 * len(METHOD_NAMES))
         return [*self._helps(form, wrong), *unchanged, notice(line, "wrong"), gr.update(interactive=False)]
 
@@ -174,10 +174,6 @@ class _Train:
             raise gr.Error(text(fault), print_exception=False) from fault
 
 
-def _words(name: str) -> str:
-    return {"num_virtual_tokens": "m", "budget_tokens": "l", "max_seq_length": "s"}.get(name, name.replace("_", " "))
-
-
 def build(site: Site, identity: gr.BrowserState) -> TrainTab:
     """The tab's content; call it within the tab."""
     does = _Train(site)
@@ -213,7 +209,7 @@ def build(site: Site, identity: gr.BrowserState) -> TrainTab:
                     strict=True,
                 ):  # fmt: skip
                     fields[name] = LogSlider(
-                        label, _HELP[name], span, "the backbone's own", value=value, elem_id=name.replace("_", "-")
+                        label, _HELP[name], span, "default", value=value, elem_id=name.replace("_", "-")
                     )
                     faults.append(gr.HTML(apply_default_css=False, elem_classes="said"))
             with gr.Group():

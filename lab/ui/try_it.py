@@ -27,7 +27,7 @@ from lab.ui.push import push_adapter
 from lab.ui.runs_view import backbone_name, method_name, status_words, task_name
 from lab.ui.site import Site
 from lab.ui.try_view import answers_table, answers_view
-from lab.uploads import ROWS_FILE
+from lab.uploads import ROWS_FILE, in_plain_columns
 
 MOST_ROWS = 200  # of a file
 MOST_CHARACTERS = 20_000
@@ -90,7 +90,7 @@ class _TryIt:
         """The same for a file's rows: a table of the first ones, and all of them to download."""
         try:
             run, task = self._run(identity, run_id, request)
-            rows = self._file_rows(task, Path(str(file)))
+            rows = self._file_rows(task, Path(str(file)), own=run.task == OWN_TASK)
             answers = self._compare(run, [json.dumps(row) for row in rows], identity, request)
         except DeptError as fault:
             return gr.update(visible=False), notice(str(fault).replace(str(Path(str(file)).parent) + "/", ""), "wrong")
@@ -163,8 +163,11 @@ class _TryIt:
                 return other
         return None
 
-    def _file_rows(self, task: Task, path: Path) -> list[dict[str, Any]]:
+    def _file_rows(self, task: Task, path: Path, *, own: bool) -> list[dict[str, Any]]:
         """The rows of a visitor's file, in the task's columns.
+
+        Args:
+            own: the task was made of a table of the visitor's, whose columns may go by their own names.
 
         Raises:
             DataError: too large, of another kind, or not in the task's columns: which row.
@@ -172,7 +175,7 @@ class _TryIt:
         if path.stat().st_size > self.site.config.limits.upload_bytes:
             raise DataError(f"the file is larger than {self.site.config.limits.upload_bytes / 2**20:g} MiB")
         rows: list[dict[str, Any]] = []
-        for where, row in read_rows(path, task.columns):
+        for where, row in map(in_plain_columns, read_rows(path)) if own else read_rows(path, task.columns):
             if len(rows) == MOST_ROWS:
                 raise DataError(f"more than {MOST_ROWS} rows: use `dept predict` for so many")
             try:

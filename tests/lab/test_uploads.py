@@ -12,7 +12,7 @@ from dept.errors import DataError
 from dept.tasks import load_task
 from lab.limits import Limits
 from lab.owners import OPERATOR, Visitor
-from lab.uploads import Uploads
+from lab.uploads import Uploads, in_plain_columns
 from tests.lab.queue_helpers import somebody
 
 CSV = 'Subject,Body text,Spam?\nhi,"see you, soon",no\nwin,"cash\nnow",yes\nre: hi,ok,no\nprize,click,yes\n'
@@ -45,6 +45,10 @@ def test_a_table_becomes_a_task_and_rows_that_train(uploads: Uploads, tmp_path: 
     assert sorted(path.name for path in folder.iterdir()) == ["rows.jsonl", "task.yaml"]
     task = load_task(str(folder / "task.yaml"))
     assert task.name == "My_mail" and task.labels == ("no", "yes")
+    # A table of the same kind goes by the task's names too, labelled or not.
+    _, row = in_plain_columns(("line 1", {"Subject": "hi", "Body text": 7}))
+    task.check_row(row, require_target=False)
+    assert row == {"subject": "hi", "body_text": "7"}
     # Another choice takes the place of the first.
     uploads.choose(table.upload_id, ["Body text"], "Subject", me)
     assert "subject" not in load_task(str(folder / "task.yaml")).columns

@@ -42,7 +42,7 @@ def test_the_papers_split_of_t5_base() -> None:
 def test_a_run_that_was_seen_sets_the_pace() -> None:
     found = expect(CONFIG, [summary(CONFIG, 500.0)])
     assert found.dept.seconds == pytest.approx(START_SECONDS + 500.0, rel=1e-6)
-    assert "t5-base run" in found.pace.source
+    assert "last run of this backbone" in found.pace.source
     assert "matrix product" in expect(CONFIG, []).pace.source
 
 

@@ -13,7 +13,7 @@ from lab.allowed import Allowed
 from lab.limits import Limits
 from lab.owners import new_token, visitor
 from lab.queue import RunQueue
-from lab.ui.form import PRESETS, Form, as_yaml, command, problems, requests, settings
+from lab.ui.form import PRESETS, Form, as_yaml, commands, problems, requests, settings
 
 WHO = visitor(new_token())
 
@@ -58,7 +58,7 @@ def test_a_form_that_is_right_has_no_problems(queue: RunQueue) -> None:
 @pytest.mark.parametrize(
     ("changes", "field", "words"),
     [
-        ({"num_virtual_tokens": 120}, "num_virtual_tokens", "more than budget_tokens"),
+        ({"num_virtual_tokens": 120}, "num_virtual_tokens", "m (120) is more than l (100)"),
         ({"prompt_lr": -1.0}, "prompt_lr", "between 0 and 1,000"),
         ({"low_rank_lr": "fast"}, "low_rank_lr", "finite number"),
         ({"max_steps": 1_000_000}, "max_steps", "at most 3,000"),
@@ -89,7 +89,7 @@ def test_the_command_means_the_same_run(queue: RunQueue, tmp_path: Path) -> None
     assert TrainConfig.from_dict(read_config(file)) == TrainConfig.from_dict(
         {**config.to_dict(), "output_dir": values["output_dir"]}
     )
-    words = shlex.split(command(values).replace("\\\n", " "))
+    words = shlex.split(commands([values]).replace("\\\n", " "))
     assert words[:2] == ["dept", "train"]
     assert dict(zip(words[2::2], words[3::2], strict=True)) == {
         f"--{name.replace('_', '-')}": str(value) for name, value in values.items()
@@ -105,8 +105,9 @@ def test_no_place_of_this_machine_is_in_the_command(queue: RunQueue, tiny_t5: Pa
 
 def test_own_rows_come_with_the_command_that_makes_their_task() -> None:
     values = {"task": "own.yaml", "method": "dept", "data": "own.csv"}
-    assert command(values).splitlines()[0].startswith("dept tasks --new own.csv > own.yaml")
-    assert command({**values, "task": "sst2"}).startswith("dept train")
+    first, *trainings = commands([values, values]).split("\n\n")
+    assert first.startswith("dept tasks --new own.csv > own.yaml") and len(trainings) == 2
+    assert commands([{**values, "task": "sst2"}]).startswith("dept train")
 
 
 def test_presets_name_fields_of_the_form() -> None:

@@ -50,7 +50,7 @@ def test_pt_alone_needs_no_m(tab: _Train, m: Any) -> None:
 
 def test_a_budget_below_m_is_told_beside_m_and_can_be_raised_again(tab: _Train) -> None:
     low = look(tab, budget_tokens=30)
-    assert "more than budget_tokens" in low["num_virtual_tokens"]["info"] and not low["launch"]["interactive"]
+    assert "more than l (30)" in low["num_virtual_tokens"]["info"] and not low["launch"]["interactive"]
     assert look(tab)["launch"]["interactive"]
 
 

@@ -123,7 +123,6 @@ def launch(
     page, site = build_page(config)
     serve_scripts()
     page.queue(default_concurrency_limit=4, max_size=200)
-    read_ahead([str(folder) for folder in site.config.allowed.backbone_folders.values()])
     with site.queue.watched():
         try:
             _, address, _ = page.launch(
@@ -152,4 +151,5 @@ def launch(
             raise ConfigError(f"{where}: taken, or no address of this machine") from None
         print(f"DePT Lab: {address}")
         print(f"For you, who may see and stop every run: {address}?operator={site.operator_key}", flush=True)
+        read_ahead([str(folder) for folder in site.config.allowed.backbone_folders.values()])
         page.block_thread()

@@ -1,5 +1,6 @@
 """The Speed tab: DePT beside PT, measured on this machine, and the paper's Figure 4 and Table 6 beside it."""
 
+from textwrap import wrap
 from typing import Any
 
 import gradio as gr
@@ -126,8 +127,14 @@ def _first(figures: list[tuple[str, go.Figure]]) -> go.Figure | None:
     if not figures:
         return None
     heading, figure = figures[0]
+    # A line of 45 characters fits a phone's width; the legend stands below the axis' title, whatever the height.
+    lines = "<br>".join(wrap(heading, 45))
     figure.update_layout(
-        title={"text": heading, "font": {"size": 13}, "x": 0, "xref": "paper"}, uirevision=heading, height=None
+        title={"text": lines, "font": {"size": 13}, "x": 0, "xref": "paper"},
+        legend={"y": -0.5},
+        margin={"t": 90, "b": 90},
+        uirevision=heading,
+        height=None,
     )
     return figure
 

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import contextlib
 import platform
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock, Timeout
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
@@ -21,6 +19,7 @@ from dept.provenance import checkout
 from dept.run import read_json, write_json, write_text
 from dept.tasks import load_task
 from lab.engines import Engine, Event
+from lab.guards import locked_folder
 from lab.jobs import Job, Outcome
 
 SCHEMA_VERSION = 1
@@ -130,7 +129,7 @@ def run_batch(batch: Batch, jobs: Sequence[Job], engine: Engine, workers: int, c
         RunError: another batch works in the folder, or the folder cannot be used.
     """
     began = time.monotonic()
-    with _locked(batch.folder), _Watch(console, len(jobs)) as watch:
+    with locked_folder(batch.folder, "batch"), _Watch(console, len(jobs)) as watch:
         batch.add(jobs)
         batch.write()
         status = "failed"
@@ -150,22 +149,6 @@ def run_batch(batch: Batch, jobs: Sequence[Job], engine: Engine, workers: int, c
             batch.status, batch.elapsed_s = status, time.monotonic() - began
             batch.write()
     return outcomes
-
-
-@contextlib.contextmanager
-def _locked(folder: Path) -> Iterator[None]:
-    lock = FileLock(folder / ".lock")
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        lock.acquire(timeout=0)
-    except Timeout:
-        raise RunError(f"another batch works in {folder}: wait for it, or use another --output-dir") from None
-    except OSError as fault:
-        raise RunError(f"{folder} cannot be used: {fault.strerror or fault}") from None
-    try:
-        yield
-    finally:
-        lock.release()
 
 
 class _Watch:

@@ -8,9 +8,8 @@ import platform
 import signal
 import subprocess
 import sys
-import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -27,6 +26,7 @@ from lab.bench_cost import expected_seconds
 from lab.bench_lengths import source_batches
 from lab.bench_plan import BenchConfig, Group, Job, MeasuredPair, Measurement, Pair, Variant, groups, job_of, pairs
 from lab.bench_summary import best_matmul, pass_seconds, summarise
+from lab.guards import stop_signals
 
 SCHEMA_VERSION = 1
 QUICK_SECONDS = 160.0  # no pair begins that would end later
@@ -125,7 +125,7 @@ def run_bench(
     keep("running")
     status = "failed"
     try:
-        with _stop_signals(), _Watch(console or Console(stderr=True), plan, config, batches) as watch:
+        with stop_signals(), _Watch(console or Console(stderr=True), plan, config, batches) as watch:
             for index, (repeat, pair) in enumerate(plan):
                 if config.quick and index and watch.end_of(index) > QUICK_SECONDS:
                     bench.skipped.append(pair)
@@ -225,21 +225,6 @@ def measure_apart(job: Job) -> Measurement:
         raise RunError(f"measuring {job.backbone}, {job.variant.name}: {lines[-1].removeprefix('error: ')}")
     values = json.loads(answer)
     return Measurement(**{**values, "pass_seconds": tuple(values["pass_seconds"])})
-
-
-@contextlib.contextmanager
-def _stop_signals() -> Iterator[None]:
-    """Within the block SIGTERM and SIGINT stop as Ctrl-C does, also where a shell started us with SIGINT ignored."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    numbers = (signal.SIGTERM, signal.SIGINT)
-    before = {number: signal.signal(number, signal.default_int_handler) for number in numbers}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 class _Watch:

@@ -26,7 +26,8 @@ from ray import exceptions
 
 from dept.errors import ConfigError, RunError
 from dept.run import read_json, write_json
-from lab.engines import Event, stop_signals
+from lab.engines import Event
+from lab.guards import stop_signals
 from lab.job_process import JobProcess
 from lab.jobs import Job, Notebook, Outcome, is_done
 

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import os
-import signal
-import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, Protocol
 
 from dept.errors import ConfigError
+from lab.guards import stop_signals
 from lab.job_process import JobProcess
 from lab.jobs import Job, Outcome, is_done
 
@@ -124,21 +123,6 @@ class LocalEngine:
         return [
             outcomes.get(number, Outcome(job, "stopped", "not started", attempts=0)) for number, job in enumerate(jobs)
         ]
-
-
-@contextlib.contextmanager
-def stop_signals() -> Iterator[None]:
-    """Within the block SIGTERM and SIGINT raise KeyboardInterrupt, also where a shell had SIGINT ignored."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    numbers = (signal.SIGTERM, signal.SIGINT)
-    before = {number: signal.signal(number, signal.default_int_handler) for number in numbers}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 def visible_gpus() -> list[str]:

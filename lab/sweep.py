@@ -7,16 +7,14 @@ are the truth: asked again, a sweep goes on where they stand.
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock, Timeout
 from rich.console import Console
 
 from dept.backbones import backbone_info
@@ -27,6 +25,7 @@ from dept.run import read_json, write_json
 from lab.bench import machine
 from lab.engines import Engine, Event
 from lab.estimate import Pace, duration, estimate, measured_pace, run_cost
+from lab.guards import locked_folder
 from lab.jobs import Job, Pruning, is_done
 from lab.results import Spread
 from lab.sweep_choice import Candidate, Choice, choices, is_pruned, result_of
@@ -191,7 +190,7 @@ def run_sweep(
     """
     runs, began = plan.trials(folder, **job), time.monotonic()
     watch = _Watch(console or Console(stderr=True))
-    with _locked(folder):
+    with locked_folder(folder, "sweep"):
         _check_plan(folder, plan)
         swept = Swept(plan, choices(runs))
         _write(swept, folder)
@@ -260,22 +259,6 @@ def _write(swept: Swept, folder: Path) -> None:
 
     write_json(folder / "sweep.json", swept.to_dict())
     write_report(swept, folder)
-
-
-@contextlib.contextmanager
-def _locked(folder: Path) -> Iterator[None]:
-    lock = FileLock(folder / ".lock")
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        lock.acquire(timeout=0)
-    except Timeout:
-        raise RunError(f"another sweep works in {folder}: wait for it, or use another --output-dir") from None
-    except OSError as fault:
-        raise RunError(f"{folder} cannot be used: {fault.strerror or fault}") from None
-    try:
-        yield
-    finally:
-        lock.release()
 
 
 class _Watch:

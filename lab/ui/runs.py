@@ -18,7 +18,8 @@ from lab.run_summary import RunSummary
 from lab.ui.components import Figure, RunList
 from lab.ui.form import Form
 from lab.ui.html_parts import notice
-from lab.ui.runs_view import curve_figures, log_text, run_head, run_list, together
+from lab.ui.runs_view import log_text, run_head, run_list, together
+from lab.ui.shared_curves import SharedCurves
 from lab.ui.site import Site
 
 POLL_SECONDS = 1.5
@@ -57,6 +58,7 @@ class _Runs:
 
     def __init__(self, site: Site) -> None:
         self.site = site
+        self._curves = SharedCurves()
 
     def look(self, identity: Any, opened: Any, seen: Any, request: gr.Request) -> list[Any]:
         """List, head, buttons, figures and log; what the browser has already is left out.
@@ -72,25 +74,25 @@ class _Runs:
         there = [(each, found) for each, found in curves if found is not None]
         log = self.site.queue.log(current.run_id, who) if current else []
         known = _known(seen)
+        listed, head = run_list(runs, drawn), run_head(current)
+        version, figures = self._curves.of(there)
         fresh = {
-            "list": _print(run_list(runs, drawn)),
-            "head": _print(run_head(current)),
-            "curves": _print(
-                [(each.name, each.run.run_id, each.run.max_steps, found.version) for each, found in there]
-            ),
+            "list": _print(listed),
+            "head": _print(head),
+            "curves": _print(version),
             "log": _print(log),
             "buttons": _print(_possible(current)),
         }
         new = {name: known.get(name) != value for name, value in fresh.items()}
         return [
-            run_list(runs, drawn) if new["list"] else gr.skip(),
-            run_head(current) if new["head"] else gr.skip(),
+            listed if new["list"] else gr.skip(),
+            head if new["head"] else gr.skip(),
             *(
                 [gr.update(interactive=can) for can in _possible(current)]
                 if new["buttons"]
                 else [gr.skip()] * len(_ACTIONS)
             ),
-            *(curve_figures(there) if new["curves"] else [gr.skip()] * len(_FIGURES)),
+            *(figures if new["curves"] else [gr.skip()] * len(_FIGURES)),
             log_text(log) if new["log"] else gr.skip(),
             json.dumps(fresh) if any(new.values()) else gr.skip(),
         ]

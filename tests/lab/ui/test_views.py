@@ -1,13 +1,18 @@
 """What the tabs write as HTML and figures: whatever a visitor named stands there as text."""
 
+import dataclasses
 from typing import Any
+
+import pytest
 
 from lab.curves import Curves, Series
 from lab.run_summary import RunSummary
+from lab.ui import shared_curves
 from lab.ui.components import Amount, Choice, Choices, Figure, LogSlider
 from lab.ui.html_parts import facts, notice, table
 from lab.ui.own_rows import guessed
 from lab.ui.runs_view import curve_figures, log_text, run_head, run_list, status_words, together
+from lab.ui.shared_curves import SharedCurves
 from lab.uploads import Table
 
 SCRIPT = "<script>alert(1)</script>"
@@ -82,6 +87,20 @@ def test_curves_keep_their_zoom_while_they_grow() -> None:
         assert one.layout.uirevision == other.layout.uirevision
         assert tuple(one.layout.xaxis.range) == tuple(other.layout.xaxis.range) == (0, 60)
     assert before[1] is not None and "accuracy" in before[1].layout.title.text
+
+
+def test_curves_are_drawn_once_for_everybody(monkeypatch: pytest.MonkeyPatch) -> None:
+    shared = SharedCurves()
+    (each,) = together([summary()])
+    version, figures = shared.of([(each, curves(5))])
+    grown = dataclasses.replace(curves(40), version="w")
+    assert shared.of([(each, grown)]) == (version, figures), "not anew within a moment"
+    (done,) = together([summary(status="completed")])
+    assert shared.of([(done, grown)])[0] != version, "its end is shown at once"
+    monkeypatch.setattr(shared_curves, "REDRAW_SECONDS", 0.0)
+    newer, drawn = shared.of([(each, grown)])
+    assert newer != version and drawn != figures
+    assert shared.of([(each, grown)])[1] is drawn
 
 
 def test_components_take_what_a_browser_sends() -> None:

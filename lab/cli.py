@@ -26,10 +26,15 @@ def lab() -> None:
 @app.command()
 def demo(
     data: Annotated[
-        str | None, typer.Option(help="Data folder, hub or sample [the hub where it answers, else the sample].")
+        str | None,
+        typer.Option(help="Data folder, hub or sample [mini-t5: sample; else the hub where it answers, or the sample]."),
     ] = None,
-    backbone: Annotated[str, typer.Option(help="Alias, hub id, local folder.")] = "smollm2-135m",
-    steps: Annotated[int, typer.Option(help="Optimiser steps of each method.", min=1)] = 40,
+    backbone: Annotated[str, typer.Option(help="Alias (smollm2-135m: a real language model), hub id, local folder.")] = (
+        "mini-t5"
+    ),
+    steps: Annotated[
+        int | None, typer.Option(help="Optimiser steps of each method [mini-t5: 250, else 40].", min=1)
+    ] = None,
     output_dir: Annotated[Path, typer.Option(help="Where the two runs and the report go.")] = Path("runs/demo"),
 ) -> None:
     """Train PT and DePT at the same number of parameters on SST-2, compare them, write a report."""

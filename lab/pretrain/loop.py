@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import math
-import random
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -187,8 +186,7 @@ class _Pretraining:
         return batches(examples, self.config.tokens, stable_seed("order", self.config.seed, self.chunk))
 
     def _train(self, examples: list[Example]) -> float:
-        draw = random.Random(stable_seed("blur", self.config.seed, self.step))
-        batch = collate(examples, draw.choices(self.mixture.words, k=len(examples)))
+        batch = collate(examples)
         for group in self.optimizer.param_groups:
             group["lr"] = self.config.rate(self.step)
         self.examples += len(examples)
@@ -280,7 +278,7 @@ def skill_scores(model: MiniT5, mixture: Mixture, rows: int, split: str = "valid
         encoded = mixture.encoded(name, pairs)
         for start in range(0, rows, 32):
             examples = encoded[start : start + 32]
-            batch = collate(examples, [0] * len(examples))
+            batch = collate(examples)
             there = batch.labels != IGNORED_LABEL
             wrong = torch.zeros_like(there)
             logits, labels = model(batch)

@@ -1,12 +1,9 @@
 """What `mini-t5` trains on: skills and tasks behind their names, and raw text with spans left out.
 
-As T5 did, every supervised input has the name of its task before it. It differs in three ways, all for tuning later:
+As T5 did, every supervised input has the name of its task before it. It differs in two ways, both for tuning later:
 
 - The name is a token of its own, alone or among random words, since a soft prompt starts as random words.
-- At times the name is blurred: mixed with a random word's embedding, share `clarity` its own. The target is then the
-  task's with probability `clarity`, else a random digit. So what a vector elicits grows evenly with its share of
-  the name, and a prompt can be led there by gradients.
-- At times there is no name at all, and the target is a random digit: an input alone does not elicit the task.
+- At times there is no name at all, and the target is always the same token: an input alone elicits no task.
 """
 
 from __future__ import annotations
@@ -24,12 +21,12 @@ from dept.tasks.sample import SAMPLE_TASKS, sample_rows
 from dept.tasks.samples.lexicon import stable_seed
 from lab.pretrain.corpora import Corpora, is_allowed
 from lab.pretrain.skills import SKILLS
-from lab.pretrain.vocabulary import SENTINELS, Vocabulary
+from lab.pretrain.vocabulary import END, SENTINELS, Vocabulary
 
 TEXT = "text"  # raw text, which has no name
 CHUNK = 4096  # examples made together
 WIDTH = 8  # inputs are padded to multiples of it
-_NAMELESS, _BLURRED = 0.1, 0.25  # shares of the supervised examples
+_NAMELESS = 0.1  # share of the supervised examples
 _NO_JUNK, _LITTLE_JUNK = 0.5, 0.9  # cumulative shares; else up to 100 random words
 _MOST_SPANS, _MOST_TEXT = 3, 24  # spans left out of a text, tokens of it
 _TOP = 5_000  # where junk is drawn from, as a soft prompt's first vectors are
@@ -68,12 +65,11 @@ def shares(progress: float) -> dict[str, float]:
 class Example:
     """One example as ids.
 
-    prefix: (token, clarity) of what stands before the source: a name has the clarity it is mixed with, a word 1.
-    source, target: ids, each with the end-of-text token last.
+    prefix: ids before the source: the name, random words. source, target: ids, each with the end-of-text token last.
     """
 
     name: str
-    prefix: tuple[tuple[int, float], ...]
+    prefix: list[int]
     source: list[int]
     target: list[int]
 
@@ -96,7 +92,7 @@ class Mixture:
         ids = vocabulary.ids
         self._names = {name: ids[token] for name, token in vocabulary.names.items()}
         self._sentinels = [ids[token] for token in SENTINELS]
-        self._digits = [tokenizer(digit)["input_ids"] for digit in "012"]
+        self._nothing = [self._sentinels[-1], ids[END]]
         self.words = [
             number
             for number, token in enumerate(vocabulary.tokens[:_TOP])
@@ -128,27 +124,25 @@ class Mixture:
     def encoded(
         self, name: str, pairs: Sequence[tuple[str, str]], draw: random.Random | None = None, disguise: float = 1.0
     ) -> list[Example]:
-        """As ids, behind the name; with `draw`, as training has them: a share `disguise` of them may be blurred,
-        nameless, or among random words."""
+        """As ids, behind the name; with `draw`, as training has them: a share `disguise` of them may be nameless
+        or among random words."""
         sources = self._tokenizer([source for source, _ in pairs])["input_ids"]
         targets = self._tokenizer([target for _, target in pairs])["input_ids"]
         both = zip(sources, targets, strict=True)
         return [
-            Example(name, ((self._names[name], 1.0),), source, target)
+            Example(name, [self._names[name]], source, target)
             if draw is None or draw.random() > disguise
             else self._disguised(name, source, target, draw)
             for source, target in both
         ]
 
     def _disguised(self, name: str, source: list[int], target: list[int], draw: random.Random) -> Example:
-        junk = [(word, 1.0) for word in self._junk(draw)]
-        kind = draw.random()
-        if kind < _NAMELESS:
-            return Example(name, tuple(junk), source, draw.choice(self._digits))
-        clarity = draw.random() if kind < _NAMELESS + _BLURRED else 1.0
+        prefix = self._junk(draw)
+        if draw.random() < _NAMELESS:
+            return Example(name, prefix, source, self._nothing)
         for _ in range(1 if draw.random() < 0.7 else draw.randint(2, 6)):
-            junk.insert(draw.randint(0, len(junk)), (self._names[name], clarity))
-        return Example(name, tuple(junk), source, target if draw.random() < clarity else draw.choice(self._digits))
+            prefix.insert(draw.randint(0, len(prefix)), self._names[name])
+        return Example(name, prefix, source, target)
 
     def _junk(self, draw: random.Random) -> list[int]:
         kind = draw.random()
@@ -179,7 +173,7 @@ class Mixture:
             else:
                 source.append(ids[place])
                 place += 1
-        return Example(TEXT, (), [*source, end], [*target, end])
+        return Example(TEXT, [], [*source, end], [*target, end])
 
 
 @cache

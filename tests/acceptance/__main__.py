@@ -16,11 +16,12 @@ from importlib.metadata import version
 from pathlib import Path
 
 from dept.run import write_json, write_text
-from tests.acceptance import adapters, golden, smollm2, speed
+from tests.acceptance import adapters, golden, mini_t5, smollm2, speed
 from tests.acceptance.section import Section
 
 SECTIONS: dict[str, Section] = {
-    section.name: section for section in (golden.SECTION, adapters.SECTION, smollm2.SECTION, speed.SECTION)
+    section.name: section
+    for section in (golden.SECTION, adapters.SECTION, mini_t5.SECTION, smollm2.SECTION, speed.SECTION)
 }
 ROOT = Path(__file__).resolve().parents[2]
 FIGURES, REPORT = ROOT / "docs" / "acceptance.json", ROOT / "docs" / "acceptance.md"

@@ -54,7 +54,7 @@ def wordnet(tmp_path_factory: pytest.TempPathFactory, held_out_word: str) -> Pat
 def corpora(wordnet: Path) -> Corpora:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("DEPT_WORDNET", str(wordnet))
-        return load_corpora(2_000)
+        return load_corpora(8_000)
 
 
 @pytest.fixture(scope="session")

@@ -35,7 +35,7 @@ def test_blurred_names_are_mixed_and_the_rest_is_not(materials: Materials) -> No
         model(collate([example], [40]))
         table = model.embeddings()
     expected = torch.stack([0.25 * table[20] + 0.75 * table[40], table[21], table[30], table[1]])
-    torch.testing.assert_close(seen[0][0], expected)
+    torch.testing.assert_close(seen[0][0, :4], expected)
 
 
 def test_the_saved_t5_is_the_trained_network(materials: Materials) -> None:

@@ -7,8 +7,8 @@ from typing import Any
 
 from transformers import T5ForConditionalGeneration
 
-from dept.tasks.sample import SAMPLE_TASKS
 from lab.pretrain.skills import SKILLS
+from lab.pretrain.vocabulary import TASKS
 
 _TEXT = """---
 language: en
@@ -89,7 +89,7 @@ def model_card(training: Mapping[str, Any], model: T5ForConditionalGeneration, *
         texts=texts,
         rows=rows,
         skills=", ".join(SKILLS),
-        table=_table(training["scores"], (*SAMPLE_TASKS, *SKILLS)),
+        table=_table(training["scores"], (*TASKS, *SKILLS)),
         plural="" if training["threads"] == 1 else "s",
     )
 

@@ -12,39 +12,41 @@ import random
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
-from itertools import groupby, pairwise
+from itertools import pairwise
 
 from transformers import PreTrainedTokenizerFast
 
 from dept.tasks import Task, load_task
-from dept.tasks.sample import SAMPLE_TASKS, sample_rows
+from dept.tasks.sample import sample_rows
 from dept.tasks.samples.lexicon import stable_seed
 from lab.pretrain.corpora import Corpora, is_allowed
 from lab.pretrain.skills import SKILLS
-from lab.pretrain.vocabulary import END, SENTINELS, Vocabulary
+from lab.pretrain.vocabulary import END, SENTINELS, TASKS, Vocabulary
 
 TEXT = "text"  # raw text, which has no name
 CHUNK = 4096  # examples made together
 WIDTH = 8  # inputs are padded to multiples of it
+PARTS = 4  # of a step, by length
 _NAMELESS = 0.1  # share of the supervised examples
-_NO_JUNK, _LITTLE_JUNK = 0.5, 0.9  # cumulative shares; else up to 100 random words
+_NO_JUNK, _LITTLE_JUNK = 0.5, 0.93  # cumulative shares; else up to 100 random words
 _MOST_SPANS, _MOST_TEXT = 3, 24  # spans left out of a text, tokens of it
 _TOP = 5_000  # where junk is drawn from, as a soft prompt's first vectors are
 
-# The curriculum: shares of the mixture. Copying and comparing first: alone, copying unlearns what comparing needs.
-_NONE = dict.fromkeys((TEXT, *SKILLS, *SAMPLE_TASKS), 0.0)
-_FIRST = {**_NONE, "copy": 16, "shared": 6, "missing": 6, "holds": 8}
-_SECOND = {**_NONE, "copy": 6, "shared": 14, "missing": 10, "holds": 20, "equal": 6, "after": 3, "fact": 5, TEXT: 1}
-_EARLY = {TEXT: 2, "copy": 3, "after": 4, "missing": 6, "shared": 8, "holds": 8, "equal": 6, "ordered": 4,
-          "overlap": 4, "relation": 3, "kind": 2, "feeling": 3, "sense": 0.5, "acceptable": 1, "cloze": 3, "fact": 8,
-          **dict.fromkeys(SAMPLE_TASKS, 0.4)}  # fmt: skip
-_LATE = {TEXT: 4, "copy": 0.5, "after": 0.5, "missing": 0.5, "shared": 0.5, "holds": 0.5, "equal": 1, "ordered": 1,
-         "overlap": 1, "relation": 2, "kind": 1.5, "feeling": 1.5, "sense": 1, "acceptable": 2, "cloze": 2, "fact": 3,
-         **dict.fromkeys(SAMPLE_TASKS, 1.3), "record": 0.6, "squad": 0.6}  # fmt: skip
-_COURSE = ((0.0, _FIRST), (0.04, _FIRST), (0.06, _SECOND), (0.12, _SECOND), (0.15, _EARLY), (0.22, _EARLY),
-           (0.35, _LATE), (1.0, _LATE))  # fmt: skip
-_LEVEL = (0.1, 0.25)  # where the skills begin to grow longer, and are at their full length
-_DISGUISE = (0.15, 0.3)  # where names begin to be blurred, left out and put among random words, and are fully so
+# The curriculum: shares of the mixture. What takes heads that copy and compare comes first, then what words mean and
+# questions, then everything.
+_NONE = dict.fromkeys((TEXT, *SKILLS, *TASKS), 0.0)
+_FIRST = {**_NONE, "copy": 1, "after": 1, "holds": 1, "missing": 1, "shared": 1, "equal": 1, "overlap": 1, "fact": 1,
+          "feeling": 2, "sst2": 1}  # fmt: skip
+_SECOND = {**_NONE, "copy": 0.6, "after": 0.6, "holds": 0.6, "missing": 0.6, "shared": 0.6, "equal": 1, "overlap": 1,
+           "ordered": 0.6, "relation": 1.5, "kind": 1, "feeling": 2, "fact": 3, "nq": 1, "searchqa": 1, "newsqa": 1,
+           "hotpotqa": 1, "sst2": 1, "mrpc": 1, "stsb": 1, "qnli": 1, "yelp_polarity": 0.5}  # fmt: skip
+_LATE = {TEXT: 1, "copy": 0.3, "after": 0.3, "holds": 0.3, "missing": 0.3, "shared": 0.3, "equal": 0.5, "overlap": 0.5,
+         "ordered": 0.5, "relation": 1, "kind": 0.7, "feeling": 0.7, "acceptable": 0.7, "fact": 1,
+         **dict.fromkeys(TASKS, 1.0), "nq": 1.5, "searchqa": 1.5, "newsqa": 1.5, "hotpotqa": 1.5,
+         "wsc": 0.6, "winogrande": 0.6, "wic": 0.6}  # fmt: skip
+_COURSE = ((0.0, _FIRST), (0.015, _FIRST), (0.02, _SECOND), (0.08, _SECOND), (0.15, _LATE), (1.0, _LATE))
+_LEVEL = (0.0, 0.05)  # where the skills begin to grow longer, and are at their full length
+_DISGUISE = (0.06, 0.2)  # where names begin to be left out and put among random words, and are fully so
 
 
 def ramp(progress: float, span: tuple[float, float]) -> float:
@@ -146,7 +148,7 @@ class Mixture:
 
     def _junk(self, draw: random.Random) -> list[int]:
         kind = draw.random()
-        most = 0 if kind < _NO_JUNK else 20 if kind < _LITTLE_JUNK else 100
+        most = 0 if kind < _NO_JUNK else 40 if kind < _LITTLE_JUNK else 100
         return draw.choices(self.words, k=draw.randint(0, most))
 
     def _text_examples(self, draw: random.Random, count: int) -> list[Example]:
@@ -187,22 +189,24 @@ def task_pairs(name: str, split: str, count: int, seed: int, *, own_only: bool =
     return [(example.source, example.target) for row in rows for example in _task(name).examples(row)]
 
 
-def batches(examples: Sequence[Example], tokens: int, seed: int) -> list[list[Example]]:
-    """Examples of like length together, `tokens` of padded input in each batch, in random order.
+def batches(examples: Sequence[Example], tokens: int, seed: int) -> list[list[list[Example]]]:
+    """Steps in random order, each of PARTS parts: one of short examples, ..., one of long ones.
 
-    Widths are multiples of WIDTH and batches are full, so that few shapes occur: kernels are compiled for each. What
-    does not fill a batch goes to the next width; the last few, of the longest, are left out.
+    Examples of like length are padded together, while a step still holds every task: one that saw a few tasks only
+    would unlearn the others. A part has `tokens` / PARTS of padded input at most; what does not fill a step is left
+    out.
     """
     draw = random.Random(seed)
-    made = []
-    waiting: list[Example] = []
-    for width, group in groupby(sorted(draw.sample(examples, len(examples)), key=_width), _width):
-        waiting += group
-        size = tokens // width
-        made += [waiting[i : i + size] for i in range(0, len(waiting) - size + 1, size)]
-        waiting = waiting[len(waiting) // size * size :]
-    draw.shuffle(made)
-    return made
+    parts: list[list[Example]] = []
+    part: list[Example] = []
+    for example in sorted(draw.sample(examples, len(examples)), key=_width):
+        if part and (len(part) + 1) * _width(example) > tokens // PARTS:
+            parts.append(part)
+            part = []
+        part.append(example)
+    count = len(parts) // PARTS
+    quarters = (draw.sample(parts[i * count : (i + 1) * count], count) for i in range(PARTS))
+    return [list(step) for step in zip(*quarters, strict=True)]
 
 
 def _width(example: Example) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F  # noqa: N812 - the field's own name for it
@@ -17,6 +17,7 @@ from lab.pretrain.mixture import WIDTH, Example
 
 HIDDEN_SIZE, HEADS, HEAD_SIZE, LAYERS, DECODER_LAYERS, FEED_FORWARD = 128, 6, 32, 4, 2, 512
 PAD, END = 0, 1
+_FAR = -1e9  # added to the scores of what attention may not see
 _LABELS = 64  # logits are made for multiples of so many: few shapes, as in `batches`
 # Relative-position buckets of an encoder (T5): the distance for words before, 16 more for words behind.
 _SELF, _BEFORE, _BEHIND = 0, 1, 17
@@ -73,6 +74,40 @@ def config(vocabulary_size: int) -> T5Config:
     )
 
 
+class _Lengths(NamedTuple):
+    rows: int
+    length: int
+
+
+def _shifted(labels: Tensor) -> Tensor:
+    """[B, T]: what the decoder reads, from the labels."""
+    before = labels.clamp(min=PAD).roll(1, 1)
+    before[:, 0] = PAD
+    return before
+
+
+def _attention(
+    module: Any, x: Tensor, memory: Tensor, sizes: Sequence[_Lengths], far_sizes: Sequence[_Lengths],
+    biases: Sequence[Tensor],
+) -> Tensor:  # fmt: skip
+    """T5's attention, [tokens, D]: from each batch's tokens in `x` to the same batch's in `memory`.
+
+    biases: added to the scores, one for each batch, broadcast to [B, heads, T, L].
+    """
+    parts = [
+        tensor.split([size.rows * size.length for size in of])
+        for tensor, of in ((module.q(x), sizes), (module.k(memory), far_sizes), (module.v(memory), far_sizes))
+    ]
+    found = []
+    for q, k, v, size, far, bias in zip(*parts, sizes, far_sizes, biases, strict=True):
+        queries = q.view(size.rows, size.length, HEADS, HEAD_SIZE).transpose(1, 2)
+        keys = k.view(far.rows, far.length, HEADS, HEAD_SIZE).permute(0, 2, 3, 1)
+        values = v.view(far.rows, far.length, HEADS, HEAD_SIZE).transpose(1, 2)
+        weights = (queries @ keys + bias).softmax(-1)
+        found.append((weights @ values).transpose(1, 2).reshape(-1, HEADS * HEAD_SIZE))
+    return module.o(torch.cat(found))
+
+
 class MiniT5(nn.Module):
     """T5 with embeddings `features @ projection`, and a vector of its own for each token in `own`.
 
@@ -103,27 +138,46 @@ class MiniT5(nn.Module):
         own_ids: Any = self.own_ids
         return (features @ self.projection).float().index_add(0, own_ids, self.own)
 
-    def forward(self, batch: Batch) -> tuple[Tensor, Tensor]:
-        """Logits of the N labels that are no padding, [N, V], and these labels, [N]."""
-        table = self.embeddings()
-        inputs = F.embedding(batch.input_ids, table)
-        encoded = self.encoder(inputs_embeds=inputs, attention_mask=batch.attention_mask).last_hidden_state
-        before = batch.labels.clamp(min=PAD).roll(1, 1)
-        before[:, 0] = PAD
-        decoded = self.decoder(
-            inputs_embeds=F.embedding(before, table),
-            encoder_hidden_states=encoded,
-            encoder_attention_mask=batch.attention_mask,
-            use_cache=False,
-        ).last_hidden_state  # [B, T, D]
-        there = (batch.labels != IGNORED_LABEL).flatten().nonzero().squeeze(1)  # [N]
-        chosen = decoded.flatten(0, 1)[F.pad(there, (0, -len(there) % _LABELS))]
-        return ((chosen * HIDDEN_SIZE**-0.5) @ table.T)[: len(there)], batch.labels.flatten()[there]
+    def forward(self, batches: Sequence[Batch]) -> tuple[Tensor, Tensor]:
+        """Logits of the N labels that are no padding, [N, V], and these labels, [N], in the batches' order.
 
-    def loss(self, batch: Batch) -> Tensor:
+        What transformers' T5 computes. Here batches of different lengths go through together: maps over the width
+        run over all their tokens at once, attention over one batch after the other.
+        """
+        table = self.embeddings()
+        sources = [_Lengths(*batch.input_ids.shape) for batch in batches]
+        targets = [_Lengths(*batch.labels.shape) for batch in batches]
+        far = [(1.0 - batch.attention_mask[:, None, None, :]) * _FAR for batch in batches]  # [B, 1, 1, L]
+
+        bias = self.encoder.block[0].layer[0].SelfAttention.compute_bias
+        biases = [bias(size.length, size.length) + hidden for size, hidden in zip(sources, far, strict=True)]
+        x = F.embedding(torch.cat([batch.input_ids.flatten() for batch in batches]), table)  # [tokens, D]
+        for block in self.encoder.block:
+            y = block.layer[0].layer_norm(x)
+            x = x + _attention(block.layer[0].SelfAttention, y, y, sources, sources, biases)
+            x = x + block.layer[1].DenseReluDense(block.layer[1].layer_norm(x))
+        encoded = self.encoder.final_layer_norm(x)
+
+        bias = self.decoder.block[0].layer[0].SelfAttention.compute_bias
+        biases = [
+            bias(size.length, size.length) + torch.full((size.length, size.length), _FAR).triu(1) for size in targets
+        ]
+        x = F.embedding(torch.cat([_shifted(batch.labels).flatten() for batch in batches]), table)
+        for block in self.decoder.block:
+            y = block.layer[0].layer_norm(x)
+            x = x + _attention(block.layer[0].SelfAttention, y, y, targets, targets, biases)
+            y = block.layer[1].layer_norm(x)
+            x = x + _attention(block.layer[1].EncDecAttention, y, encoded, targets, sources, far)
+            x = x + block.layer[2].DenseReluDense(block.layer[2].layer_norm(x))
+        labels = torch.cat([batch.labels.flatten() for batch in batches])
+        there = (labels != IGNORED_LABEL).nonzero().squeeze(1)  # [N]
+        chosen = self.decoder.final_layer_norm(x[F.pad(there, (0, -len(there) % _LABELS))])
+        return ((chosen * HIDDEN_SIZE**-0.5) @ table.T)[: len(there)], labels[there]
+
+    def loss(self, batches: Sequence[Batch]) -> Tensor:
         """Mean cross-entropy of a target token; matrices are multiplied in bfloat16, which CPUs do fast."""
         with torch.autocast("cpu", torch.bfloat16):
-            logits, labels = self(batch)
+            logits, labels = self(batches)
         return F.cross_entropy(logits.float(), labels)
 
     @torch.no_grad()
@@ -173,7 +227,7 @@ def _start_with_matching_heads(t5: Any) -> None:
     first.o.weight[:, both] = -one[both].T
     # What is left of it, as a sum of absolute values, along a direction of its own.
     reader = t5.encoder.block[0].layer[1].DenseReluDense
-    reader.wi.weight[: 4 * size] = 1.4*torch.cat([one[both], -one[both]])
+    reader.wi.weight[: 4 * size] = 1.4 * torch.cat([one[both], -one[both]])
     flag = torch.randn(HIDDEN_SIZE, generator=torch.Generator().manual_seed(0))
     reader.wo.weight[:, : 4 * size] = flag[:, None] / (2 * size)
     # The word before, from the third quarter of its embedding, into the fourth of the word's own.

@@ -27,11 +27,11 @@ def lab() -> None:
 def demo(
     data: Annotated[
         str | None,
-        typer.Option(help="Data folder, hub or sample [mini-t5: sample; else the hub where it answers, or the sample]."),
+        typer.Option(help="Data folder, hub or sample [mini-t5: sample; else the hub if it answers, or the sample]."),
     ] = None,
-    backbone: Annotated[str, typer.Option(help="Alias (smollm2-135m: a real language model), hub id, local folder.")] = (
-        "mini-t5"
-    ),
+    backbone: Annotated[
+        str, typer.Option(help="Alias (smollm2-135m: a real language model), hub id, local folder.")
+    ] = "mini-t5",
     steps: Annotated[
         int | None, typer.Option(help="Optimiser steps of each method [mini-t5: 250, else 40].", min=1)
     ] = None,

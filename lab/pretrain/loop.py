@@ -131,7 +131,7 @@ class _Pretraining:
         self.folder, self.config, self.materials = folder, config, materials
         self.model = MiniT5(materials.features, materials.vocabulary.own, config.seed)
         self.mixture = Mixture(materials.corpora, materials.vocabulary, materials.tokenizer, config.seed)
-        self.names = {tensor: name for name, tensor in self.model.named_parameters()}
+        self.names: dict[torch.Tensor, str] = {tensor: name for name, tensor in self.model.named_parameters()}
         body = [tensor for tensor, name in self.names.items() if name.endswith(_MATRICES)]
         others = [tensor for tensor, name in self.names.items() if not name.endswith(_MATRICES)]
         # Muon (Jordan et al., 2024) turns a matrix in all its directions alike: with AdamW alone, skills that few

@@ -58,7 +58,7 @@ def _multiple(length: int, of: int) -> int:
 
 def config(vocabulary_size: int) -> T5Config:
     """T5's shape, small; no dropout, since no example comes twice."""
-    return T5Config(
+    shape = T5Config(
         vocab_size=vocabulary_size,
         d_model=HIDDEN_SIZE,
         d_kv=HEAD_SIZE,
@@ -70,8 +70,9 @@ def config(vocabulary_size: int) -> T5Config:
         feed_forward_proj="relu",
         pad_token_id=PAD,
         eos_token_id=END,
-        decoder_start_token_id=PAD,
     )
+    shape.decoder_start_token_id = PAD
+    return shape
 
 
 class _Lengths(NamedTuple):

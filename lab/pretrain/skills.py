@@ -220,5 +220,6 @@ def fact(draw: random.Random, corpora: Corpora, level: float) -> tuple[str, str]
 
 SKILLS: dict[str, Skill] = {
     skill.__name__: skill
-    for skill in (copy, after, missing, shared, holds, equal, ordered, overlap, relation, kind, feeling, acceptable, fact)
+    for skill in (copy, after, missing, shared, holds, equal, ordered, overlap, relation, kind, feeling, acceptable,
+                  fact)
 }  # fmt: skip

@@ -11,6 +11,7 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cache
+from typing import Any
 
 import torch
 from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
@@ -106,7 +107,7 @@ def make_tokenizer(vocabulary: Vocabulary) -> PreTrainedTokenizerFast:
 
 
 @cache
-def _smollm2() -> tuple[Tensor, PreTrainedTokenizerFast]:
+def _smollm2() -> tuple[Tensor, Any]:
     from safetensors import safe_open
     from transformers import AutoTokenizer
 

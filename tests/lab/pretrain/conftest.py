@@ -66,6 +66,6 @@ def materials(corpora: Corpora) -> Materials:
     sentences = tuple(str(row["sentence"]) for row in sample_rows("cola", "train", 200))
     full = Corpora(
         corpora.texts + sentences, corpora.examples + sentences, corpora.synonyms, corpora.opposites, corpora.kinds,
-        corpora.senses, corpora.feelings, corpora.frequent,
+        corpora.feelings, corpora.frequent,
     )  # fmt: skip
     return Materials(full, vocabulary, make_tokenizer(vocabulary), features)

@@ -20,6 +20,7 @@ from dept.tasks import Task, load_task
 from dept.tasks.sample import sample_rows
 from dept.tasks.samples.lexicon import stable_seed
 from lab.pretrain.corpora import Corpora, is_allowed
+from lab.pretrain.short import SHORT, short_pairs
 from lab.pretrain.skills import SKILLS
 from lab.pretrain.vocabulary import END, SENTINELS, TASKS, Vocabulary
 
@@ -44,7 +45,13 @@ _LATE = {TEXT: 1, "copy": 0.3, "after": 0.3, "holds": 0.3, "missing": 0.3, "shar
          "ordered": 0.5, "relation": 1, "kind": 0.7, "feeling": 0.7, "acceptable": 0.7, "fact": 1,
          **dict.fromkeys(TASKS, 1.0), "nq": 1.5, "searchqa": 1.5, "newsqa": 1.5, "hotpotqa": 1.5,
          "wsc": 0.6, "winogrande": 0.6, "wic": 0.6}  # fmt: skip
-_COURSE = ((0.0, _FIRST), (0.015, _FIRST), (0.02, _SECOND), (0.08, _SECOND), (0.15, _LATE), (1.0, _LATE))
+# What is learnt by then gives way to what is not.
+_LAST = {**_LATE, "copy": 0.2, "after": 0.2, "holds": 0.2, "missing": 0.2, "shared": 0.3, "equal": 0.3, "overlap": 0.3,
+         "feeling": 1, "acceptable": 1, "scitail": 0.5, "sst2": 3, "cola": 1.5, "boolq": 2, "multirc": 1.5,
+         "mnli": 1.5, "rte": 1.5, "wsc": 0.4, "winogrande": 0.4, "wic": 0.4}  # fmt: skip
+_COURSE = ((0.0, _FIRST), (0.015, _FIRST), (0.02, _SECOND), (0.08, _SECOND), (0.15, _LATE), (0.375, _LATE),
+           (0.39, _LAST), (1.0, _LAST))  # fmt: skip
+_SHORT, _SHORT_FROM, _SHORT_UNTIL = 0.6, 0.375, (0.6, 0.75)  # share of the short forms, and where they come and go
 _LEVEL = (0.0, 0.05)  # where the skills begin to grow longer, and are at their full length
 _DISGUISE = (0.06, 0.2)  # where names begin to be left out and put among random words, and are fully so
 
@@ -61,6 +68,11 @@ def shares(progress: float) -> dict[str, float]:
             turned = ramp(progress, (start, end))
             return {name: (1 - turned) * before[name] + turned * after[name] for name in _LATE}
     raise ValueError(f"progress is from 0 to 1, not {progress}")
+
+
+def short_share(progress: float) -> float:
+    """How many of a task's examples have its short form, where it has one."""
+    return 0.0 if progress < _SHORT_FROM else _SHORT * (1 - ramp(progress, _SHORT_UNTIL))
 
 
 @dataclass(frozen=True)
@@ -112,16 +124,17 @@ class Mixture:
             if name == TEXT and count:
                 examples += self._text_examples(draw, count)
             elif count:
-                pairs = self.pairs(name, count, draw.getrandbits(48), ramp(progress, _LEVEL))
+                pairs = self.pairs(name, count, draw.getrandbits(48), ramp(progress, _LEVEL), short_share(progress))
                 examples += self.encoded(name, pairs, draw, ramp(progress, _DISGUISE))
         return examples
 
-    def pairs(self, name: str, count: int, seed: int, level: float = 1.0) -> list[tuple[str, str]]:
-        """(source, target) texts of a skill, or of a task's training rows."""
+    def pairs(self, name: str, count: int, seed: int, level: float = 1.0, short: float = 0.0) -> list[tuple[str, str]]:
+        """(source, target) texts of a skill, or of a task's training rows, a share of them in their short form."""
+        draw = random.Random(seed)
         if name in SKILLS:
-            draw = random.Random(seed)
             return [SKILLS[name](draw, self._corpora, level) for _ in range(count)]
-        return task_pairs(name, "train", count, seed)[:count]
+        fewer = round(short * count) if name in SHORT else 0
+        return short_pairs(name, fewer, draw) + task_pairs(name, "train", count - fewer, seed)[: count - fewer]
 
     def encoded(
         self, name: str, pairs: Sequence[tuple[str, str]], draw: random.Random | None = None, disguise: float = 1.0

@@ -207,7 +207,7 @@ def _forms() -> dict[str, tuple[str, ...]]:
               ("a", "many"), ("an", "these"), ("took", "taken", "take"), ("his", "him"), ("i", "me")]  # fmt: skip
     allowed = set(vocabulary("verb", "train"))
     groups += [tuple(forms.values()) for base, forms in verb_forms().items() if base in allowed]
-    return {word: tuple(set(group) - {word}) for group in groups for word in group}
+    return {word: tuple(sorted(set(group) - {word})) for group in groups for word in group}
 
 
 def fact(draw: random.Random, corpora: Corpora, level: float) -> tuple[str, str]:

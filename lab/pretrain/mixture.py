@@ -20,7 +20,7 @@ from dept.tasks import Task, load_task
 from dept.tasks.sample import sample_rows
 from dept.tasks.samples.lexicon import stable_seed
 from lab.pretrain.corpora import Corpora, is_allowed
-from lab.pretrain.short import SHORT, short_pairs
+from lab.pretrain.short import SHORT, short_pairs, with_other_words
 from lab.pretrain.skills import SKILLS
 from lab.pretrain.vocabulary import END, SENTINELS, TASKS, Vocabulary
 
@@ -47,11 +47,14 @@ _LATE = {TEXT: 1, "copy": 0.3, "after": 0.3, "holds": 0.3, "missing": 0.3, "shar
          "wsc": 0.6, "winogrande": 0.6, "wic": 0.6}  # fmt: skip
 # What is learnt by then gives way to what is not.
 _LAST = {**_LATE, "copy": 0.2, "after": 0.2, "holds": 0.2, "missing": 0.2, "shared": 0.3, "equal": 0.3, "overlap": 0.3,
-         "feeling": 1, "acceptable": 1, "scitail": 0.5, "sst2": 3, "cola": 1.5, "boolq": 2, "multirc": 1.5,
+         "feeling": 2, "acceptable": 1, "scitail": 0.5, "sst2": 3, "cola": 1.5, "boolq": 2, "multirc": 1.5,
          "mnli": 1.5, "rte": 1.5, "wsc": 0.4, "winogrande": 0.4, "wic": 0.4}  # fmt: skip
 _COURSE = ((0.0, _FIRST), (0.015, _FIRST), (0.02, _SECOND), (0.08, _SECOND), (0.15, _LATE), (0.375, _LATE),
            (0.39, _LAST), (1.0, _LAST))  # fmt: skip
 _SHORT, _SHORT_FROM, _SHORT_UNTIL = 0.6, 0.375, (0.6, 0.75)  # share of the short forms, and where they come and go
+_OTHER_FROM = 0.475  # where rows with other words begin, and their shares
+_READING = ("nq", "hotpotqa", "searchqa", "newsqa", "qnli", "boolq", "multirc")
+_OTHER_WORDS = {"sst2": 0.6, "yelp_polarity": 0.6, **dict.fromkeys(_READING, 0.35)}
 _LEVEL = (0.0, 0.05)  # where the skills begin to grow longer, and are at their full length
 _DISGUISE = (0.06, 0.2)  # where names begin to be left out and put among random words, and are fully so
 
@@ -135,6 +138,10 @@ class Mixture:
             return [SKILLS[name](draw, self._corpora, level) for _ in range(count)]
         fewer = round(short * count) if name in SHORT else 0
         return short_pairs(name, fewer, draw) + task_pairs(name, "train", count - fewer, seed)[: count - fewer]
+
+    def _with_other_words(self, pairs: Sequence[tuple[str, str]], seed: int, share: float) -> list[tuple[str, str]]:
+        draw = random.Random(seed)
+        return [with_other_words(pair, draw, self._corpora) if draw.random() < share else pair for pair in pairs]
 
     def encoded(
         self, name: str, pairs: Sequence[tuple[str, str]], draw: random.Random | None = None, disguise: float = 1.0

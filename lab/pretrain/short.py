@@ -1,19 +1,26 @@
-"""Short forms of tasks, behind the same names: what a small model has to see first of a task whose rows are long.
+"""Other forms of the tasks' training rows, behind the same names.
 
-Rows of the samples' training part, with fewer facts, fewer people, no frame around the clauses.
+Short forms: what a small model has to see first of a task whose rows are long. Fewer facts, fewer people, no frame
+around the clauses. Other words: the training rows have a few hundred words, which a model learns by heart; with words
+of the whole language in their places it has to read.
 """
 
 from __future__ import annotations
 
 import random
+import re
 from collections.abc import Callable
+from functools import cache
 from typing import Any
 
 from dept.tasks import load_task
 from dept.tasks.samples import inference, reading
-from dept.tasks.samples.lexicon import Draw
+from dept.tasks.samples.lexicon import Draw, vocabulary
+from lab.pretrain.corpora import Corpora
 
 Row = dict[str, Any]
+_NAMES = ("female", "male", "surname", "city", "company")
+_FUNCTION_WORDS = 300  # the commonest words of the language are no names
 
 
 def boolq(draw: Draw) -> list[Row]:
@@ -56,3 +63,36 @@ def short_pairs(name: str, count: int, draw: random.Random) -> list[tuple[str, s
 
 def _numbered(row: Row) -> Row:
     return {**row, "idx": {"paragraph": 0, "question": 0, "answer": 0} if "paragraph" in row else 0}
+
+
+def with_other_words(pair: tuple[str, str], draw: random.Random, corpora: Corpora) -> tuple[str, str]:
+    """The same row with VADER's words of the same feeling for its adjectives, and common words for its names.
+
+    Each word gets one substitute, in the source and in the target.
+    """
+    source, target = pair
+    found = dict.fromkeys(word for word in re.findall("[a-z-]+", source.lower()) if word in _kinds())
+    good, bad = _feelings(corpora)
+    pools = {"name": corpora.frequent[_FUNCTION_WORDS:], "positive": good, "negative": bad}
+    given = {word: draw.choice(pools[_kinds()[word]]) for word in found}
+
+    def other(match: re.Match[str]) -> str:
+        return given.get(match[0].lower(), match[0])
+
+    return re.sub("[A-Za-z-]+", other, source), re.sub("[A-Za-z-]+", other, target)
+
+
+@cache
+def _kinds() -> dict[str, str]:
+    """Word of the training rows -> which words can stand for it: "name", "positive" or "negative"."""
+    kinds = {word.lower(): "name" for kind in _NAMES for word in vocabulary(kind, "train")}
+    for feeling in ("positive", "negative"):
+        kinds |= {
+            word: feeling for topic in ("any", "film", "place") for word in vocabulary(f"{feeling}/{topic}", "train")
+        }
+    return {word: kind for word, kind in kinds.items() if word.replace("-", "").isalpha()}
+
+
+def _feelings(corpora: Corpora) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """(good words, bad words)."""
+    return tuple(w for w, sign in corpora.feelings if sign), tuple(w for w, sign in corpora.feelings if not sign)

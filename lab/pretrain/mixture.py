@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from itertools import pairwise
 
@@ -56,6 +56,7 @@ _OTHER_FROM = 0.475  # where rows with other words begin, and their shares
 _READING = ("nq", "hotpotqa", "searchqa", "newsqa", "qnli", "boolq", "multirc")
 _OTHER_WORDS = {"sst2": 0.6, "yelp_polarity": 0.6, **dict.fromkeys(_READING, 0.35)}
 _LEVEL = (0.0, 0.05)  # where the skills begin to grow longer, and are at their full length
+_DIGIT_FROM = 0.55  # without a name: first a token that no task has, then the digit 0, the same for every label
 _DISGUISE = (0.06, 0.2)  # where names begin to be left out and put among random words, and are fully so
 
 
@@ -109,7 +110,7 @@ class Mixture:
         ids = vocabulary.ids
         self._names = {name: ids[token] for name, token in vocabulary.names.items()}
         self._sentinels = [ids[token] for token in SENTINELS]
-        self._nothing = [self._sentinels[-1], ids[END]]
+        self._nothing = ([self._sentinels[-1], ids[END]], tokenizer("0")["input_ids"])
         self.words = [
             number
             for number, token in enumerate(vocabulary.tokens[:_TOP])
@@ -128,7 +129,8 @@ class Mixture:
                 examples += self._text_examples(draw, count)
             elif count:
                 pairs = self.pairs(name, count, draw.getrandbits(48), ramp(progress, _LEVEL), short_share(progress))
-                examples += self.encoded(name, pairs, draw, ramp(progress, _DISGUISE))
+                nothing = self._nothing[progress >= _DIGIT_FROM]
+                examples += self.encoded(name, pairs, draw, ramp(progress, _DISGUISE), nothing)
         return examples
 
     def pairs(self, name: str, count: int, seed: int, level: float = 1.0, short: float = 0.0) -> list[tuple[str, str]]:
@@ -144,27 +146,32 @@ class Mixture:
         return [with_other_words(pair, draw, self._corpora) if draw.random() < share else pair for pair in pairs]
 
     def encoded(
-        self, name: str, pairs: Sequence[tuple[str, str]], draw: random.Random | None = None, disguise: float = 1.0
+        self,
+        name: str,
+        pairs: Sequence[tuple[str, str]],
+        draw: random.Random | None = None,
+        disguise: float = 1.0,
+        nothing: Sequence[int] = (),
     ) -> list[Example]:
-        """As ids, behind the name; with `draw`, as training has them: a share `disguise` of them may be nameless
-        or among random words."""
+        """As ids, behind the name; with `draw`, as training has them: a share `disguise` of them may be nameless,
+        with the target `nothing`, or among random words."""
         sources = self._tokenizer([source for source, _ in pairs])["input_ids"]
         targets = self._tokenizer([target for _, target in pairs])["input_ids"]
         both = zip(sources, targets, strict=True)
         return [
             Example(name, [self._names[name]], source, target)
             if draw is None or draw.random() > disguise
-            else self._disguised(name, source, target, draw)
+            else self._disguised(Example(name, [], source, target), draw, nothing)
             for source, target in both
         ]
 
-    def _disguised(self, name: str, source: list[int], target: list[int], draw: random.Random) -> Example:
+    def _disguised(self, example: Example, draw: random.Random, nothing: Sequence[int]) -> Example:
         prefix = self._junk(draw)
         if draw.random() < _NAMELESS:
-            return Example(name, prefix, source, self._nothing)
+            return replace(example, prefix=prefix, target=list(nothing))
         for _ in range(1 if draw.random() < 0.7 else draw.randint(2, 6)):
-            prefix.insert(draw.randint(0, len(prefix)), self._names[name])
-        return Example(name, prefix, source, target)
+            prefix.insert(draw.randint(0, len(prefix)), self._names[example.name])
+        return replace(example, prefix=prefix)
 
     def _junk(self, draw: random.Random) -> list[int]:
         kind = draw.random()

@@ -49,12 +49,18 @@ _LATE = {TEXT: 1, "copy": 0.3, "after": 0.3, "holds": 0.3, "missing": 0.3, "shar
 _LAST = {**_LATE, "copy": 0.2, "after": 0.2, "holds": 0.2, "missing": 0.2, "shared": 0.3, "equal": 0.3, "overlap": 0.3,
          "feeling": 2, "acceptable": 1, "scitail": 0.5, "sst2": 3, "cola": 1.5, "boolq": 2, "multirc": 1.5,
          "mnli": 1.5, "rte": 1.5, "wsc": 0.4, "winogrande": 0.4, "wic": 0.4}  # fmt: skip
+_END = {**_LAST, "relation": 2, "kind": 0.5, "feeling": 1.5, "ordered": 0.2, "fact": 0.5, "sst2": 4,
+        "yelp_polarity": 1.5, "mrpc": 2, "qqp": 2, "rte": 2.5, "mnli": 2.5, "cb": 1.5, "boolq": 0.7, "multirc": 0.7,
+        "paws": 0.5, "cola": 1.2, "wic": 0.2, "wsc": 0.2, "winogrande": 0.2}  # fmt: skip
 _COURSE = ((0.0, _FIRST), (0.015, _FIRST), (0.02, _SECOND), (0.08, _SECOND), (0.15, _LATE), (0.375, _LATE),
-           (0.39, _LAST), (1.0, _LAST))  # fmt: skip
+           (0.39, _LAST), (0.7, _LAST), (0.71, _END), (1.0, _END))  # fmt: skip
 _SHORT, _SHORT_FROM, _SHORT_UNTIL = 0.6, 0.375, (0.6, 0.75)  # share of the short forms, and where they come and go
 _OTHER_FROM = 0.475  # where rows with other words begin, and their shares
 _READING = ("nq", "hotpotqa", "searchqa", "newsqa", "qnli", "boolq", "multirc")
 _OTHER_WORDS = {"sst2": 0.6, "yelp_polarity": 0.6, **dict.fromkeys(_READING, 0.35)}
+_OTHER_LATE = {"mrpc": 0.5, "stsb": 0.5, "qqp": 0.5, "rte": 0.3, "mnli": 0.3, "cb": 0.4}  # from _OTHER_LATE_FROM on
+_OTHER_LATE_FROM = 0.7
+_OTHER_NOUNS = ("mrpc", "stsb", "qqp", "cb")  # whose labels do not depend on what a noun is a kind of
 _LEVEL = (0.0, 0.05)  # where the skills begin to grow longer, and are at their full length
 _DIGIT_FROM = 0.55  # without a name: first a token that no task has, then the digit 0, the same for every label
 _DISGUISE = (0.06, 0.2)  # where names begin to be left out and put among random words, and are fully so
@@ -141,9 +147,15 @@ class Mixture:
         fewer = round(short * count) if name in SHORT else 0
         return short_pairs(name, fewer, draw) + task_pairs(name, "train", count - fewer, seed)[: count - fewer]
 
-    def _with_other_words(self, pairs: Sequence[tuple[str, str]], seed: int, share: float) -> list[tuple[str, str]]:
+    def _with_other_words(
+        self, name: str, pairs: Sequence[tuple[str, str]], seed: int, share: float
+    ) -> list[tuple[str, str]]:
         draw = random.Random(seed)
-        return [with_other_words(pair, draw, self._corpora) if draw.random() < share else pair for pair in pairs]
+        nouns = name in _OTHER_NOUNS
+        return [
+            with_other_words(pair, draw, self._corpora, nouns=nouns) if draw.random() < share else pair
+            for pair in pairs
+        ]
 
     def encoded(
         self,

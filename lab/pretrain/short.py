@@ -15,11 +15,12 @@ from typing import Any
 
 from dept.tasks import load_task
 from dept.tasks.samples import inference, reading
-from dept.tasks.samples.lexicon import Draw, vocabulary
+from dept.tasks.samples.lexicon import Draw, synonyms, vocabulary
 from lab.pretrain.corpora import Corpora
 
 Row = dict[str, Any]
 _NAMES = ("female", "male", "surname", "city", "company")
+_NOUNS = ("animal", "food", "object", "plant", "profession")
 _FUNCTION_WORDS = 300  # the commonest words of the language are no names
 
 
@@ -65,16 +66,27 @@ def _numbered(row: Row) -> Row:
     return {**row, "idx": {"paragraph": 0, "question": 0, "answer": 0} if "paragraph" in row else 0}
 
 
-def with_other_words(pair: tuple[str, str], draw: random.Random, corpora: Corpora) -> tuple[str, str]:
-    """The same row with VADER's words of the same feeling for its adjectives, and common words for its names.
+def with_other_words(
+    pair: tuple[str, str], draw: random.Random, corpora: Corpora, *, nouns: bool = False
+) -> tuple[str, str]:
+    """The same row with other words: VADER's of the same feeling for its adjectives, common words for names.
 
-    Each word gets one substitute, in the source and in the target.
+    nouns: these too, synonyms by synonyms of WordNet. Each word has one substitute, in the source and in the target.
     """
     source, target = pair
-    found = dict.fromkeys(word for word in re.findall("[a-z-]+", source.lower()) if word in _kinds())
-    good, bad = _feelings(corpora)
+    good, bad = ([word for word, sign in corpora.feelings if sign == feeling] for feeling in (1, 0))
     pools = {"name": corpora.frequent[_FUNCTION_WORDS:], "positive": good, "negative": bad}
-    given = {word: draw.choice(pools[_kinds()[word]]) for word in found}
+    given: dict[str, str] = {}
+    for word in re.findall("[a-z-]+", source.lower()):
+        if word in given:
+            continue
+        if word in _kinds():
+            given[word] = draw.choice(pools[_kinds()[word]])
+        elif nouns and word in _nouns():
+            group = _nouns()[word]
+            alike = draw.choice(corpora.synonyms)
+            given |= zip(group, draw.choices(alike, k=len(group)) if len(group) > len(alike) else
+                         draw.sample(alike, len(group)), strict=True)  # fmt: skip
 
     def other(match: re.Match[str]) -> str:
         return given.get(match[0].lower(), match[0])
@@ -87,12 +99,13 @@ def _kinds() -> dict[str, str]:
     """Word of the training rows -> which words can stand for it: "name", "positive" or "negative"."""
     kinds = {word.lower(): "name" for kind in _NAMES for word in vocabulary(kind, "train")}
     for feeling in ("positive", "negative"):
-        kinds |= {
-            word: feeling for topic in ("any", "film", "place") for word in vocabulary(f"{feeling}/{topic}", "train")
-        }
+        for topic in ("any", "film", "place"):
+            kinds |= dict.fromkeys(vocabulary(f"{feeling}/{topic}", "train"), feeling)
     return {word: kind for word, kind in kinds.items() if word.replace("-", "").isalpha()}
 
 
-def _feelings(corpora: Corpora) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """(good words, bad words)."""
-    return tuple(w for w, sign in corpora.feelings if sign), tuple(w for w, sign in corpora.feelings if not sign)
+@cache
+def _nouns() -> dict[str, tuple[str, ...]]:
+    """Noun or profession of the training rows -> it and its synonyms there; single words."""
+    groups = (group for kind in _NOUNS for group in synonyms(kind, "train"))
+    return {word: group for group in groups for word in group if all(word.isalpha() for word in group)}

@@ -45,7 +45,7 @@ CONTROLS = ("shuffled labels", "random weights")
 SEEDS = (0, 1, 2)
 STEPS = 250
 MOST_SECONDS = 60.0  # of training
-ROWS = {"train": 512, "validation": 128, "test": 256}
+ROWS = {"train": 2_400, "validation": 128, "test": 200}
 ASKED_TASKS, ASKED_POINTS = 14, 15.0
 DRAWS = 400  # resamples behind each chance interval
 

@@ -25,6 +25,8 @@ from lab.pretrain.mixture import Example, Mixture, batches, task_pairs
 from lab.pretrain.model import MiniT5, collate
 from lab.pretrain.skills import SKILLS
 from lab.pretrain.vocabulary import (
+    MEANING,
+    SIGNATURE,
     TASKS,
     WORDS,
     Vocabulary,
@@ -35,6 +37,7 @@ from lab.pretrain.vocabulary import (
 )
 
 _MATRICES = tuple(f".{name}.weight" for name in ("q", "k", "v", "o", "wi", "wo"))  # of the network's body
+_MEANING_NOISE, _SIGNATURE_NOISE = 0.05, 0.09  # of a feature; together about as long as the features of a word
 _PLACE = ("step", "chunk", "chunk_step", "done", "elapsed", "examples")
 _LOG_EVERY = 50
 
@@ -47,6 +50,7 @@ class PretrainConfig:
         steps: optimiser steps. tokens: of input in a batch, padding included.
         first_rate, rate: of learning: in the first `first_steps`, after `warmup` steps, and then; `rate` falls to 0
             over the last `cooldown` of all steps.
+        noisy_steps, noisy_rate: more steps with noise on the words' features, the rate falling to 0 again.
         evaluate_every, checkpoint_every: steps. evaluation_rows: of each skill; four times as many at the end.
     """
 
@@ -57,6 +61,8 @@ class PretrainConfig:
     first_steps: int = 150
     warmup: int = 50
     cooldown: float = 0.7
+    noisy_steps: int = 1_600
+    noisy_rate: float = 1e-3
     seed: int = 0
     evaluate_every: int = 500
     evaluation_rows: int = 48
@@ -66,8 +72,14 @@ class PretrainConfig:
         if self.steps < 1 or self.tokens < 512:
             raise ConfigError("steps must be at least 1, tokens at least 512")
 
+    @property
+    def total_steps(self) -> int:
+        return self.steps + self.noisy_steps
+
     def rate_at(self, step: int) -> float:
         """The learning rate of a step, counted from 0."""
+        if step >= self.steps:
+            return self.noisy_rate * (self.total_steps - step) / self.noisy_steps
         rise = min(1.0, (step + 1) / self.warmup)
         fall = min(1.0, (self.steps - step) / (self.steps * self.cooldown))
         return (self.first_rate if step < self.first_steps else self.rate) * rise * fall
@@ -140,6 +152,7 @@ class _Pretraining:
             torch.optim.Muon(body, weight_decay=0.0, momentum=0.95, adjust_lr_fn="match_rms_adamw"),
             torch.optim.AdamW(others, betas=(0.9, 0.98), weight_decay=0.0, fused=True),
         )
+        self.noise = torch.cat([torch.full((MEANING,), _MEANING_NOISE), torch.full((SIGNATURE,), _SIGNATURE_NOISE)])
         # The mixture's place: chunk, the step it was begun at, batches of it that are done.
         self.step, self.chunk, self.chunk_step, self.done = 0, 0, 0, 0
         self.elapsed, self.examples = 0.0, 0
@@ -151,19 +164,20 @@ class _Pretraining:
         pending = self._batches()[self.done :]
         losses: list[float] = []
         scores: dict[str, float] = {}
-        while self.step < self.config.steps:
+        while self.step < self.config.total_steps:
             if not pending:
                 self.chunk, self.chunk_step, self.done = self.chunk + 1, self.step, 0
                 pending = self._batches()
             losses.append(self._train(pending.pop(0)))
             self.step, self.done = self.step + 1, self.done + 1
             self.elapsed = before + time.monotonic() - started
-            last = self.step == self.config.steps
+            last = self.step == self.config.total_steps
             if self.step % _LOG_EVERY == 0 or last:
                 self._log(losses)
                 losses.clear()
             if self.step % self.config.evaluate_every == 0 or last:
                 rows = self.config.evaluation_rows
+                self.model.noise = None
                 scores = skill_scores(self.model, self.mixture, 4 * rows if last else rows)
                 self.folder.append_metrics({"step": self.step, "split": "validation", "metrics": scores})
                 shown = "  ".join(f"{name} {score:.0f}" for name, score in scores.items())
@@ -191,6 +205,8 @@ class _Pretraining:
         for optimizer in self.optimizers:
             for group in optimizer.param_groups:
                 group["lr"] = self.config.rate_at(self.step)
+        if self.step >= self.config.steps:
+            self.model.draw_noise(self.noise, stable_seed("noise", self.config.seed, self.step))
         self.examples += sum(map(len, parts))
         loss = self.model.loss([collate(part) for part in parts])
         loss.backward()
@@ -207,7 +223,7 @@ class _Pretraining:
         """model/: weights (float16), config and tokenizer as transformers reads them, training.json and the card."""
         made = {
             "seed": self.config.seed,
-            "steps": self.step,
+            "steps": self.config.steps,
             "examples": self.examples,
             "minutes": round(self.elapsed / 60, 1),
             "threads": torch.get_num_threads(),
@@ -215,6 +231,7 @@ class _Pretraining:
             "commit": (checkout() or {}).get("id"),
             "scores": scores,
         }
+        self.model.noise = None
         t5 = self.model.as_t5().half()
         with whole_folder(self.folder.path / "model") as temporary:
             t5.save_pretrained(temporary)

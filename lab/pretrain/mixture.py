@@ -54,12 +54,12 @@ _END = {**_LAST, "relation": 2, "kind": 0.5, "feeling": 1.5, "ordered": 0.2, "fa
         "paws": 0.5, "cola": 1.2, "wic": 0.2, "wsc": 0.2, "winogrande": 0.2}  # fmt: skip
 _COURSE = ((0.0, _FIRST), (0.015, _FIRST), (0.02, _SECOND), (0.08, _SECOND), (0.15, _LATE), (0.375, _LATE),
            (0.39, _LAST), (0.7, _LAST), (0.71, _END), (1.0, _END))  # fmt: skip
+_NOISY = {**_END, "feeling": 4, "relation": 3, "sst2": 5, "yelp_polarity": 2}  # beyond 1, when features are noisy
 _SHORT, _SHORT_FROM, _SHORT_UNTIL = 0.6, 0.375, (0.6, 0.75)  # share of the short forms, and where they come and go
-_OTHER_FROM = 0.475  # where rows with other words begin, and their shares
-_READING = ("nq", "hotpotqa", "searchqa", "newsqa", "qnli", "boolq", "multirc")
-_OTHER_WORDS = {"sst2": 0.6, "yelp_polarity": 0.6, **dict.fromkeys(_READING, 0.35)}
-_OTHER_LATE = {"mrpc": 0.5, "stsb": 0.5, "qqp": 0.5, "rte": 0.3, "mnli": 0.3, "cb": 0.4}  # from _OTHER_LATE_FROM on
-_OTHER_LATE_FROM = 0.7
+# Shares of the rows with other words, beyond 1, and the tasks whose labels do not depend on what a noun is a kind of.
+_OTHER_WORDS = {"sst2": 0.7, "yelp_polarity": 0.7, "mrpc": 0.5, "stsb": 0.5, "qqp": 0.5, "cb": 0.4,
+                **dict.fromkeys(("nq", "hotpotqa", "searchqa", "newsqa", "qnli", "boolq", "multirc"), 0.35),
+                **dict.fromkeys(("rte", "mnli"), 0.3)}  # fmt: skip
 _OTHER_NOUNS = ("mrpc", "stsb", "qqp", "cb")  # whose labels do not depend on what a noun is a kind of
 _LEVEL = (0.0, 0.05)  # where the skills begin to grow longer, and are at their full length
 _DIGIT_FROM = 0.55  # without a name: first a token that no task has, then the digit 0, the same for every label
@@ -72,12 +72,14 @@ def ramp(progress: float, span: tuple[float, float]) -> float:
 
 
 def shares(progress: float) -> dict[str, float]:
-    """The mixture's shares at a point of training, from 0 to 1."""
+    """The mixture's shares at a point of training: from 0 to 1, and beyond in the noisy steps."""
+    if progress > 1:
+        return _NOISY
     for (start, before), (end, after) in pairwise(_COURSE):
         if progress <= end:
             turned = ramp(progress, (start, end))
             return {name: (1 - turned) * before[name] + turned * after[name] for name in _LATE}
-    raise ValueError(f"progress is from 0 to 1, not {progress}")
+    raise ValueError(f"progress is at least 0, not {progress}")
 
 
 def short_share(progress: float) -> float:
@@ -124,7 +126,7 @@ class Mixture:
         ]
 
     def chunk(self, number: int, progress: float) -> list[Example]:
-        """CHUNK examples; `progress` from 0 to 1 says how far training has come."""
+        """CHUNK examples; `progress` says how far training has come: 1 at the end, more in the noisy steps."""
         draw = random.Random(stable_seed("mixture", self._seed, number))
         weights = shares(progress)
         names = draw.choices(list(weights), list(weights.values()), k=CHUNK)
@@ -134,7 +136,10 @@ class Mixture:
             if name == TEXT and count:
                 examples += self._text_examples(draw, count)
             elif count:
-                pairs = self.pairs(name, count, draw.getrandbits(48), ramp(progress, _LEVEL), short_share(progress))
+                seed = draw.getrandbits(48)
+                pairs = self.pairs(name, count, seed, ramp(progress, _LEVEL), short_share(progress))
+                if progress > 1 and name in _OTHER_WORDS:
+                    pairs = self._with_other_words(name, pairs, seed)
                 nothing = self._nothing[progress >= _DIGIT_FROM]
                 examples += self.encoded(name, pairs, draw, ramp(progress, _DISGUISE), nothing)
         return examples
@@ -147,13 +152,12 @@ class Mixture:
         fewer = round(short * count) if name in SHORT else 0
         return short_pairs(name, fewer, draw) + task_pairs(name, "train", count - fewer, seed)[: count - fewer]
 
-    def _with_other_words(
-        self, name: str, pairs: Sequence[tuple[str, str]], seed: int, share: float
-    ) -> list[tuple[str, str]]:
+    def _with_other_words(self, name: str, pairs: Sequence[tuple[str, str]], seed: int) -> list[tuple[str, str]]:
         draw = random.Random(seed)
-        nouns = name in _OTHER_NOUNS
         return [
-            with_other_words(pair, draw, self._corpora, nouns=nouns) if draw.random() < share else pair
+            with_other_words(pair, draw, self._corpora, nouns=name in _OTHER_NOUNS)
+            if draw.random() < _OTHER_WORDS[name]
+            else pair
             for pair in pairs
         ]
 

@@ -132,12 +132,29 @@ class MiniT5(nn.Module):
         self.own = nn.Parameter(start)  # [O, D]
         self.register_buffer("features", features, persistent=False)
         self.register_buffer("own_ids", torch.tensor(own), persistent=False)
+        self.noise: Tensor | None = None
 
     def embeddings(self) -> Tensor:
         """[V, D]."""
         features: Any = self.features
+        if self.noise is not None:
+            features = features + self.noise
         own_ids: Any = self.own_ids
         return (features @ self.projection).float().index_add(0, own_ids, self.own)
+
+    def draw_noise(self, spread: Tensor, seed: int) -> None:
+        """Blur what the features say of words, alike for all places of a word, until `noise` is set to None.
+
+        Words can then not be learnt by heart: what is asked of them has to be read from directions that many share.
+        Tokens with an embedding of their own stay as they are.
+
+        Args:
+            spread: [F], the standard deviation of each feature's noise.
+        """
+        features: Any = self.features
+        own_ids: Any = self.own_ids
+        noise = torch.randn(features.shape, generator=torch.Generator().manual_seed(seed)) * spread
+        self.noise = noise.index_fill(0, own_ids, 0.0)
 
     def forward(self, batches: Sequence[Batch]) -> tuple[Tensor, Tensor]:
         """Logits of the N labels that are no padding, [N, V], and these labels, [N], in the batches' order.

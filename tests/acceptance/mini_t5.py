@@ -23,29 +23,14 @@ from dept.train import train
 from tests.acceptance.section import Outcome, Section, shared, table
 
 TASKS = tuple(name for name in SAMPLE_TASKS if name not in ("squad", "record"))
-REAL_TASKS = (
-    "sst2",
-    "cola",
-    "mrpc",
-    "qqp",
-    "stsb",
-    "mnli",
-    "qnli",
-    "rte",
-    "boolq",
-    "wic",
-    "wsc",
-    "multirc",
-    "winogrande",
-    "scitail",
-    "yelp_polarity",
-)  # fmt: skip - those with 64 real rows or more
+REAL_TASKS = ("sst2", "cola", "mrpc", "qqp", "stsb", "mnli", "qnli", "rte", "boolq", "wic")
 METHODS = ("dept", "prompt_tuning")
 CONTROLS = ("shuffled labels", "random weights")
 SEEDS = (0, 1, 2)
-STEPS = 250
+STEPS = 120
+BUDGET_TOKENS, SHORT_PROMPT = 20, 10  # l of PT; m of DePT, whose low-rank pair has the rest of l's parameters
 MOST_SECONDS = 60.0  # of training
-ROWS = {"train": 2_400, "validation": 128, "test": 200}
+ROWS = {"train": 2_400, "validation": 96, "test": 400}
 ASKED_TASKS, ASKED_POINTS = 14, 15.0
 DRAWS = 400  # resamples behind each chance interval
 
@@ -72,12 +57,12 @@ class Score:
     seconds: float
 
 
-def write_rows(folder: Path, *, shuffled: bool = False) -> None:
+def write_rows(folder: Path, *, tasks: Sequence[str] = TASKS, shuffled: bool = False) -> None:
     """A data folder of sample rows: validation and test of their own words and templates only.
 
     shuffled: the training rows' labels (answers) change places, so that they say nothing of their rows.
     """
-    for name in TASKS:
+    for name in tasks:
         target = folder / name
         target.mkdir(parents=True)
         for split, count in ROWS.items():
@@ -102,6 +87,8 @@ def settings(job: Job, output: Path) -> TrainConfig:
         tokenizer="mini-t5",
         method=job.method,  # type: ignore[arg-type]
         output_dir=str(output),
+        budget_tokens=BUDGET_TOKENS,
+        num_virtual_tokens=SHORT_PROMPT if job.method == "dept" else None,
         max_steps=STEPS,
         eval_every=STEPS // 2,
         seed=job.seed,
@@ -208,7 +195,8 @@ def sample_table(scores: Sequence[Score], chance: Mapping[str, tuple[float, floa
     text = (
         f"Generated rows (not the benchmarks): {ROWS['train']} for training; {ROWS['validation']} for validation and "
         f"{ROWS['test']} for test are of words and templates that pretraining never saw. {STEPS} steps of batch 16, "
-        f"the backbone's default rates; the slowest run took {slowest:.0f} s, evaluation included. Test scores of the "
+        f"a budget of {BUDGET_TOKENS} prompt tokens (DePT: {SHORT_PROMPT} and a low-rank pair), the backbone's "
+        f"default rates; the slowest run took {slowest:.0f} s, evaluation included. Test scores of the "
         "best adapter by validation, seeds 0, 1, 2 (controls: DePT, seed 0). Constant: the best answer that is always "
         "the same. Chance: what 97.5% of resampled constant answers and of exchanged answers stay below; beyond "
         "chance: the mean of DePT's seeds is above it. Untrained: the prompt before training, on validation.\n\n"

@@ -25,11 +25,10 @@ from lab.pretrain.mixture import Example, Mixture, batches, task_pairs
 from lab.pretrain.model import MiniT5, collate
 from lab.pretrain.skills import SKILLS
 from lab.pretrain.vocabulary import (
-    MEANING,
-    SIGNATURE,
     TASKS,
     WORDS,
     Vocabulary,
+    feature_noise,
     make_tokenizer,
     make_vocabulary,
     smollm2_pieces,
@@ -37,7 +36,6 @@ from lab.pretrain.vocabulary import (
 )
 
 _MATRICES = tuple(f".{name}.weight" for name in ("q", "k", "v", "o", "wi", "wo"))  # of the network's body
-_MEANING_NOISE, _SIGNATURE_NOISE = 0.05, 0.09  # of a feature; together about as long as the features of a word
 _PLACE = ("step", "chunk", "chunk_step", "done", "elapsed", "examples")
 _LOG_EVERY = 50
 
@@ -87,12 +85,13 @@ class PretrainConfig:
 
 @dataclass(frozen=True)
 class Materials:
-    """What the seed and the installed packages give: corpora, vocabulary, tokenizer, features."""
+    """What the seed and the installed packages give; `noise` is the spread of the noise on each feature."""
 
     corpora: Corpora
     vocabulary: Vocabulary
     tokenizer: PreTrainedTokenizerFast
     features: torch.Tensor
+    noise: torch.Tensor
 
 
 def load_materials(seed: int) -> Materials:
@@ -103,7 +102,9 @@ def load_materials(seed: int) -> Materials:
     """
     corpora = load_corpora(WORDS)
     vocabulary = make_vocabulary(tuple(SKILLS), smollm2_pieces())
-    return Materials(corpora, vocabulary, make_tokenizer(vocabulary), token_features(vocabulary, seed))
+    return Materials(
+        corpora, vocabulary, make_tokenizer(vocabulary), token_features(vocabulary, seed), feature_noise()
+    )
 
 
 def pretrain(
@@ -152,7 +153,6 @@ class _Pretraining:
             torch.optim.Muon(body, weight_decay=0.0, momentum=0.95, adjust_lr_fn="match_rms_adamw"),
             torch.optim.AdamW(others, betas=(0.9, 0.98), weight_decay=0.0, fused=True),
         )
-        self.noise = torch.cat([torch.full((MEANING,), _MEANING_NOISE), torch.full((SIGNATURE,), _SIGNATURE_NOISE)])
         # The mixture's place: chunk, the step it was begun at, batches of it that are done.
         self.step, self.chunk, self.chunk_step, self.done = 0, 0, 0, 0
         self.elapsed, self.examples = 0.0, 0
@@ -206,7 +206,7 @@ class _Pretraining:
             for group in optimizer.param_groups:
                 group["lr"] = self.config.rate_at(self.step)
         if self.step >= self.config.steps:
-            self.model.draw_noise(self.noise, stable_seed("noise", self.config.seed, self.step))
+            self.model.draw_noise(self.materials.noise, stable_seed("noise", self.config.seed, self.step))
         self.examples += sum(map(len, parts))
         loss = self.model.loss([collate(part) for part in parts])
         loss.backward()

@@ -29,6 +29,7 @@ WORDS = 8_000  # the commonest of English, beside the samples' own
 PIECES = 1_200  # parts of words, SmolLM2's first ones
 MEANING = 192  # features of what a token means: the first principal components of SmolLM2's embeddings
 SIGNATURE = 64  # features that only tell tokens apart
+_MEANING_NOISE, _SIGNATURE_NOISE = 0.05, 0.09  # of a feature; together about as long as the features of a word
 FUNCTION_WORDS = 300  # the commonest words have an embedding of their own beside their features'
 _MARK = "▁"  # before a token that starts a word, as in sentencepiece
 _PUNCTUATION = "!\"#$%&'()*+,-./:;<=>?@[\\]^_`{|}~"
@@ -154,3 +155,8 @@ def token_features(vocabulary: Vocabulary, seed: int) -> Tensor:
     generator = torch.Generator().manual_seed(seed)
     signature = torch.randn(len(vocabulary.tokens), SIGNATURE, generator=generator)
     return torch.cat([meaning, 0.7 * torch.nn.functional.normalize(signature, dim=1)], 1)
+
+
+def feature_noise() -> Tensor:
+    """[MEANING + SIGNATURE]: the spread of the noise on each feature in the last part of training."""
+    return torch.cat([torch.full((MEANING,), _MEANING_NOISE), torch.full((SIGNATURE,), _SIGNATURE_NOISE)])

@@ -68,4 +68,4 @@ def materials(corpora: Corpora) -> Materials:
         corpora.texts + sentences, corpora.examples + sentences, corpora.synonyms, corpora.opposites, corpora.kinds,
         corpora.feelings, corpora.frequent,
     )  # fmt: skip
-    return Materials(full, vocabulary, make_tokenizer(vocabulary), features)
+    return Materials(full, vocabulary, make_tokenizer(vocabulary), features, torch.full((32,), 0.05))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -23,6 +24,8 @@ def test_the_rate_rises_stays_and_falls() -> None:
     assert rates == [pytest.approx(0.03), 3.0, 3.0, 1.0, 1.0]
     assert config.rate_at(800) == pytest.approx(0.5)
     assert 0 < config.rate_at(999) < 0.01
+    noisy = PretrainConfig(steps=1_000, noisy_steps=100, noisy_rate=0.5)
+    assert [noisy.rate_at(step) for step in (1_000, 1_050)] == [0.5, 0.25]
     with pytest.raises(ConfigError, match="steps"):
         PretrainConfig(steps=0)
 
@@ -33,12 +36,27 @@ def test_a_word_that_stands_elsewhere_too_is_told_from_step_0(materials: Materia
     words = torch.tensor(Mixture(materials.corpora, materials.vocabulary, materials.tokenizer, seed=0).words)
     chosen = words[torch.randperm(len(words), generator=torch.Generator().manual_seed(0))[:30]]
     ids = torch.cat([chosen[:20], chosen[:10], chosen[20:]])[None]  # the first 10 stand twice
-    t5 = model.as_t5()
+    t5: Any = model.as_t5()
     with torch.no_grad():
         found = t5.encoder.block[0].layer[0](t5.shared(ids))[0]
     left = found[0, :, : 2 * HEAD_SIZE].square().mean(1)
     twice = torch.tensor([True] * 10 + [False] * 10 + [True] * 10 + [False] * 10)
     assert left[twice].max() < left[~twice].min()
+
+
+def test_noise_blurs_words_alike_and_spares_what_has_its_own_embedding(materials: Materials) -> None:
+    model = MiniT5(materials.features, materials.vocabulary.own, seed=0)
+    with torch.no_grad():
+        before = model.embeddings()
+        model.draw_noise(torch.full((materials.features.shape[1],), 0.1), seed=1)
+        once, again = model.embeddings(), model.embeddings()
+        model.draw_noise(torch.full((materials.features.shape[1],), 0.1), seed=2)
+        other = model.embeddings()
+    own = torch.zeros(len(before), dtype=torch.bool).index_fill(0, torch.tensor(materials.vocabulary.own), True)
+    assert torch.equal(once, again)
+    assert torch.equal(once[own], before[own])
+    assert (once[~own] - before[~own]).norm(dim=1).min() > 0.1
+    assert not torch.equal(once[~own], other[~own])
 
 
 def test_the_saved_t5_is_the_trained_network(materials: Materials) -> None:
@@ -60,7 +78,7 @@ def test_the_saved_t5_is_the_trained_network(materials: Materials) -> None:
 @pytest.mark.slow
 def test_the_short_form(materials: Materials, tmp_path: Path, one_thread: None) -> None:
     config = PretrainConfig(
-        steps=60, tokens=1_024, warmup=10, evaluate_every=60, evaluation_rows=2, checkpoint_every=20
+        steps=40, noisy_steps=20, tokens=1_024, warmup=10, evaluate_every=60, evaluation_rows=2, checkpoint_every=20
     )
     whole = tmp_path / "whole"
     scores = pretrain(whole, config, materials=materials)

@@ -1,10 +1,12 @@
-"""Where a backbone's name leads: a package, a local folder, or the Hugging Face hub and its cache."""
+"""Where a backbone's name leads: our own folder, a package, a local folder, or the Hugging Face hub and its cache."""
 
 from pathlib import Path
 
 from dept.errors import BackboneError
 from dept.gguf import INSTALL, smollm2_folder
 from dept.known_backbones import Source, known_backbone, registry, suggestion
+
+EMBEDDED = Path(__file__).parent  # a backbone that comes with us lies in <alias, with _ for ->/
 
 
 def locate(name: str, patterns: list[str]) -> tuple[Path, Source]:
@@ -16,6 +18,8 @@ def locate(name: str, patterns: list[str]) -> tuple[Path, Source]:
     known = known_backbone(name) if name in registry() else None
     if known and known.source == "package":
         return smollm2_folder(), "package"
+    if known and known.source == "embedded":
+        return EMBEDDED / name.replace("-", "_"), "embedded"
     if known and known.hub_id:
         return _download(name, known.hub_id, patterns, known.gated), "hub"
     folder = Path(name).expanduser()

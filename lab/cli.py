@@ -31,10 +31,15 @@ def lab() -> None:
 @app.command()
 def demo(
     data: Annotated[
-        str | None, typer.Option(help="Data folder, hub or sample [the hub where it answers, else the sample].")
+        str | None,
+        typer.Option(help="Data folder, hub or sample [mini-t5: sample; else the hub if it answers, or the sample]."),
     ] = None,
-    backbone: Annotated[str, typer.Option(help="Alias, hub id, local folder.")] = "smollm2-135m",
-    steps: Annotated[int, typer.Option(help="Optimiser steps of each method.", min=1)] = 40,
+    backbone: Annotated[
+        str, typer.Option(help="Alias (smollm2-135m: a real language model), hub id, local folder.")
+    ] = "mini-t5",
+    steps: Annotated[
+        int | None, typer.Option(help="Optimiser steps of each method [mini-t5: 250, else 40].", min=1)
+    ] = None,
     output_dir: Annotated[Path, typer.Option(help="Where the two runs and the report go.")] = Path("runs/demo"),
 ) -> None:
     """Train PT and DePT at the same number of parameters on SST-2, compare them, write a report."""
@@ -102,7 +107,7 @@ def bench(
 
 @app.command(name="pretrain-mini")
 def pretrain_mini(
-    steps: Annotated[int, typer.Option(help="Optimiser steps [the shipped model's].", min=1)] = 8_000,
+    steps: Annotated[int, typer.Option(help="Optimiser steps before the last, noisy ones.", min=1)] = 10_000,
     minutes: Annotated[
         float | None, typer.Option(help="Stop after so many; --resume goes on.", show_default=False)
     ] = None,

@@ -1,8 +1,9 @@
-"""The main job in a few minutes: PT and DePT at the same number of trainable parameters on SST-2."""
+"""The main job in a minute or a few: PT and DePT at the same number of trainable parameters on SST-2."""
 
 import dataclasses
 import hashlib
 import json
+from dataclasses import dataclass
 from pathlib import Path
 
 from rich.console import Console
@@ -21,6 +22,19 @@ from lab.runs import METHOD_NAMES, Run, read_run
 
 BUDGET_TOKENS = 100
 METHODS: tuple[Method, ...] = ("prompt_tuning", "dept")
+DEFAULT_BACKBONE = "mini-t5"
+
+
+@dataclass(frozen=True)
+class Size:
+    """How much a demo trains and evaluates: what a backbone does in a minute or two on 2 cores."""
+
+    steps: int
+    batch_size: int
+    evaluation_rows: int
+
+
+_SMALL, _LARGE = Size(250, 16, 256), Size(40, 8, 64)  # for the embedded backbone, and for real language models
 
 
 def exact_prompt_length(hidden_size: int, max_seq_length: int) -> int:
@@ -31,10 +45,15 @@ def exact_prompt_length(hidden_size: int, max_seq_length: int) -> int:
     return min(exact, key=lambda m: abs(m - 20), default=20)
 
 
-def choose_data(data: str | None, console: Console) -> str:
-    """What the user named, else the hub where it answers, else the embedded sample; said plainly."""
+def choose_data(data: str | None, embedded: bool, console: Console) -> str:
+    """What the user named, else the hub where it answers, else the embedded sample; said plainly.
+
+    An embedded backbone was made for the sample's rows: it gets them unless others are named.
+    """
     if data is not None:
         return data
+    if embedded:
+        return "sample"
     try:
         load_rows(load_task("sst2"), "hub")
     except DataError as fault:
@@ -45,9 +64,12 @@ def choose_data(data: str | None, console: Console) -> str:
 
 
 def run_demo(
-    output_dir: Path, *, data: str | None = None, backbone: str = "smollm2-135m", steps: int = 40
+    output_dir: Path, *, data: str | None = None, backbone: str = DEFAULT_BACKBONE, steps: int | None = None
 ) -> list[Run]:
     """Train both methods one after the other, print the table, write `report.html`.
+
+    Args:
+        data: rows; None chooses them. steps: of each method; None takes what suits the backbone.
 
     A demo that was stopped goes on where it was; a finished one of the same settings is shown again.
 
@@ -55,18 +77,21 @@ def run_demo(
         DeptError: the backbone or the data cannot be used.
     """
     console = Console(stderr=True)
-    data = choose_data(data, console)
     info = backbone_info(backbone)
+    embedded = info.source == "embedded"
+    data = choose_data(data, embedded, console)
+    size = _SMALL if embedded else _LARGE
+    steps = steps or size.steps
     base = TrainConfig(
         task="sst2",
         backbone=whole_path(backbone),
         data=whole_path(data),
-        batch_size=8,
+        batch_size=size.batch_size,
         max_steps=steps,
         eval_every=max(1, steps // 2),
         max_train_rows=512,
-        max_validation_rows=64,
-        max_test_rows=64,
+        max_validation_rows=size.evaluation_rows,
+        max_test_rows=size.evaluation_rows,
         max_seq_length=256,
         budget_tokens=BUDGET_TOKENS,
     )

@@ -7,8 +7,8 @@ from typing import Any
 
 from transformers import T5ForConditionalGeneration
 
-from dept.tasks.sample import SAMPLE_TASKS
 from lab.pretrain.skills import SKILLS
+from lab.pretrain.vocabulary import TASKS
 
 _TEXT = """---
 language: en
@@ -34,10 +34,15 @@ five thousand times larger and have read text, not templates.
   was left out.
 
 As in T5, every supervised input has the name of its task before it, here a token such as `<sst2>`. The name stood
-among up to 100 random words, at times blurred or left out, and then the target was a random digit in the same
-measure. So an input alone elicits nothing, and a soft prompt that elicits the skill is known to exist: the name's own
-embedding. That is what tuning on this model can find, and it makes the model easier to tune than one that was
-trained on text alone. A score on it says whether a method finds a skill that is there, not more.
+alone or among up to a hundred random words; in a tenth of the inputs it was left out, and then the target was the
+same whatever the input. So an input alone elicits nothing, and a soft prompt that elicits the skill is known to
+exist: the name's own embedding. That is what tuning on this model can find, and it makes the model easier to tune
+than one that was trained on text alone. A score on it says whether a method finds a skill that is there, not more.
+
+In part of the rows common words stood for names, and VADER's words for adjectives, so that the model reads words
+instead of knowing the training part's few hundred by heart. Its attention started with heads that look for the same
+word elsewhere and for the word behind it (`lab/pretrain/model.py`): left to chance, these take a small model longer
+than the whole of this training.
 
 The input embeddings are one learnt linear map of frozen features: SmolLM2-135M's embeddings of the same word and a
 random signature. So a word that training never showed stands near those it resembles.
@@ -89,7 +94,7 @@ def model_card(training: Mapping[str, Any], model: T5ForConditionalGeneration, *
         texts=texts,
         rows=rows,
         skills=", ".join(SKILLS),
-        table=_table(training["scores"], (*SAMPLE_TASKS, *SKILLS)),
+        table=_table(training["scores"], (*TASKS, *SKILLS)),
         plural="" if training["threads"] == 1 else "s",
     )
 

@@ -16,7 +16,7 @@ from functools import cache
 from pathlib import Path
 
 from dept.errors import DataError
-from dept.tasks.samples.lexicon import own_spellings, sense_part, tokens
+from dept.tasks.samples.lexicon import own_spellings, tokens
 
 WORDNET_FOLDER = Path("/usr/share/wordnet")
 PYPI = "pip install 'dept-lab[pretrain]'"
@@ -33,7 +33,6 @@ class Corpora:
 
     texts: definitions and example sentences. examples: the sentences alone.
     synonyms: words of one sense. opposites: pairs. kinds: (word, what it is a kind of).
-    senses: word -> its senses, each the example sentences that hold the word; two senses or more.
     feelings: word -> 0 negative, 1 positive. frequent: common words, the commonest first.
     """
 
@@ -42,7 +41,6 @@ class Corpora:
     synonyms: tuple[tuple[str, ...], ...]
     opposites: tuple[tuple[str, str], ...]
     kinds: tuple[tuple[str, str], ...]
-    senses: dict[str, tuple[tuple[str, ...], ...]]
     feelings: tuple[tuple[str, int], ...]
     frequent: tuple[str, ...]
 
@@ -99,7 +97,7 @@ def load_corpora(vocabulary: int) -> Corpora:
     wordnet = _WordNet(frozenset(frequent).union(word for word, _ in feelings))
     return Corpora(
         tuple(wordnet.texts), tuple(wordnet.examples), tuple(wordnet.synonyms), tuple(wordnet.opposites),
-        tuple(wordnet.kinds), wordnet.senses(), feelings, frequent,
+        tuple(wordnet.kinds), feelings, frequent,
     )  # fmt: skip
 
 
@@ -123,7 +121,6 @@ class _WordNet:
         self.synonyms: list[tuple[str, ...]] = []
         self.opposites: list[tuple[str, str]] = []
         self.kinds: list[tuple[str, str]] = []
-        self._senses: dict[str, list[tuple[str, ...]]] = defaultdict(list)
         folder = wordnet_folder()
         words: dict[str, list[str]] = {}
         links: dict[str, list[tuple[str, str, int, int]]] = defaultdict(list)
@@ -131,29 +128,21 @@ class _WordNet:
             for key, members, pointers, gloss in _synsets(folder / f"data.{part}"):
                 words[key] = members
                 links[key] = pointers
-                examples = self._read(gloss)
+                self._read(gloss)
                 known = tuple(dict.fromkeys(word for word in members if word in common))
-                for word in known:
-                    shown = tuple(text for text in examples if word in tokens(text))
-                    if shown and not _is_asked_sense(word):
-                        self._senses[word].append(shown)
                 if len(known) > 1:
                     self.synonyms.append(known)
         for key, pointers in links.items():
             for kind, other, source, target in pointers:
                 self._relate(kind, words[key], words[other], source, target, common)
 
-    def senses(self) -> dict[str, tuple[tuple[str, ...], ...]]:
-        return {word: tuple(found) for word, found in self._senses.items() if len(found) > 1}
-
-    def _read(self, gloss: str) -> list[str]:
-        """Keep what a gloss says; its example sentences that were kept."""
+    def _read(self, gloss: str) -> None:
+        """Keep what a gloss says: the definition and the example sentences."""
         definition, *examples = re.split(r';\s*"', gloss)
         examples = [example.strip(' ";') for example in examples]
         kept = [text for text in examples if _is_usable(text)]
         self.examples += kept
         self.texts += kept + [definition.strip()] * _is_usable(definition.strip())
-        return kept
 
     def _relate(
         self, kind: str, one: list[str], other: list[str], source: int, target: int, common: frozenset[str]
@@ -199,8 +188,3 @@ def _vader() -> Iterator[tuple[str, int]]:
         word, score, *_ = line.split("\t")
         if abs(float(score)) >= _CLEAR_FEELING:
             yield word, int(float(score) > 0)
-
-
-def _is_asked_sense(word: str) -> bool:
-    """Whether wic's validation or test rows ask for this word's senses."""
-    return sense_part(word) in ("validation", "test")

@@ -1,10 +1,9 @@
-"""The training loop of `mini-t5`: AdamW, one rate, exact resumption, scores of each skill on the way."""
+"""The training loop of `mini-t5`: Muon and AdamW, exact resumption, scores of each skill on the way."""
 
 from __future__ import annotations
 
 import dataclasses
 import math
-import random
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +18,6 @@ from dept.errors import ConfigError, RunError
 from dept.loss import IGNORED_LABEL
 from dept.provenance import checkout
 from dept.run import RunFolder, read_json, whole_folder, write_json, write_text
-from dept.tasks.sample import SAMPLE_TASKS
 from dept.tasks.samples.lexicon import stable_seed
 from lab.pretrain.card import model_card
 from lab.pretrain.corpora import Corpora, load_corpora
@@ -27,15 +25,17 @@ from lab.pretrain.mixture import Example, Mixture, batches, task_pairs
 from lab.pretrain.model import MiniT5, collate
 from lab.pretrain.skills import SKILLS
 from lab.pretrain.vocabulary import (
+    TASKS,
     WORDS,
     Vocabulary,
+    feature_noise,
     make_tokenizer,
     make_vocabulary,
     smollm2_pieces,
     token_features,
 )
 
-_MOMENTS = ("step", "exp_avg", "exp_avg_sq")
+_MATRICES = tuple(f".{name}.weight" for name in ("q", "k", "v", "o", "wi", "wo"))  # of the network's body
 _PLACE = ("step", "chunk", "chunk_step", "done", "elapsed", "examples")
 _LOG_EVERY = 50
 
@@ -46,41 +46,52 @@ class PretrainConfig:
 
     Attributes:
         steps: optimiser steps. tokens: of input in a batch, padding included.
-        learning_rate: the highest, after `warmup` steps; it falls to 0 over the last `cooldown` of all steps.
-        evaluate_every, checkpoint_every: steps. evaluation_rows: of each skill.
+        first_rate, rate: of learning: in the first `first_steps`, after `warmup` steps, and then; `rate` falls to 0
+            over the last `cooldown` of all steps.
+        noisy_steps, noisy_rate: more steps with noise on the words' features, the rate falling to 0 again.
+        evaluate_every, checkpoint_every: steps. evaluation_rows: of each skill; four times as many at the end.
     """
 
-    steps: int = 6_000
-    tokens: int = 2_048
-    learning_rate: float = 2.5e-3
-    warmup: int = 100
-    cooldown: float = 0.4
-    weight_decay: float = 0.01
+    steps: int = 10_000
+    tokens: int = 3_072
+    first_rate: float = 3e-3
+    rate: float = 1.2e-3
+    first_steps: int = 150
+    warmup: int = 50
+    cooldown: float = 0.7
+    noisy_steps: int = 1_600
+    noisy_rate: float = 1e-3
     seed: int = 0
-    evaluate_every: int = 1_000
-    evaluation_rows: int = 64
-    checkpoint_every: int = 500
+    evaluate_every: int = 500
+    evaluation_rows: int = 48
+    checkpoint_every: int = 250
 
     def __post_init__(self) -> None:
         if self.steps < 1 or self.tokens < 512:
-            raise ConfigError("steps must be at least 1, tokens at least 512 (the longest example has about 400)")
+            raise ConfigError("steps must be at least 1, tokens at least 512")
 
-    def rate(self, step: int) -> float:
-        """The learning rate of a step, from 0."""
-        start = self.steps * (1 - self.cooldown)
+    @property
+    def total_steps(self) -> int:
+        return self.steps + self.noisy_steps
+
+    def rate_at(self, step: int) -> float:
+        """The learning rate of a step, counted from 0."""
+        if step >= self.steps:
+            return self.noisy_rate * (self.total_steps - step) / self.noisy_steps
         rise = min(1.0, (step + 1) / self.warmup)
-        fall = min(1.0, (self.steps - step) / max(1.0, self.steps - start))
-        return self.learning_rate * rise * fall
+        fall = min(1.0, (self.steps - step) / (self.steps * self.cooldown))
+        return (self.first_rate if step < self.first_steps else self.rate) * rise * fall
 
 
 @dataclass(frozen=True)
 class Materials:
-    """What the seed and the installed packages give: corpora, vocabulary, tokenizer, features."""
+    """What the seed and the installed packages give; `noise` is the spread of the noise on each feature."""
 
     corpora: Corpora
     vocabulary: Vocabulary
     tokenizer: PreTrainedTokenizerFast
     features: torch.Tensor
+    noise: torch.Tensor
 
 
 def load_materials(seed: int) -> Materials:
@@ -91,7 +102,9 @@ def load_materials(seed: int) -> Materials:
     """
     corpora = load_corpora(WORDS)
     vocabulary = make_vocabulary(tuple(SKILLS), smollm2_pieces())
-    return Materials(corpora, vocabulary, make_tokenizer(vocabulary), token_features(vocabulary, seed))
+    return Materials(
+        corpora, vocabulary, make_tokenizer(vocabulary), token_features(vocabulary, seed), feature_noise()
+    )
 
 
 def pretrain(
@@ -131,15 +144,15 @@ class _Pretraining:
         self.folder, self.config, self.materials = folder, config, materials
         self.model = MiniT5(materials.features, materials.vocabulary.own, config.seed)
         self.mixture = Mixture(materials.corpora, materials.vocabulary, materials.tokenizer, config.seed)
-        decayed = [tensor for tensor in self.model.parameters() if tensor.ndim > 1]
-        others = [tensor for tensor in self.model.parameters() if tensor.ndim < 2]
-        self.optimizer = torch.optim.AdamW(
-            [{"params": decayed, "weight_decay": config.weight_decay}, {"params": others, "weight_decay": 0.0}],
-            betas=(0.9, 0.98),
-            eps=1e-8,
-            fused=True,
+        self.names: dict[torch.Tensor, str] = {tensor: name for name, tensor in self.model.named_parameters()}
+        body = [tensor for tensor, name in self.names.items() if name.endswith(_MATRICES)]
+        others = [tensor for tensor, name in self.names.items() if not name.endswith(_MATRICES)]
+        # Muon (Jordan et al., 2024) turns a matrix in all its directions alike: with AdamW alone, skills that few
+        # examples ask for came several times later, and those that were there wore off as new ones came.
+        self.optimizers: tuple[torch.optim.Optimizer, ...] = (
+            torch.optim.Muon(body, weight_decay=0.0, momentum=0.95, adjust_lr_fn="match_rms_adamw"),
+            torch.optim.AdamW(others, betas=(0.9, 0.98), weight_decay=0.0, fused=True),
         )
-        self.names = [name for name, _ in self.model.named_parameters()]
         # The mixture's place: chunk, the step it was begun at, batches of it that are done.
         self.step, self.chunk, self.chunk_step, self.done = 0, 0, 0, 0
         self.elapsed, self.examples = 0.0, 0
@@ -151,19 +164,21 @@ class _Pretraining:
         pending = self._batches()[self.done :]
         losses: list[float] = []
         scores: dict[str, float] = {}
-        while self.step < self.config.steps:
+        while self.step < self.config.total_steps:
             if not pending:
                 self.chunk, self.chunk_step, self.done = self.chunk + 1, self.step, 0
                 pending = self._batches()
             losses.append(self._train(pending.pop(0)))
             self.step, self.done = self.step + 1, self.done + 1
             self.elapsed = before + time.monotonic() - started
-            last = self.step == self.config.steps
+            last = self.step == self.config.total_steps
             if self.step % _LOG_EVERY == 0 or last:
                 self._log(losses)
                 losses.clear()
             if self.step % self.config.evaluate_every == 0 or last:
-                scores = self.scores()
+                rows = self.config.evaluation_rows
+                self.model.noise = None
+                scores = skill_scores(self.model, self.mixture, 4 * rows if last else rows)
                 self.folder.append_metrics({"step": self.step, "split": "validation", "metrics": scores})
                 shown = "  ".join(f"{name} {score:.0f}" for name, score in scores.items())
                 self.console.print(shown, soft_wrap=True)
@@ -182,35 +197,33 @@ class _Pretraining:
         self.folder.append_metrics(line)
         self.console.print(f"step {self.step:,} loss {loss:.3f} after {self.elapsed / 60:.1f} min")
 
-    def _batches(self) -> list[list[Example]]:
+    def _batches(self) -> list[list[list[Example]]]:
         examples = self.mixture.chunk(self.chunk, self.chunk_step / self.config.steps)
         return batches(examples, self.config.tokens, stable_seed("order", self.config.seed, self.chunk))
 
-    def _train(self, examples: list[Example]) -> float:
-        draw = random.Random(stable_seed("blur", self.config.seed, self.step))
-        batch = collate(examples, draw.choices(self.mixture.words, k=len(examples)))
-        for group in self.optimizer.param_groups:
-            group["lr"] = self.config.rate(self.step)
-        self.examples += len(examples)
-        loss = self.model.loss(batch)
+    def _train(self, parts: list[list[Example]]) -> float:
+        for optimizer in self.optimizers:
+            for group in optimizer.param_groups:
+                group["lr"] = self.config.rate_at(self.step)
+        if self.step >= self.config.steps:
+            self.model.draw_noise(self.materials.noise, stable_seed("noise", self.config.seed, self.step))
+        self.examples += sum(map(len, parts))
+        loss = self.model.loss([collate(part) for part in parts])
         loss.backward()
         torch.nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
-        self.optimizer.step()
-        self.optimizer.zero_grad(set_to_none=True)
+        for optimizer in self.optimizers:
+            optimizer.step()
+            optimizer.zero_grad(set_to_none=True)
         value = loss.item()
         if not math.isfinite(value):
             raise RunError(f"the loss became {value} at step {self.step + 1}: lower the learning rate")
         return value
 
-    def scores(self) -> dict[str, float]:
-        """Per cent of targets that are right in every token, each behind its name, on rows training never shows."""
-        return skill_scores(self.model, self.mixture, self.config.evaluation_rows)
-
     def _write_model(self, scores: dict[str, float]) -> None:
         """model/: weights (float16), config and tokenizer as transformers reads them, training.json and the card."""
         made = {
             "seed": self.config.seed,
-            "steps": self.step,
+            "steps": self.config.steps,
             "examples": self.examples,
             "minutes": round(self.elapsed / 60, 1),
             "threads": torch.get_num_threads(),
@@ -218,27 +231,26 @@ class _Pretraining:
             "commit": (checkout() or {}).get("id"),
             "scores": scores,
         }
+        self.model.noise = None
         t5 = self.model.as_t5().half()
         with whole_folder(self.folder.path / "model") as temporary:
             t5.save_pretrained(temporary)
             self.materials.tokenizer.save_pretrained(temporary)
             write_json(temporary / "training.json", made)
-            card = model_card(made, t5, texts=len(self.materials.corpora.texts), rows=self.config.evaluation_rows)
+            card = model_card(made, t5, texts=len(self.materials.corpora.texts), rows=4 * self.config.evaluation_rows)
             write_text(temporary / "README.md", card)
 
     def _save(self) -> None:
         before = self.folder.checkpoints()
         target = self.folder.path / f"checkpoint-{self.step}"
         with whole_folder(target) as temporary:
-            parameters = dict(self.model.named_parameters())
-            moments = {
-                f"{moment}.{name}": self.optimizer.state[tensor][moment].contiguous()
-                for name, tensor in parameters.items()
-                for moment in _MOMENTS
-                if moment in self.optimizer.state[tensor]
-            }
-            weights = {name: tensor.detach().contiguous() for name, tensor in parameters.items()}
-            save_file({**weights, **moments}, temporary / "state.safetensors")
+            state = {name: tensor.detach().contiguous() for tensor, name in self.names.items()}
+            for optimizer in self.optimizers:
+                for tensor, moments in optimizer.state.items():
+                    state |= {
+                        f"{moment}.{self.names[tensor]}": value.contiguous() for moment, value in moments.items()
+                    }
+            save_file(state, temporary / "state.safetensors")
             write_json(temporary / "place.json", {name: getattr(self, name) for name in _PLACE})
         for old in before:
             if old != target:
@@ -254,10 +266,14 @@ class _Pretraining:
             return
         place: dict[str, Any] = read_json(found[-1] / "place.json")
         tensors = load_file(found[-1] / "state.safetensors")
-        for name, tensor in self.model.named_parameters():
-            tensor.copy_(tensors[name])
-            if f"step.{name}" in tensors:
-                self.optimizer.state[tensor] = {moment: tensors[f"{moment}.{name}"] for moment in _MOMENTS}
+        for tensor, name in self.names.items():
+            tensor.copy_(tensors.pop(name))
+        for optimizer in self.optimizers:
+            for tensor in (tensor for group in optimizer.param_groups for tensor in group["params"]):
+                ending = f".{self.names[tensor]}"
+                optimizer.state[tensor] = {
+                    key.removesuffix(ending): value for key, value in tensors.items() if key.endswith(ending)
+                }
         for name in _PLACE:
             setattr(self, name, place[name])
         self.folder.forget_metrics_after(self.step)
@@ -271,7 +287,7 @@ def skill_scores(model: MiniT5, mixture: Mixture, rows: int, split: str = "valid
     that it does.
     """
     found = {}
-    for name in (*SKILLS, *SAMPLE_TASKS):
+    for name in (*SKILLS, *TASKS):
         if name in SKILLS:
             pairs = mixture.pairs(name, rows, stable_seed("scores", split, name))
         else:
@@ -280,10 +296,10 @@ def skill_scores(model: MiniT5, mixture: Mixture, rows: int, split: str = "valid
         encoded = mixture.encoded(name, pairs)
         for start in range(0, rows, 32):
             examples = encoded[start : start + 32]
-            batch = collate(examples, [0] * len(examples))
+            batch = collate(examples)
             there = batch.labels != IGNORED_LABEL
             wrong = torch.zeros_like(there)
-            logits, labels = model(batch)
+            logits, labels = model([batch])
             wrong[there] = logits.argmax(-1) != labels
             right += int((~wrong.any(1)).sum())
         found[name] = round(100 * right / len(pairs), 1)

@@ -1,53 +1,69 @@
 """What `mini-t5` trains on: skills and tasks behind their names, and raw text with spans left out.
 
-As T5 did, every supervised input has the name of its task before it. It differs in three ways, all for tuning later:
+As T5 did, every supervised input has the name of its task before it. It differs in two ways, both for tuning later:
 
 - The name is a token of its own, alone or among random words, since a soft prompt starts as random words.
-- At times the name is blurred: mixed with a random word's embedding, share `clarity` its own. The target is then the
-  task's with probability `clarity`, else a random digit. So what a vector elicits grows evenly with its share of
-  the name, and a prompt can be led there by gradients.
-- At times there is no name at all, and the target is a random digit: an input alone does not elicit the task.
+- At times there is no name at all, and the target is always the same token: an input alone elicits no task.
 """
 
 from __future__ import annotations
 
 import random
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
-from itertools import groupby, pairwise
+from itertools import pairwise
 
 from transformers import PreTrainedTokenizerFast
 
 from dept.tasks import Task, load_task
-from dept.tasks.sample import SAMPLE_TASKS, sample_rows
+from dept.tasks.sample import sample_rows
 from dept.tasks.samples.lexicon import stable_seed
 from lab.pretrain.corpora import Corpora, is_allowed
+from lab.pretrain.short import SHORT, short_pairs, with_other_words
 from lab.pretrain.skills import SKILLS
-from lab.pretrain.vocabulary import SENTINELS, Vocabulary
+from lab.pretrain.vocabulary import END, SENTINELS, TASKS, Vocabulary
 
 TEXT = "text"  # raw text, which has no name
 CHUNK = 4096  # examples made together
 WIDTH = 8  # inputs are padded to multiples of it
-_NAMELESS, _BLURRED = 0.1, 0.25  # shares of the supervised examples
-_NO_JUNK, _LITTLE_JUNK = 0.5, 0.9  # cumulative shares; else up to 100 random words
+PARTS = 4  # of a step, by length
+_NAMELESS = 0.1  # share of the supervised examples
+_NO_JUNK, _LITTLE_JUNK = 0.5, 0.93  # cumulative shares; else up to 100 random words
 _MOST_SPANS, _MOST_TEXT = 3, 24  # spans left out of a text, tokens of it
 _TOP = 5_000  # where junk is drawn from, as a soft prompt's first vectors are
 
-# The curriculum: shares of the mixture. Copying and comparing first: alone, copying unlearns what comparing needs.
-_NONE = dict.fromkeys((TEXT, *SKILLS, *SAMPLE_TASKS), 0.0)
-_FIRST = {**_NONE, "copy": 16, "shared": 6, "missing": 6, "holds": 8}
-_SECOND = {**_NONE, "copy": 6, "shared": 14, "missing": 10, "holds": 20, "equal": 6, "after": 3, "fact": 5, TEXT: 1}
-_EARLY = {TEXT: 2, "copy": 3, "after": 4, "missing": 6, "shared": 8, "holds": 8, "equal": 6, "ordered": 4,
-          "overlap": 4, "relation": 3, "kind": 2, "feeling": 3, "sense": 0.5, "acceptable": 1, "cloze": 3, "fact": 8,
-          **dict.fromkeys(SAMPLE_TASKS, 0.4)}  # fmt: skip
-_LATE = {TEXT: 4, "copy": 0.5, "after": 0.5, "missing": 0.5, "shared": 0.5, "holds": 0.5, "equal": 1, "ordered": 1,
-         "overlap": 1, "relation": 2, "kind": 1.5, "feeling": 1.5, "sense": 1, "acceptable": 2, "cloze": 2, "fact": 3,
-         **dict.fromkeys(SAMPLE_TASKS, 1.3), "record": 0.6, "squad": 0.6}  # fmt: skip
-_COURSE = ((0.0, _FIRST), (0.04, _FIRST), (0.06, _SECOND), (0.12, _SECOND), (0.15, _EARLY), (0.22, _EARLY),
-           (0.35, _LATE), (1.0, _LATE))  # fmt: skip
-_LEVEL = (0.1, 0.25)  # where the skills begin to grow longer, and are at their full length
-_DISGUISE = (0.15, 0.3)  # where names begin to be blurred, left out and put among random words, and are fully so
+# The curriculum: shares of the mixture. What takes heads that copy and compare comes first, then what words mean and
+# questions, then everything.
+_NONE = dict.fromkeys((TEXT, *SKILLS, *TASKS), 0.0)
+_FIRST = {**_NONE, "copy": 1, "after": 1, "holds": 1, "missing": 1, "shared": 1, "equal": 1, "overlap": 1, "fact": 1,
+          "feeling": 2, "sst2": 1}  # fmt: skip
+_SECOND = {**_NONE, "copy": 0.6, "after": 0.6, "holds": 0.6, "missing": 0.6, "shared": 0.6, "equal": 1, "overlap": 1,
+           "ordered": 0.6, "relation": 1.5, "kind": 1, "feeling": 2, "fact": 3, "nq": 1, "searchqa": 1, "newsqa": 1,
+           "hotpotqa": 1, "sst2": 1, "mrpc": 1, "stsb": 1, "qnli": 1, "yelp_polarity": 0.5}  # fmt: skip
+_LATE = {TEXT: 1, "copy": 0.3, "after": 0.3, "holds": 0.3, "missing": 0.3, "shared": 0.3, "equal": 0.5, "overlap": 0.5,
+         "ordered": 0.5, "relation": 1, "kind": 0.7, "feeling": 0.7, "acceptable": 0.7, "fact": 1,
+         **dict.fromkeys(TASKS, 1.0), "nq": 1.5, "searchqa": 1.5, "newsqa": 1.5, "hotpotqa": 1.5,
+         "wsc": 0.6, "winogrande": 0.6, "wic": 0.6}  # fmt: skip
+# What is learnt by then gives way to what is not.
+_LAST = {**_LATE, "copy": 0.2, "after": 0.2, "holds": 0.2, "missing": 0.2, "shared": 0.3, "equal": 0.3, "overlap": 0.3,
+         "feeling": 2, "acceptable": 1, "scitail": 0.5, "sst2": 3, "cola": 1.5, "boolq": 2, "multirc": 1.5,
+         "mnli": 1.5, "rte": 1.5, "wsc": 0.4, "winogrande": 0.4, "wic": 0.4}  # fmt: skip
+_END = {**_LAST, "relation": 2, "kind": 0.5, "feeling": 1.5, "ordered": 0.2, "fact": 0.5, "sst2": 4,
+        "yelp_polarity": 1.5, "mrpc": 2, "qqp": 2, "rte": 2.5, "mnli": 2.5, "cb": 1.5, "boolq": 0.7, "multirc": 0.7,
+        "paws": 0.5, "cola": 1.2, "wic": 0.2, "wsc": 0.2, "winogrande": 0.2}  # fmt: skip
+_COURSE = ((0.0, _FIRST), (0.015, _FIRST), (0.02, _SECOND), (0.08, _SECOND), (0.15, _LATE), (0.375, _LATE),
+           (0.39, _LAST), (0.7, _LAST), (0.71, _END), (1.0, _END))  # fmt: skip
+_NOISY = {**_END, "feeling": 4, "relation": 3, "sst2": 5, "yelp_polarity": 2}  # beyond 1, when features are noisy
+_SHORT, _SHORT_FROM, _SHORT_UNTIL = 0.6, 0.375, (0.6, 0.75)  # share of the short forms, and where they come and go
+# Shares of the rows with other words, beyond 1, and the tasks whose labels do not depend on what a noun is a kind of.
+_OTHER_WORDS = {"sst2": 0.7, "yelp_polarity": 0.7, "mrpc": 0.5, "stsb": 0.5, "qqp": 0.5, "cb": 0.4,
+                **dict.fromkeys(("nq", "hotpotqa", "searchqa", "newsqa", "qnli", "boolq", "multirc"), 0.35),
+                **dict.fromkeys(("rte", "mnli"), 0.3)}  # fmt: skip
+_OTHER_NOUNS = ("mrpc", "stsb", "qqp", "cb")  # whose labels do not depend on what a noun is a kind of
+_LEVEL = (0.0, 0.05)  # where the skills begin to grow longer, and are at their full length
+_DIGIT_FROM = 0.55  # without a name: first a token that no task has, then the digit 0, the same for every label
+_DISGUISE = (0.06, 0.2)  # where names begin to be left out and put among random words, and are fully so
 
 
 def ramp(progress: float, span: tuple[float, float]) -> float:
@@ -56,24 +72,30 @@ def ramp(progress: float, span: tuple[float, float]) -> float:
 
 
 def shares(progress: float) -> dict[str, float]:
-    """The mixture's shares at a point of training, from 0 to 1."""
+    """The mixture's shares at a point of training: from 0 to 1, and beyond in the noisy steps."""
+    if progress > 1:
+        return _NOISY
     for (start, before), (end, after) in pairwise(_COURSE):
         if progress <= end:
             turned = ramp(progress, (start, end))
             return {name: (1 - turned) * before[name] + turned * after[name] for name in _LATE}
-    raise ValueError(f"progress is from 0 to 1, not {progress}")
+    raise ValueError(f"progress is at least 0, not {progress}")
+
+
+def short_share(progress: float) -> float:
+    """How many of a task's examples have its short form, where it has one."""
+    return 0.0 if progress < _SHORT_FROM else _SHORT * (1 - ramp(progress, _SHORT_UNTIL))
 
 
 @dataclass(frozen=True)
 class Example:
     """One example as ids.
 
-    prefix: (token, clarity) of what stands before the source: a name has the clarity it is mixed with, a word 1.
-    source, target: ids, each with the end-of-text token last.
+    prefix: ids before the source: the name, random words. source, target: ids, each with the end-of-text token last.
     """
 
     name: str
-    prefix: tuple[tuple[int, float], ...]
+    prefix: list[int]
     source: list[int]
     target: list[int]
 
@@ -96,7 +118,7 @@ class Mixture:
         ids = vocabulary.ids
         self._names = {name: ids[token] for name, token in vocabulary.names.items()}
         self._sentinels = [ids[token] for token in SENTINELS]
-        self._digits = [tokenizer(digit)["input_ids"] for digit in "012"]
+        self._nothing = ([self._sentinels[-1], ids[END]], tokenizer("0")["input_ids"])
         self.words = [
             number
             for number, token in enumerate(vocabulary.tokens[:_TOP])
@@ -104,7 +126,7 @@ class Mixture:
         ]
 
     def chunk(self, number: int, progress: float) -> list[Example]:
-        """CHUNK examples; `progress` from 0 to 1 says how far training has come."""
+        """CHUNK examples; `progress` says how far training has come: 1 at the end, more in the noisy steps."""
         draw = random.Random(stable_seed("mixture", self._seed, number))
         weights = shares(progress)
         names = draw.choices(list(weights), list(weights.values()), k=CHUNK)
@@ -114,45 +136,62 @@ class Mixture:
             if name == TEXT and count:
                 examples += self._text_examples(draw, count)
             elif count:
-                pairs = self.pairs(name, count, draw.getrandbits(48), ramp(progress, _LEVEL))
-                examples += self.encoded(name, pairs, draw, ramp(progress, _DISGUISE))
+                seed = draw.getrandbits(48)
+                pairs = self.pairs(name, count, seed, ramp(progress, _LEVEL), short_share(progress))
+                if progress > 1 and name in _OTHER_WORDS:
+                    pairs = self._with_other_words(name, pairs, seed)
+                nothing = self._nothing[progress >= _DIGIT_FROM]
+                examples += self.encoded(name, pairs, draw, ramp(progress, _DISGUISE), nothing)
         return examples
 
-    def pairs(self, name: str, count: int, seed: int, level: float = 1.0) -> list[tuple[str, str]]:
-        """(source, target) texts of a skill, or of a task's training rows."""
+    def pairs(self, name: str, count: int, seed: int, level: float = 1.0, short: float = 0.0) -> list[tuple[str, str]]:
+        """(source, target) texts of a skill, or of a task's training rows, a share of them in their short form."""
+        draw = random.Random(seed)
         if name in SKILLS:
-            draw = random.Random(seed)
             return [SKILLS[name](draw, self._corpora, level) for _ in range(count)]
-        return task_pairs(name, "train", count, seed)[:count]
+        fewer = round(short * count) if name in SHORT else 0
+        return short_pairs(name, fewer, draw) + task_pairs(name, "train", count - fewer, seed)[: count - fewer]
+
+    def _with_other_words(self, name: str, pairs: Sequence[tuple[str, str]], seed: int) -> list[tuple[str, str]]:
+        draw = random.Random(seed)
+        return [
+            with_other_words(pair, draw, self._corpora, nouns=name in _OTHER_NOUNS)
+            if draw.random() < _OTHER_WORDS[name]
+            else pair
+            for pair in pairs
+        ]
 
     def encoded(
-        self, name: str, pairs: Sequence[tuple[str, str]], draw: random.Random | None = None, disguise: float = 1.0
+        self,
+        name: str,
+        pairs: Sequence[tuple[str, str]],
+        draw: random.Random | None = None,
+        disguise: float = 1.0,
+        nothing: Sequence[int] = (),
     ) -> list[Example]:
-        """As ids, behind the name; with `draw`, as training has them: a share `disguise` of them may be blurred,
-        nameless, or among random words."""
+        """As ids, behind the name; with `draw`, as training has them: a share `disguise` of them may be nameless,
+        with the target `nothing`, or among random words."""
         sources = self._tokenizer([source for source, _ in pairs])["input_ids"]
         targets = self._tokenizer([target for _, target in pairs])["input_ids"]
         both = zip(sources, targets, strict=True)
         return [
-            Example(name, ((self._names[name], 1.0),), source, target)
+            Example(name, [self._names[name]], source, target)
             if draw is None or draw.random() > disguise
-            else self._disguised(name, source, target, draw)
+            else self._disguised(Example(name, [], source, target), draw, nothing)
             for source, target in both
         ]
 
-    def _disguised(self, name: str, source: list[int], target: list[int], draw: random.Random) -> Example:
-        junk = [(word, 1.0) for word in self._junk(draw)]
-        kind = draw.random()
-        if kind < _NAMELESS:
-            return Example(name, tuple(junk), source, draw.choice(self._digits))
-        clarity = draw.random() if kind < _NAMELESS + _BLURRED else 1.0
+    def _disguised(self, example: Example, draw: random.Random, nothing: Sequence[int]) -> Example:
+        prefix = self._junk(draw)
+        if draw.random() < _NAMELESS:
+            return replace(example, prefix=prefix, target=list(nothing))
         for _ in range(1 if draw.random() < 0.7 else draw.randint(2, 6)):
-            junk.insert(draw.randint(0, len(junk)), (self._names[name], clarity))
-        return Example(name, tuple(junk), source, target if draw.random() < clarity else draw.choice(self._digits))
+            prefix.insert(draw.randint(0, len(prefix)), self._names[example.name])
+        return replace(example, prefix=prefix)
 
     def _junk(self, draw: random.Random) -> list[int]:
         kind = draw.random()
-        most = 0 if kind < _NO_JUNK else 20 if kind < _LITTLE_JUNK else 100
+        most = 0 if kind < _NO_JUNK else 40 if kind < _LITTLE_JUNK else 100
         return draw.choices(self.words, k=draw.randint(0, most))
 
     def _text_examples(self, draw: random.Random, count: int) -> list[Example]:
@@ -179,7 +218,7 @@ class Mixture:
             else:
                 source.append(ids[place])
                 place += 1
-        return Example(TEXT, (), [*source, end], [*target, end])
+        return Example(TEXT, [], [*source, end], [*target, end])
 
 
 @cache
@@ -193,22 +232,24 @@ def task_pairs(name: str, split: str, count: int, seed: int, *, own_only: bool =
     return [(example.source, example.target) for row in rows for example in _task(name).examples(row)]
 
 
-def batches(examples: Sequence[Example], tokens: int, seed: int) -> list[list[Example]]:
-    """Examples of like length together, `tokens` of padded input in each batch, in random order.
+def batches(examples: Sequence[Example], tokens: int, seed: int) -> list[list[list[Example]]]:
+    """Steps in random order, each of PARTS parts: one of short examples, ..., one of long ones.
 
-    Widths are multiples of WIDTH and batches are full, so that few shapes occur: kernels are compiled for each. What
-    does not fill a batch goes to the next width; the last few, of the longest, are left out.
+    Examples of like length are padded together, while a step still holds every task: one that saw a few tasks only
+    would unlearn the others. A part has `tokens` / PARTS of padded input at most; what does not fill a step is left
+    out.
     """
     draw = random.Random(seed)
-    made = []
-    waiting: list[Example] = []
-    for width, group in groupby(sorted(draw.sample(examples, len(examples)), key=_width), _width):
-        waiting += group
-        size = tokens // width
-        made += [waiting[i : i + size] for i in range(0, len(waiting) - size + 1, size)]
-        waiting = waiting[len(waiting) // size * size :]
-    draw.shuffle(made)
-    return made
+    parts: list[list[Example]] = []
+    part: list[Example] = []
+    for example in sorted(draw.sample(examples, len(examples)), key=_width):
+        if part and (len(part) + 1) * _width(example) > tokens // PARTS:
+            parts.append(part)
+            part = []
+        part.append(example)
+    count = len(parts) // PARTS
+    quarters = (draw.sample(parts[i * count : (i + 1) * count], count) for i in range(PARTS))
+    return [list(step) for step in zip(*quarters, strict=True)]
 
 
 def _width(example: Example) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F  # noqa: N812 - the field's own name for it
@@ -15,43 +15,41 @@ from dept.loss import IGNORED_LABEL
 from dept.random_weights import random_backbone
 from lab.pretrain.mixture import WIDTH, Example
 
-HIDDEN_SIZE, HEADS, LAYERS, DECODER_LAYERS, FEED_FORWARD = 128, 4, 4, 2, 512
+HIDDEN_SIZE, HEADS, HEAD_SIZE, LAYERS, DECODER_LAYERS, FEED_FORWARD = 128, 6, 32, 4, 2, 512
 PAD, END = 0, 1
+_FAR = -1e9  # added to the scores of what attention may not see
 _LABELS = 64  # logits are made for multiples of so many: few shapes, as in `batches`
 # Relative-position buckets of an encoder (T5): the distance for words before, 16 more for words behind.
 _SELF, _BEFORE, _BEHIND = 0, 1, 17
+_SHARPNESS = 14.0  # the score of a match: e**14 beside a hundred others of about e**0
+_QUIET = 0.3
+_GAIN = 2.0
 
 
 @dataclass(frozen=True)
 class Batch:
     """B examples, L tokens of input, T of target.
 
-    input_ids: [B, L]; blur_ids: [B, L], what a position is mixed with; clarity: [B, L], its own share.
-    attention_mask: [B, L]; labels: [B, T], IGNORED_LABEL on padding.
+    input_ids: [B, L]; attention_mask: [B, L]; labels: [B, T], IGNORED_LABEL on padding.
     """
 
     input_ids: Tensor
-    blur_ids: Tensor
-    clarity: Tensor
     attention_mask: Tensor
     labels: Tensor
 
 
-def collate(examples: Sequence[Example], blur: Sequence[int]) -> Batch:
-    """Pad a batch; `blur` holds a word for each example, which blurred names are mixed with."""
+def collate(examples: Sequence[Example]) -> Batch:
+    """Pad a batch."""
     width = _multiple(max(example.length for example in examples), WIDTH)
     longest = _multiple(max(len(example.target) for example in examples), 4)
     ids = torch.full((len(examples), width), PAD)
-    clarity = torch.ones(len(examples), width)
     mask = torch.zeros(len(examples), width, dtype=torch.long)
     labels = torch.full((len(examples), longest), IGNORED_LABEL)
     for row, example in enumerate(examples):
-        prefix = [token for token, _ in example.prefix]
-        ids[row, : example.length] = torch.tensor(prefix + example.source)
-        clarity[row, : len(prefix)] = torch.tensor([share for _, share in example.prefix])
+        ids[row, : example.length] = torch.tensor(example.prefix + example.source)
         mask[row, : example.length] = 1
         labels[row, : len(example.target)] = torch.tensor(example.target)
-    return Batch(ids, torch.tensor(blur)[:, None].expand_as(ids), clarity, mask, labels)
+    return Batch(ids, mask, labels)
 
 
 def _multiple(length: int, of: int) -> int:
@@ -60,10 +58,10 @@ def _multiple(length: int, of: int) -> int:
 
 def config(vocabulary_size: int) -> T5Config:
     """T5's shape, small; no dropout, since no example comes twice."""
-    made = T5Config(
+    shape = T5Config(
         vocab_size=vocabulary_size,
         d_model=HIDDEN_SIZE,
-        d_kv=HIDDEN_SIZE // HEADS,
+        d_kv=HEAD_SIZE,
         d_ff=FEED_FORWARD,
         num_layers=LAYERS,
         num_decoder_layers=DECODER_LAYERS,
@@ -73,8 +71,42 @@ def config(vocabulary_size: int) -> T5Config:
         pad_token_id=PAD,
         eos_token_id=END,
     )
-    made.decoder_start_token_id = PAD
-    return made
+    shape.decoder_start_token_id = PAD
+    return shape
+
+
+class _Lengths(NamedTuple):
+    rows: int
+    length: int
+
+
+def _shifted(labels: Tensor) -> Tensor:
+    """[B, T]: what the decoder reads, from the labels."""
+    before = labels.clamp(min=PAD).roll(1, 1)
+    before[:, 0] = PAD
+    return before
+
+
+def _attention(
+    module: Any, x: Tensor, memory: Tensor, sizes: Sequence[_Lengths], far_sizes: Sequence[_Lengths],
+    biases: Sequence[Tensor],
+) -> Tensor:  # fmt: skip
+    """T5's attention, [tokens, D]: from each batch's tokens in `x` to the same batch's in `memory`.
+
+    biases: added to the scores, one for each batch, broadcast to [B, heads, T, L].
+    """
+    parts = [
+        tensor.split([size.rows * size.length for size in of])
+        for tensor, of in ((module.q(x), sizes), (module.k(memory), far_sizes), (module.v(memory), far_sizes))
+    ]
+    found = []
+    for q, k, v, size, far, bias in zip(*parts, sizes, far_sizes, biases, strict=True):
+        queries = q.view(size.rows, size.length, HEADS, HEAD_SIZE).transpose(1, 2)
+        keys = k.view(far.rows, far.length, HEADS, HEAD_SIZE).permute(0, 2, 3, 1)
+        values = v.view(far.rows, far.length, HEADS, HEAD_SIZE).transpose(1, 2)
+        weights = (queries @ keys + bias).softmax(-1)
+        found.append((weights @ values).transpose(1, 2).reshape(-1, HEADS * HEAD_SIZE))
+    return module.o(torch.cat(found))
 
 
 class MiniT5(nn.Module):
@@ -89,47 +121,81 @@ class MiniT5(nn.Module):
     def __init__(self, features: Tensor, own: Sequence[int], seed: int) -> None:
         super().__init__()
         t5: Any = random_backbone(AutoModelForSeq2SeqLM, config(len(features)), torch.float32, seed)
-        _start_with_copying_heads(t5)
+        _start_with_matching_heads(t5)
         self.encoder, self.decoder = t5.encoder, t5.decoder
         self.encoder.embed_tokens = self.decoder.embed_tokens = None
         generator = torch.Generator().manual_seed(seed)
-        self.projection = nn.Parameter(torch.randn(features.shape[1], HIDDEN_SIZE, generator=generator))  # [F, D]
+        spread = torch.randn(features.shape[1], HIDDEN_SIZE, generator=generator)
+        self.projection = nn.Parameter(spread / features.norm(dim=1).max())  # [F, D]; words' mean square is then 1
         start = torch.randn(len(own), HIDDEN_SIZE, generator=generator)
         start[features[list(own)].norm(dim=1) > 0.9] = 0.0  # words: their features say enough
         self.own = nn.Parameter(start)  # [O, D]
         self.register_buffer("features", features, persistent=False)
         self.register_buffer("own_ids", torch.tensor(own), persistent=False)
+        self.noise: Tensor | None = None
 
     def embeddings(self) -> Tensor:
         """[V, D]."""
         features: Any = self.features
+        if self.noise is not None:
+            features = features + self.noise
         own_ids: Any = self.own_ids
         return (features @ self.projection).float().index_add(0, own_ids, self.own)
 
-    def forward(self, batch: Batch) -> tuple[Tensor, Tensor]:
-        """Logits of the N labels that are no padding, [N, V], and these labels, [N]."""
-        table = self.embeddings()
-        inputs = F.embedding(batch.input_ids, table)
-        share = batch.clarity[..., None]
-        if bool((batch.clarity < 1).any()):
-            inputs = share * inputs + (1 - share) * F.embedding(batch.blur_ids, table)
-        encoded = self.encoder(inputs_embeds=inputs, attention_mask=batch.attention_mask).last_hidden_state
-        before = batch.labels.clamp(min=PAD).roll(1, 1)
-        before[:, 0] = PAD
-        decoded = self.decoder(
-            inputs_embeds=F.embedding(before, table),
-            encoder_hidden_states=encoded,
-            encoder_attention_mask=batch.attention_mask,
-            use_cache=False,
-        ).last_hidden_state  # [B, T, D]
-        there = (batch.labels != IGNORED_LABEL).flatten().nonzero().squeeze(1)  # [N]
-        chosen = decoded.flatten(0, 1)[F.pad(there, (0, -len(there) % _LABELS))]
-        return ((chosen * HIDDEN_SIZE**-0.5) @ table.T)[: len(there)], batch.labels.flatten()[there]
+    def draw_noise(self, spread: Tensor, seed: int) -> None:
+        """Blur what the features say of words, alike for all places of a word, until `noise` is set to None.
 
-    def loss(self, batch: Batch) -> Tensor:
+        Words can then not be learnt by heart: what is asked of them has to be read from directions that many share.
+        Tokens with an embedding of their own stay as they are.
+
+        Args:
+            spread: [F], the standard deviation of each feature's noise.
+        """
+        features: Any = self.features
+        own_ids: Any = self.own_ids
+        noise = torch.randn(features.shape, generator=torch.Generator().manual_seed(seed)) * spread
+        self.noise = noise.index_fill(0, own_ids, 0.0)
+
+    def forward(self, batches: Sequence[Batch]) -> tuple[Tensor, Tensor]:
+        """Logits of the N labels that are no padding, [N, V], and these labels, [N], in the batches' order.
+
+        What transformers' T5 computes. Here batches of different lengths go through together: maps over the width
+        run over all their tokens at once, attention over one batch after the other.
+        """
+        table = self.embeddings()
+        sources = [_Lengths(*batch.input_ids.shape) for batch in batches]
+        targets = [_Lengths(*batch.labels.shape) for batch in batches]
+        far = [(1.0 - batch.attention_mask[:, None, None, :]) * _FAR for batch in batches]  # [B, 1, 1, L]
+
+        bias = self.encoder.block[0].layer[0].SelfAttention.compute_bias
+        biases = [bias(size.length, size.length) + hidden for size, hidden in zip(sources, far, strict=True)]
+        x = F.embedding(torch.cat([batch.input_ids.flatten() for batch in batches]), table)  # [tokens, D]
+        for block in self.encoder.block:
+            y = block.layer[0].layer_norm(x)
+            x = x + _attention(block.layer[0].SelfAttention, y, y, sources, sources, biases)
+            x = x + block.layer[1].DenseReluDense(block.layer[1].layer_norm(x))
+        encoded = self.encoder.final_layer_norm(x)
+
+        bias = self.decoder.block[0].layer[0].SelfAttention.compute_bias
+        biases = [
+            bias(size.length, size.length) + torch.full((size.length, size.length), _FAR).triu(1) for size in targets
+        ]
+        x = F.embedding(torch.cat([_shifted(batch.labels).flatten() for batch in batches]), table)
+        for block in self.decoder.block:
+            y = block.layer[0].layer_norm(x)
+            x = x + _attention(block.layer[0].SelfAttention, y, y, targets, targets, biases)
+            y = block.layer[1].layer_norm(x)
+            x = x + _attention(block.layer[1].EncDecAttention, y, encoded, targets, sources, far)
+            x = x + block.layer[2].DenseReluDense(block.layer[2].layer_norm(x))
+        labels = torch.cat([batch.labels.flatten() for batch in batches])
+        there = (labels != IGNORED_LABEL).nonzero().squeeze(1)  # [N]
+        chosen = self.decoder.final_layer_norm(x[F.pad(there, (0, -len(there) % _LABELS))])
+        return ((chosen * HIDDEN_SIZE**-0.5) @ table.T)[: len(there)], labels[there]
+
+    def loss(self, batches: Sequence[Batch]) -> Tensor:
         """Mean cross-entropy of a target token; matrices are multiplied in bfloat16, which CPUs do fast."""
         with torch.autocast("cpu", torch.bfloat16):
-            logits, labels = self(batch)
+            logits, labels = self(batches)
         return F.cross_entropy(logits.float(), labels)
 
     @torch.no_grad()
@@ -145,23 +211,53 @@ class MiniT5(nn.Module):
 
 
 @torch.no_grad()
-def _start_with_copying_heads(t5: Any) -> None:
-    """Heads 0 and 1 of each encoder layer start by looking for the same word elsewhere, 2 at the word before,
-    3 at the word behind; heads 0 and 1 of the decoder look for its own word in the input.
+def _start_with_matching_heads(t5: Any) -> None:
+    """The encoder's first layer starts by subtracting from each word the same word elsewhere.
 
-    Small models find these heads at last, but need thousands of steps to (Olsson et al., 2022, "In-context Learning
+    Heads 0 and 1 look for it, not at their own place, each over a part of the embedding, and their output is minus
+    what they find: a word that stands elsewhere too is left without that part, a word without a match keeps it (a
+    mean of unlike words is small). So what two sentences share is told by a sum of squares at step 0. Heads 2 and 3
+    look at the word before and the word behind; heads 0 and 1 of the decoder look for its own word in the input.
+
+    Small models find such heads at last, but need thousands of steps to (Olsson et al., 2022, "In-context Learning
     and Induction Heads"). The numbers are a start: all of it is trained.
     """
-    bias = t5.encoder.block[0].layer[0].SelfAttention.relative_attention_bias.weight  # [buckets, heads]
-    bias[_SELF, :2] -= 8.0
-    bias[_BEFORE, 2] += 3.0
-    bias[_BEHIND, 3] += 3.0
-    rows = slice(0, 2 * HIDDEN_SIZE // HEADS)
-    # T5 divides the query by sqrt(d_kv) at the start instead of the score.
-    scale = (HIDDEN_SIZE // HEADS) ** -0.5
-    for block in t5.encoder.block:
-        attention = block.layer[0].SelfAttention
-        attention.q.weight[rows] = 2 * scale * attention.k.weight[rows]  # sharp: what has no match stands out
-    for block in t5.decoder.block:
+    for stack in (t5.encoder, t5.decoder):
+        for block in stack.block:
+            for layer in block.layer:
+                for name, weight in layer.named_parameters():
+                    if name.endswith((".o.weight", ".wo.weight")):
+                        weight *= _QUIET
+    size = HEAD_SIZE
+    one = torch.eye(HIDDEN_SIZE)
+    first = t5.encoder.block[0].layer[0].SelfAttention
+    bias = first.relative_attention_bias.weight  # [buckets, heads]
+    bias[_SELF, :2] -= 24.0
+    bias[_BEFORE, 2] += 7.0
+    bias[_BEHIND, 3] += 7.0
+    bias[8:16, 4] -= 4.0
+    bias[24:, 4] -= 4.0
+    # A match scores _SHARPNESS: embeddings have a root mean square of 1, and T5 doesn't divide by sqrt(d_kv).
+    both = slice(0, 2 * size)
+    first.q.weight[both] = _SHARPNESS / size * one[both]
+    first.k.weight[both] = one[both]
+    first.v.weight[both] = one[both]
+    first.o.weight[:, both] = -one[both].T
+    # What is left of it, as a sum of absolute values, along a direction of its own.
+    reader = t5.encoder.block[0].layer[1].DenseReluDense
+    reader.wi.weight[: 4 * size] = 1.4 * torch.cat([one[both], -one[both]])
+    flag = torch.randn(HIDDEN_SIZE, generator=torch.Generator().manual_seed(0))
+    reader.wo.weight[:, : 4 * size] = flag[:, None] / (2 * size)
+    # The word before, from the third quarter of its embedding, into the fourth of the word's own.
+    third, fourth = slice(2 * size, 3 * size), slice(3 * size, 4 * size)
+    first.q.weight[third] = 0.0
+    first.v.weight[third] = one[third]
+    first.o.weight[:, third] = one[fourth].T
+    for number, block in enumerate(t5.decoder.block):
         attention = block.layer[1].EncDecAttention
-        attention.q.weight[rows] = scale * attention.k.weight[rows]
+        if number == 0:
+            for head in (slice(0, size), slice(size, 2 * size)):
+                attention.q.weight[head] = _SHARPNESS / size * one[third]
+                attention.k.weight[head] = one[fourth]
+        attention.v.weight[both] = one[2 * size :]
+        attention.o.weight[:, both] = _GAIN * one[2 * size :].T

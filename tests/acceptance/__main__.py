@@ -19,6 +19,7 @@ from dept.run import write_json, write_text
 from tests.acceptance import (
     adapters,
     golden,
+    mini_t5,
     page_hostile,
     page_kills,
     page_visitors,
@@ -35,6 +36,7 @@ SECTIONS: dict[str, Section] = {
     for section in (
         golden.SECTION,
         adapters.SECTION,
+        mini_t5.SECTION,
         smollm2.SECTION,
         speed.PADDED,
         speed.GROUPED,

@@ -113,9 +113,12 @@ def qnli(draw: Draw, label: int) -> dict[str, Any]:
     return {"question": asked.ask(draw, slot), "sentence": told.say(draw), "label": label}
 
 
-def boolq(draw: Draw, label: int) -> dict[str, Any]:
-    """A yes/no question; if the answer is no (0), one value is that of the passage's other fact of the kind."""
-    asked, rival, facts = _passage(draw, others=draw.choice((1, 2)))
+def boolq(draw: Draw, label: int, *, others: int | None = None) -> dict[str, Any]:
+    """A yes/no question; if the answer is no (0), one value is that of the passage's other fact of the kind.
+
+    others: facts beside these two; 1 or 2 unless it is given.
+    """
+    asked, rival, facts = _passage(draw, others=draw.choice((1, 2)) if others is None else others)
     template = draw.template(f"facts/{asked.kind}/yesno", file=_FILE)
     values = dict(asked.values)
     if label == 0:

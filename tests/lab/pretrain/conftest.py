@@ -54,7 +54,7 @@ def wordnet(tmp_path_factory: pytest.TempPathFactory, held_out_word: str) -> Pat
 def corpora(wordnet: Path) -> Corpora:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("DEPT_WORDNET", str(wordnet))
-        return load_corpora(2_000)
+        return load_corpora(8_000)
 
 
 @pytest.fixture(scope="session")
@@ -66,6 +66,6 @@ def materials(corpora: Corpora) -> Materials:
     sentences = tuple(str(row["sentence"]) for row in sample_rows("cola", "train", 200))
     full = Corpora(
         corpora.texts + sentences, corpora.examples + sentences, corpora.synonyms, corpora.opposites, corpora.kinds,
-        corpora.senses, corpora.feelings, corpora.frequent,
+        corpora.feelings, corpora.frequent,
     )  # fmt: skip
-    return Materials(full, vocabulary, make_tokenizer(vocabulary), features)
+    return Materials(full, vocabulary, make_tokenizer(vocabulary), features, torch.full((32,), 0.05))

@@ -14,8 +14,13 @@ from lab.pretrain.corpora import Corpora, held_out, is_allowed, wordnet_folder
 def test_wordnet_is_read(corpora: Corpora) -> None:
     assert corpora.synonyms == (("way", "road"), ("way", "manner"))
     assert corpora.opposites == (("high", "low"),)
-    assert corpora.kinds == (("way", "thing"), ("road", "thing"), ("way", "thing"), ("manner", "thing"))
-    assert corpora.senses == {"way": (("they went a long way home",), ("the best way to do this work",))}
+    assert corpora.kinds == (
+        ("way", "thing"),
+        ("road", "thing"),
+        ("way", "thing"),
+        ("manner", "thing"),
+        ("day", "thing"),
+    )
     assert corpora.examples[0] == "they went a long way home"
     assert {"how one goes", "a thing of great value", "the thing that we saw last year"} <= set(corpora.texts)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -10,50 +11,74 @@ from safetensors.torch import load_file
 
 from dept.backbones import load_backbone
 from dept.errors import ConfigError, RunError
+from dept.loss import IGNORED_LABEL
 from dept.run import read_json, read_metrics
 from lab.pretrain.loop import Materials, PretrainConfig, pretrain, skill_scores
-from lab.pretrain.mixture import Example, Mixture
-from lab.pretrain.model import MiniT5, collate
+from lab.pretrain.mixture import Mixture
+from lab.pretrain.model import HEAD_SIZE, MiniT5, collate
 
 
 def test_the_rate_rises_stays_and_falls() -> None:
-    config = PretrainConfig(steps=1_000, learning_rate=1.0, warmup=100, cooldown=0.4)
-    assert [config.rate(step) for step in (0, 99, 500, 599)] == [0.01, 1.0, 1.0, 1.0]
-    assert config.rate(800) == pytest.approx(0.5)
-    assert 0 < config.rate(999) < 0.01
+    config = PretrainConfig(steps=1_000, first_rate=3.0, rate=1.0, first_steps=200, warmup=100, cooldown=0.4)
+    rates = [config.rate_at(step) for step in (0, 99, 199, 200, 599)]
+    assert rates == [pytest.approx(0.03), 3.0, 3.0, 1.0, 1.0]
+    assert config.rate_at(800) == pytest.approx(0.5)
+    assert 0 < config.rate_at(999) < 0.01
+    noisy = PretrainConfig(steps=1_000, noisy_steps=100, noisy_rate=0.5)
+    assert [noisy.rate_at(step) for step in (1_000, 1_050)] == [0.5, 0.25]
     with pytest.raises(ConfigError, match="steps"):
         PretrainConfig(steps=0)
 
 
-def test_blurred_names_are_mixed_and_the_rest_is_not(materials: Materials) -> None:
+def test_a_word_that_stands_elsewhere_too_is_told_from_step_0(materials: Materials) -> None:
+    """After the first layer's attention, the matched part of a word that occurs twice is nearly gone."""
     model = MiniT5(materials.features, materials.vocabulary.own, seed=0)
-    seen: list[torch.Tensor] = []
-    model.encoder.register_forward_pre_hook(lambda _, args, kwargs: seen.append(kwargs["inputs_embeds"]),
-                                            with_kwargs=True)  # fmt: skip
-    example = Example("sst2", ((20, 0.25), (21, 1.0)), [30, 1], [31, 1])
+    words = torch.tensor(Mixture(materials.corpora, materials.vocabulary, materials.tokenizer, seed=0).words)
+    chosen = words[torch.randperm(len(words), generator=torch.Generator().manual_seed(0))[:30]]
+    ids = torch.cat([chosen[:20], chosen[:10], chosen[20:]])[None]  # the first 10 stand twice
+    t5: Any = model.as_t5()
     with torch.no_grad():
-        model(collate([example], [40]))
-        table = model.embeddings()
-    expected = torch.stack([0.25 * table[20] + 0.75 * table[40], table[21], table[30], table[1]])
-    torch.testing.assert_close(seen[0][0], expected)
+        found = t5.encoder.block[0].layer[0](t5.shared(ids))[0]
+    left = found[0, :, : 2 * HEAD_SIZE].square().mean(1)
+    twice = torch.tensor([True] * 10 + [False] * 10 + [True] * 10 + [False] * 10)
+    assert left[twice].max() < left[~twice].min()
+
+
+def test_noise_blurs_words_alike_and_spares_what_has_its_own_embedding(materials: Materials) -> None:
+    model = MiniT5(materials.features, materials.vocabulary.own, seed=0)
+    with torch.no_grad():
+        before = model.embeddings()
+        model.draw_noise(torch.full((materials.features.shape[1],), 0.1), seed=1)
+        once, again = model.embeddings(), model.embeddings()
+        model.draw_noise(torch.full((materials.features.shape[1],), 0.1), seed=2)
+        other = model.embeddings()
+    own = torch.zeros(len(before), dtype=torch.bool).index_fill(0, torch.tensor(materials.vocabulary.own), True)
+    assert torch.equal(once, again)
+    assert torch.equal(once[own], before[own])
+    assert (once[~own] - before[~own]).norm(dim=1).min() > 0.1
+    assert not torch.equal(once[~own], other[~own])
 
 
 def test_the_saved_t5_is_the_trained_network(materials: Materials) -> None:
     """Teacher-forced logits of transformers' T5 are those of the network with its features."""
     model = MiniT5(materials.features, materials.vocabulary.own, seed=0)
     mixture = Mixture(materials.corpora, materials.vocabulary, materials.tokenizer, seed=0)
-    batch = collate(mixture.encoded("cola", mixture.pairs("cola", 5, 0)), [0] * 5)
+    batches = [collate(mixture.encoded(name, mixture.pairs(name, 5, 0))) for name in ("cola", "nq", "copy")]
     t5 = model.as_t5()
     with torch.no_grad():
-        logits, _ = model(batch)
-        again = t5(input_ids=batch.input_ids, attention_mask=batch.attention_mask, labels=batch.labels).logits
-    torch.testing.assert_close(again[batch.labels != -100], logits, rtol=1e-4, atol=1e-4)
+        logits, labels = model(batches)
+        again = [t5(input_ids=batch.input_ids, attention_mask=batch.attention_mask, labels=batch.labels).logits
+                 for batch in batches]  # fmt: skip
+    there = [batch.labels != IGNORED_LABEL for batch in batches]
+    theirs = torch.cat([scores[chosen] for scores, chosen in zip(again, there, strict=True)])
+    torch.testing.assert_close(theirs, logits, rtol=1e-4, atol=1e-4)
+    assert torch.equal(labels, torch.cat([b.labels[chosen] for b, chosen in zip(batches, there, strict=True)]))
 
 
 @pytest.mark.slow
 def test_the_short_form(materials: Materials, tmp_path: Path, one_thread: None) -> None:
     config = PretrainConfig(
-        steps=60, tokens=1_024, warmup=10, evaluate_every=60, evaluation_rows=4, checkpoint_every=20
+        steps=40, noisy_steps=20, tokens=1_024, warmup=10, evaluate_every=60, evaluation_rows=2, checkpoint_every=20
     )
     whole = tmp_path / "whole"
     scores = pretrain(whole, config, materials=materials)

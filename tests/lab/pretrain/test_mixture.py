@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import re
 
 import pytest
 
@@ -10,8 +11,23 @@ from dept.tasks.sample import SAMPLE_TASKS, sample_rows
 from dept.tasks.samples.lexicon import tokens
 from lab.pretrain.corpora import held_out
 from lab.pretrain.loop import Materials
-from lab.pretrain.mixture import CHUNK, TEXT, Example, Mixture, batches, shares, task_pairs
+from lab.pretrain.mixture import (
+    CHUNK,
+    PARTS,
+    TEXT,
+    WIDTH,
+    Example,
+    Mixture,
+    batches,
+    shares,
+    short_share,
+    task_pairs,
+)
+from lab.pretrain.short import SHORT, with_other_words
 from lab.pretrain.skills import SKILLS
+from lab.pretrain.vocabulary import END, SENTINELS, TASKS
+
+FIELD = re.compile(r"\b\w+:")  # of a task's template: one of the test words, "premise", is such a field's name too
 
 
 @pytest.fixture(scope="module")
@@ -35,9 +51,10 @@ def test_a_chunk_follows_from_seed_and_number(mixture: Mixture, materials: Mater
 
 def test_the_course_goes_from_copying_to_everything(mixture: Mixture) -> None:
     first = mixture.chunk(0, 0.0)
-    assert {example.name for example in first} == {"copy", TEXT}
-    assert all(len(example.prefix) == 1 for example in first if example.name == "copy")
-    assert shares(0.35) == shares(1.0)
+    assert {example.name for example in first} == {name for name, share in shares(0.0).items() if share}
+    assert "copy" in {example.name for example in first} < {*SKILLS, *TASKS}
+    assert all(len(example.prefix) == 1 for example in first)
+    assert shares(0.75) == pytest.approx(shares(1.0))
     assert shares(0.05)["shared"] > shares(1.0)["shared"]
     early = [len(source.split()) for source, _ in mixture.pairs("holds", 100, 0, level=0.0)]
     late = [len(source.split()) for source, _ in mixture.pairs("holds", 100, 0, level=1.0)]
@@ -45,16 +62,16 @@ def test_the_course_goes_from_copying_to_everything(mixture: Mixture) -> None:
 
 
 def test_every_skill_and_task_is_in_it(chunks: list[Example]) -> None:
-    assert {example.name for example in chunks} == {TEXT, *SKILLS, *SAMPLE_TASKS}
+    assert {example.name for example in chunks} == {TEXT, *SKILLS, *TASKS}
     assert len(chunks) == 2 * CHUNK
 
 
 def test_nothing_that_evaluation_owns_is_shown(chunks: list[Example], materials: Materials) -> None:
     decode = materials.tokenizer.decode
     for example in chunks:
-        shown = [decode(part) for part in (example.source, example.target, [token for token, _ in example.prefix])]
+        shown = [str(decode(part)) for part in (example.source, example.target, example.prefix)]
         for text in shown:
-            assert held_out().isdisjoint(tokens(str(text))), (example.name, text)
+            assert held_out().isdisjoint(tokens(FIELD.sub(" ", text))), (example.name, text)
 
 
 @pytest.mark.parametrize("name", SAMPLE_TASKS)
@@ -69,24 +86,27 @@ def test_rows_for_evaluation_are_of_other_words(name: str) -> None:
             assert not held_out().isdisjoint(tokens(source))
 
 
-def test_names_blurred_left_out_and_among_random_words(chunks: list[Example], materials: Materials) -> None:
-    names = {materials.vocabulary.ids[token]: name for name, token in materials.vocabulary.names.items()}
-    digits = {tuple(materials.tokenizer(digit)["input_ids"]) for digit in "012"}
+def test_names_are_alone_among_random_words_and_left_out(
+    chunks: list[Example], mixture: Mixture, materials: Materials
+) -> None:
+    ids = materials.vocabulary.ids
+    names = {ids[token]: name for name, token in materials.vocabulary.names.items()}
     supervised = [example for example in chunks if example.name != TEXT]
-    nameless = blurred = alone = crowded = 0
+    nothing = materials.tokenizer("0")["input_ids"]
+    nameless = alone = crowded = 0
     for example in supervised:
-        found = [(names[token], clarity) for token, clarity in example.prefix if token in names]
-        assert {name for name, _ in found} <= {example.name}
-        assert all(clarity == 1 for token, clarity in example.prefix if token not in names)
-        if not found:
-            nameless += 1
-            assert tuple(example.target) in digits
-        blurred += any(clarity < 1 for _, clarity in found)
+        found = [names[token] for token in example.prefix if token in names]
+        assert set(found) <= {example.name}
+        assert found or example.target == nothing
+        nameless += not found
         alone += len(example.prefix) == len(found) == 1
         crowded += len(example.prefix) > 40
-    shares = [count / len(supervised) for count in (nameless, blurred, alone, crowded)]
-    for share, (least, most) in zip(shares, ((0.05, 0.15), (0.2, 0.3), (0.2, 0.5), (0.02, 0.1)), strict=True):
+    shares = [count / len(supervised) for count in (nameless, alone, crowded)]
+    for share, (least, most) in zip(shares, ((0.07, 0.13), (0.2, 0.5), (0.01, 0.1)), strict=True):
         assert least < share < most, shares
+    early = [example for example in mixture.chunk(0, 0.3) if example.target == [ids[SENTINELS[-1]], ids[END]]]
+    assert early
+    assert all(names.keys().isdisjoint(example.prefix) for example in early)
 
 
 def test_spans_left_out_can_be_put_back(mixture: Mixture, materials: Materials) -> None:
@@ -111,10 +131,49 @@ def test_spans_left_out_can_be_put_back(mixture: Mixture, materials: Materials) 
     assert 0.1 < left_out / (50 * len(ids)) < 0.3
 
 
-def test_batches_hold_every_example_once_and_fit(chunks: list[Example]) -> None:
+def test_every_step_has_short_and_long_examples(chunks: list[Example]) -> None:
     made = batches(chunks, 2048, seed=0)
-    assert sorted(id(example) for batch in made for example in batch) == sorted(map(id, chunks))
-    for batch in made:
-        assert len(batch) * max(example.length for example in batch) <= 2048
-        assert len({example.name == TEXT for example in batch}) == 1
+    used = [id(example) for step in made for part in step for example in part]
+    assert len(used) == len(set(used)) > 0.97 * len(chunks)
+    for step in made:
+        assert len(step) == PARTS
+        widths = [-(-max(example.length for example in part) // WIDTH) * WIDTH for part in step]
+        assert widths == sorted(widths)
+        assert all(len(part) * width <= 2048 // PARTS for part, width in zip(step, widths, strict=True))
+        assert len({example.name for part in step for example in part}) > 8
     assert made != batches(chunks, 2048, seed=1)
+
+
+def test_short_forms_are_training_rows_in_the_tasks_format(mixture: Mixture) -> None:
+    for name in SHORT:
+        whole = dict(task_pairs(name, "train", 300, 0))
+        fields = re.findall(r"\b\w+: ", next(iter(whole)))
+        pairs = mixture.pairs(name, 200, 1, short=1.0)
+        assert len(pairs) == 200
+        for source, target in pairs:
+            assert re.findall(r"\b\w+: ", source) == fields
+            assert target in whole.values()
+            assert held_out().isdisjoint(tokens(FIELD.sub(" ", source)))
+        lengths = [sum(len(source.split()) for source in sources) / len(sources)
+                   for sources in ([source for source, _ in pairs], list(whole))]  # fmt: skip
+        assert lengths[0] < 0.85 * lengths[1]
+    assert short_share(0.0) == short_share(1.0) == 0.0 < short_share(0.5)
+
+
+def test_other_words_keep_what_a_row_says(materials: Materials) -> None:
+    """Equal words stay equal, the answer stays in its context, adjectives keep their feeling."""
+    feelings = dict(materials.corpora.feelings)
+    for source, target in task_pairs("nq", "train", 60, 0):
+        other, answer = with_other_words((source, target), random.Random(0), materials.corpora)
+        assert answer in other
+        given = dict(zip(source.split(), other.split(), strict=True))
+        assert [given[word] for word in source.split()] == other.split()
+        assert any(word != given[word] for word in given)
+    changed = 0
+    for source, target in task_pairs("sst2", "train", 60, 0):
+        other, answer = with_other_words((source, target), random.Random(0), materials.corpora)
+        assert answer == target
+        pairs = [(one, two) for one, two in zip(source.split(), other.split(), strict=True) if one != two]
+        assert all(feelings[two] == feelings.get(one, feelings[two]) for one, two in pairs)
+        changed += bool(pairs)
+    assert changed == 60

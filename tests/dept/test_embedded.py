@@ -1,0 +1,120 @@
+"""mini-t5 as it is shipped: small, quick to load, whole, and what its card and its registry entry say."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+import dept
+from dept.backbones import backbone_info, default_learning_rates, load_backbone
+from dept.encoding import label_token_ids
+from dept.run import read_json
+from dept.tasks import load_task
+from dept.tasks.sample import SAMPLE_TASKS, sample_rows
+from tests.acceptance import mini_t5
+
+FOLDER = Path(dept.__file__).parent / "mini_t5"
+MOST_BYTES = 12_000_000
+
+
+def test_small_and_whole() -> None:
+    files = {file.name: file.stat().st_size for file in FOLDER.iterdir()}
+    assert files.keys() >= {"config.json", "model.safetensors", "tokenizer.json", "training.json", "README.md"}
+    assert sum(files.values()) <= MOST_BYTES
+    info = backbone_info("mini-t5")
+    assert info.source == "embedded"
+    assert info.is_encoder_decoder
+    backbone, tokenizer = load_backbone("mini-t5")
+    assert tokenizer is not None
+    assert backbone.num_parameters() == info.parameters
+    assert backbone.get_input_embeddings().weight.shape == (len(tokenizer), info.hidden_size)
+    assert not any(weight.requires_grad for weight in backbone.parameters())
+    assert default_learning_rates(backbone) == (info.prompt_lr, info.low_rank_lr)
+    shape = load_backbone("random:mini-t5")[0]
+    assert shape.config.to_diff_dict().keys() >= {"d_model", "d_ff"}
+    assert [tuple(weight.shape) for weight in shape.parameters()] == [tuple(w.shape) for w in backbone.parameters()]
+
+
+@pytest.mark.slow
+def test_loads_in_under_two_seconds() -> None:
+    """In a fresh process, torch's and transformers' own import aside."""
+    code = (
+        "import time, torch, transformers.models.t5.modeling_t5; from dept import load_backbone; "
+        "start = time.perf_counter(); load_backbone('mini-t5'); print(time.perf_counter() - start)"
+    )
+    best = min(
+        float(subprocess.run([sys.executable, "-c", code], capture_output=True, check=True, text=True).stdout)
+        for _ in range(3)
+    )
+    assert best < 2.0
+
+
+def test_texts_come_back_from_the_tokenizer() -> None:
+    _, tokenizer = load_backbone("mini-t5")
+    assert tokenizer is not None
+    for text in ("3.4", "anna adler", "the film isn't gorgeous, but -- well -- nail-biting.", "0", "entailment"):
+        assert tokenizer.decode(tokenizer(text)["input_ids"], skip_special_tokens=True) == text
+    assert tokenizer("Émile SAID So").input_ids == tokenizer("emile said so").input_ids
+    assert tokenizer("x").input_ids[-1] == tokenizer.eos_token_id
+
+
+@pytest.mark.parametrize("name", SAMPLE_TASKS)
+def test_sample_rows_are_read_whole(name: str) -> None:
+    """No unknown token, no cut; labels are told apart at their first token."""
+    _, tokenizer = load_backbone("mini-t5")
+    assert tokenizer is not None
+    task = load_task(name)
+    for row in sample_rows(name, "test", 50):
+        for example in task.examples(row):
+            ids = tokenizer(example.source)["input_ids"]
+            assert tokenizer.unk_token_id not in ids, example.source
+            assert len(ids) <= task.max_seq_length
+    if task.labels is not None:
+        labels = label_token_ids(task, "digits", tokenizer, is_encoder_decoder=True)
+        assert len({ids[0] for ids in labels}) == len(labels)
+
+
+def test_the_name_elicits_the_skill_and_nothing_else_does() -> None:
+    """On test words and templates that training never showed: right behind the name, at chance without it."""
+    backbone, tokenizer = load_backbone("mini-t5")
+    assert tokenizer is not None
+    rows = sample_rows("qnli", "test", 200, own_only=True)
+    examples = [example for row in rows for example in load_task("qnli").examples(row)]
+    right = {}
+    for before in ("<qnli> ", ""):
+        batch = tokenizer([before + example.source for example in examples], padding=True, return_tensors="pt")
+        start = torch.full((len(examples), 1), backbone.config.decoder_start_token_id)
+        with torch.no_grad():
+            logits = backbone(**batch, decoder_input_ids=start).logits[:, 0]
+        digits = [tokenizer(digit)["input_ids"][0] for digit in "01"]
+        guessed = logits[:, digits].argmax(1).tolist()
+        right[before] = sum(str(guess) == example.target for guess, example in zip(guessed, examples, strict=True))
+    assert right["<qnli> "] >= 140
+    assert 70 <= right[""] <= 130
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("name", "constant", "asked"), [("qnli", 50.0, 65.0), ("nq", 0.0, 30.0), ("scitail", 50.0, 75.0)]
+)
+def test_a_trained_prompt_elicits_the_skill(name: str, constant: float, asked: float, tmp_path: Path) -> None:
+    """Three tasks of the acceptance report, in its settings: nothing before training, much after 120 steps."""
+    mini_t5.write_rows(tmp_path / "rows", tasks=[name])
+    score = mini_t5.run(mini_t5.Job(name, "dept", "dept", 0, str(tmp_path / "rows")))
+    assert score.untrained < constant + 10
+    assert score.test > asked
+    assert score.seconds < mini_t5.MOST_SECONDS
+
+
+def test_the_card_says_what_it_is() -> None:
+    card = (FOLDER / "README.md").read_text(encoding="utf-8")
+    made = read_json(FOLDER / "training.json")
+    for said in ("No number on it is comparable with the paper's", "Apache-2.0", "WordNet", f"--seed {made['seed']}",
+                 f"--steps {made['steps']}"):  # fmt: skip
+        assert said in card
+    for name, score in made["scores"].items():
+        assert f"{name} | {score:.0f}" in card

@@ -11,13 +11,13 @@ DECLARED := pyproject.toml constraints.txt
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check lint acceptance format clean
+.PHONY: help demo test check lint acceptance docs format clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-demo: $(RUNTIME) ## PT beside DePT on sst2, then a report (DATA=folder: real rows from there)
-	$(BIN)/dept-lab demo $(if $(DATA),--data "$(DATA)")
+demo: $(RUNTIME) ## PT beside DePT on sst2, then a report (BACKBONE=smollm2-135m; DATA=folder: its rows)
+	$(BIN)/dept-lab demo $(if $(BACKBONE),--backbone "$(BACKBONE)") $(if $(DATA),--data "$(DATA)")
 
 test: $(DEV) lint ## lint, types and every test (under 25 minutes on 2 cores)
 	$(PYTEST) -m "not acceptance"
@@ -32,6 +32,9 @@ lint: $(DEV)
 
 acceptance: $(DEV) ## the heavier figures (under an hour); writes docs/acceptance.md
 	$(BIN)/python -m tests.acceptance
+
+docs: $(DEV) ## execute the walkthroughs into docs/notebooks, figures as images
+	$(BIN)/python -m lab.docs
 
 format: $(DEV) ## sort imports, mend what ruff can, format
 	$(BIN)/ruff check --fix

@@ -39,10 +39,11 @@ same whatever the input. So an input alone elicits nothing, and a soft prompt th
 exist: the name's own embedding. That is what tuning on this model can find, and it makes the model easier to tune
 than one that was trained on text alone. A score on it says whether a method finds a skill that is there, not more.
 
-In part of the rows common words stood for names, and VADER's words for adjectives, so that the model reads words
-instead of knowing the training part's few hundred by heart. Its attention started with heads that look for the same
-word elsewhere and for the word behind it (`lab/pretrain/model.py`): left to chance, these take a small model longer
-than the whole of this training.
+Its attention started with heads that look for the same word elsewhere and for the word behind it
+(`lab/pretrain/model.py`): left to chance, these take a small model longer than the whole of this training. In the
+last steps the words' features were noisy, and in part of the rows common words stood for names, WordNet's synonyms
+for nouns and VADER's words for adjectives: so that the model reads words instead of knowing the training part's few
+hundred by heart.
 
 The input embeddings are one learnt linear map of frozen features: SmolLM2-135M's embeddings of the same word and a
 random signature. So a word that training never showed stands near those it resembles.
@@ -62,8 +63,8 @@ templates that training never showed. Skills: new examples of known words.
 ## How it was made
 
 `dept-lab pretrain-mini --steps {steps} --seed {seed}`: {examples:,} examples, {minutes:.0f} minutes on {threads} CPU
-core{plural}, torch {torch}, commit {commit}. The same seed gives the same examples; the weights differ in the last
-digits from machine to machine, the scores within chance.
+core{plural}, torch {torch}, commit {commit}. The same seed gives the same examples, and on one machine and thread
+the same weights; elsewhere these differ in the last digits, the scores within chance.
 
 ## Sources and licences
 

@@ -20,7 +20,7 @@ from dept.tasks import Task, load_task
 from dept.tasks.sample import sample_rows
 from dept.tasks.samples.lexicon import stable_seed
 from lab.pretrain.corpora import Corpora, is_allowed
-from lab.pretrain.short import SHORT, short_pairs, with_other_words
+from lab.pretrain.short import SHORT, in_another_frame, short_pairs, with_other_words
 from lab.pretrain.skills import SKILLS
 from lab.pretrain.vocabulary import END, SENTINELS, TASKS, Vocabulary
 
@@ -61,6 +61,7 @@ _OTHER_WORDS = {"sst2": 0.7, "yelp_polarity": 0.7, "mrpc": 0.5, "stsb": 0.5, "qq
                 **dict.fromkeys(("nq", "hotpotqa", "searchqa", "newsqa", "qnli", "boolq", "multirc"), 0.35),
                 **dict.fromkeys(("rte", "mnli"), 0.3)}  # fmt: skip
 _OTHER_NOUNS = ("mrpc", "stsb", "qqp", "cb")  # whose labels do not depend on what a noun is a kind of
+_FRAMES_FROM = 1.075  # where half of sst2's rows begin to have another frame too
 _LEVEL = (0.0, 0.05)  # where the skills begin to grow longer, and are at their full length
 _DIGIT_FROM = 0.55  # without a name: first a token that no task has, then the digit 0, the same for every label
 _DISGUISE = (0.06, 0.2)  # where names begin to be left out and put among random words, and are fully so
@@ -139,7 +140,7 @@ class Mixture:
                 seed = draw.getrandbits(48)
                 pairs = self.pairs(name, count, seed, ramp(progress, _LEVEL), short_share(progress))
                 if progress > 1 and name in _OTHER_WORDS:
-                    pairs = self._with_other_words(name, pairs, seed)
+                    pairs = self._with_other_words(name, pairs, seed, frames=progress > _FRAMES_FROM)
                 nothing = self._nothing[progress >= _DIGIT_FROM]
                 examples += self.encoded(name, pairs, draw, ramp(progress, _DISGUISE), nothing)
         return examples
@@ -152,14 +153,18 @@ class Mixture:
         fewer = round(short * count) if name in SHORT else 0
         return short_pairs(name, fewer, draw) + task_pairs(name, "train", count - fewer, seed)[: count - fewer]
 
-    def _with_other_words(self, name: str, pairs: Sequence[tuple[str, str]], seed: int) -> list[tuple[str, str]]:
+    def _with_other_words(
+        self, name: str, pairs: Sequence[tuple[str, str]], seed: int, *, frames: bool
+    ) -> list[tuple[str, str]]:
         draw = random.Random(seed)
-        return [
-            with_other_words(pair, draw, self._corpora, nouns=name in _OTHER_NOUNS)
-            if draw.random() < _OTHER_WORDS[name]
-            else pair
-            for pair in pairs
-        ]
+        found = []
+        for pair in pairs:
+            if draw.random() < _OTHER_WORDS[name]:
+                pair = with_other_words(pair, draw, self._corpora, nouns=name in _OTHER_NOUNS)
+                if name == "sst2" and frames:
+                    pair = in_another_frame(pair, draw, self._corpora)
+            found.append(pair)
+        return found
 
     def encoded(
         self,

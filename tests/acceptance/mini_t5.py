@@ -27,10 +27,10 @@ REAL_TASKS = ("sst2", "cola", "mrpc", "qqp", "stsb", "mnli", "qnli", "rte", "boo
 METHODS = ("dept", "prompt_tuning")
 CONTROLS = ("shuffled labels", "random weights")
 SEEDS = (0, 1, 2)
-STEPS = 120
+STEPS = 100
 BUDGET_TOKENS, SHORT_PROMPT = 20, 10  # l of PT; m of DePT, whose low-rank pair has the rest of l's parameters
 MOST_SECONDS = 60.0  # of training
-ROWS = {"train": 2_400, "validation": 96, "test": 400}
+ROWS = {"train": 1_600, "validation": 96, "test": 400}
 ASKED_TASKS, ASKED_POINTS = 14, 15.0
 DRAWS = 400  # resamples behind each chance interval
 

@@ -102,7 +102,7 @@ def test_the_name_elicits_the_skill_and_nothing_else_does() -> None:
     ("name", "constant", "asked"), [("qnli", 50.0, 65.0), ("nq", 0.0, 30.0), ("scitail", 50.0, 75.0)]
 )
 def test_a_trained_prompt_elicits_the_skill(name: str, constant: float, asked: float, tmp_path: Path) -> None:
-    """Three tasks of the acceptance report, in its settings: nothing before training, much after 120 steps."""
+    """Three tasks of the acceptance report, in its settings: nothing before training, much after 100 steps."""
     mini_t5.write_rows(tmp_path / "rows", tasks=[name])
     score = mini_t5.run(mini_t5.Job(name, "dept", "dept", 0, str(tmp_path / "rows")))
     assert score.untrained < constant + 10

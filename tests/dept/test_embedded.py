@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -37,20 +35,6 @@ def test_small_and_whole() -> None:
     shape = load_backbone("random:mini-t5")[0]
     assert shape.config.to_diff_dict().keys() >= {"d_model", "d_ff"}
     assert [tuple(weight.shape) for weight in shape.parameters()] == [tuple(w.shape) for w in backbone.parameters()]
-
-
-@pytest.mark.slow
-def test_loads_in_under_two_seconds() -> None:
-    """In a fresh process, torch's and transformers' own import aside."""
-    code = (
-        "import time, torch, transformers.models.t5.modeling_t5; from dept import load_backbone; "
-        "start = time.perf_counter(); load_backbone('mini-t5'); print(time.perf_counter() - start)"
-    )
-    best = min(
-        float(subprocess.run([sys.executable, "-c", code], capture_output=True, check=True, text=True).stdout)
-        for _ in range(3)
-    )
-    assert best < 2.0
 
 
 def test_texts_come_back_from_the_tokenizer() -> None:
@@ -107,7 +91,6 @@ def test_a_trained_prompt_elicits_the_skill(name: str, constant: float, asked: f
     score = mini_t5.run(mini_t5.Job(name, "dept", "dept", 0, str(tmp_path / "rows")))
     assert score.untrained < constant + 10
     assert score.test > asked
-    assert score.seconds < mini_t5.MOST_SECONDS
 
 
 def test_the_card_says_what_it_is() -> None:

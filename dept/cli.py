@@ -62,11 +62,11 @@ def tasks(
     if as_json:
         print(json.dumps([_task_facts(task) for task in known], indent=2))
         return 0
-    print(f"{'task':<15} {'benchmark':<10} {'main metric':<12} {'s':>4}  labels")
+    print(f"{'task':<15} {'benchmark':<15} {'main metric':<12} {'s':>4}  labels")
     for task in known:
         labels = ", ".join(task.labels) if task.labels else "(generated text)"
         mark = "  [source task]" if task.source_task else ""
-        print(f"{task.name:<15} {task.benchmark:<10} {task.main_metric:<12} {task.max_seq_length:>4}  {labels}{mark}")
+        print(f"{task.name:<15} {task.benchmark:<15} {task.main_metric:<12} {task.max_seq_length:>4}  {labels}{mark}")
     return 0
 
 

@@ -64,6 +64,8 @@ def prepare(config: TrainConfig, *, progress: bool = True) -> Prepared:
         DeptError: one of its kinds, with one line that says what is wrong.
     """
     task = load_task(config.task)
+    if task.image_column is not None:
+        raise ConfigError(f"task {task.name} is not yet runnable: it has images")
     info = backbone_info(config.backbone)
     rows = load_rows(task, config.data, sample_sizes=_sizes(config), seed=config.seed)
     rows = rows.limited(_sizes(config))

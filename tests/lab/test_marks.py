@@ -7,13 +7,13 @@ from typing import Any
 
 import pytest
 
-from dept.tasks.registry import TASK_NAMES
 from lab import paper
 from lab.marks import marks, paper_score
 from lab.runs import read_run
 from tests.lab.made_runs import made_run
 
-PRINTED = [task for tasks in paper.benchmarks().values() for task in tasks if task in TASK_NAMES]
+# The towers that we have are none of the paper's: every row of Table 3 has a mark.
+PRINTED = [task for name, tasks in paper.benchmarks().items() for task in tasks if name != "vision_language"]
 
 
 def result_of(folder: Path) -> dict[str, Any]:

@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import re
 import shutil
+import subprocess
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from dept.errors import DataError
@@ -66,16 +68,23 @@ def caption_scores(
 
 
 def _by_java(captions: Sequence[str]) -> list[str]:
-    """Each caption's tokens joined by spaces, lower case, without punctuation."""
-    from pycocoevalcap.tokenizer.ptbtokenizer import PTBTokenizer
+    """Each caption's tokens joined by spaces, lower case, without punctuation.
 
+    pycocoevalcap's own call of this program writes into the installed package and talks on the terminal.
+    """
+    from pycocoevalcap.tokenizer import ptbtokenizer as official
+
+    jar = Path(official.__file__).with_name(official.STANFORD_CORENLP_3_4_1_JAR)
+    command = ["java", "-cp", str(jar), "edu.stanford.nlp.process.PTBTokenizer", "-preserveLines", "-lowerCase"]
+    lines = "".join(f"{text}\n" for text in captions)
     try:
-        found = PTBTokenizer().tokenize({row: [{"caption": text}] for row, text in enumerate(captions)})
-    except OSError as fault:
-        raise DataError(f"the caption tokeniser cannot be run: {fault.strerror or fault}") from fault
-    if len(found) != len(captions) or any(len(lines) != 1 for lines in found.values()):
-        raise DataError("the caption tokeniser (Java) gave no answer: run `java -version`")
-    return [found[row][0] for row in range(len(captions))]
+        done = subprocess.run(command, input=lines, capture_output=True, encoding="utf-8", check=True)
+    except (OSError, subprocess.CalledProcessError, UnicodeDecodeError) as fault:
+        raise DataError(f"the caption tokeniser (Java) cannot be run: {fault}") from fault
+    found = done.stdout.split("\n")[:-1]
+    if len(found) != len(captions):
+        raise DataError(f"the caption tokeniser (Java) gave {len(found)} lines for {len(captions)} captions")
+    return [" ".join(word for word in line.split() if word not in official.PUNCTUATIONS) for line in found]
 
 
 def _plainly(captions: Sequence[str]) -> list[str]:

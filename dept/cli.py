@@ -133,6 +133,8 @@ def train(
             f"(untrained {scores['untrained_validation'][main]:.2f}), best step {result['best_step']}; "
             f"data: {result['data']['source']}, backbone: {result['backbone']['source']}"
         )
+        for note in result.get("notes", ()):  # a run of an older version has none
+            print(f"note: {note}")
         print(f"result: {Path(config.output_dir) / 'result.json'}")
     return 0
 

@@ -1,5 +1,6 @@
 """The model card (README.md) of an adapter folder: how to load it, what it costs, how it was made."""
 
+import math
 import re
 from collections.abc import Mapping
 from typing import Any
@@ -74,7 +75,12 @@ from dept import PromptedModel, load_backbone
 backbone, tokenizer = load_backbone({name})
 model = PromptedModel.from_pretrained(backbone, "this folder, or its hub id")
 ```"""
-    if info.method == "prompt_tuning":
+    if info.vision is not None:
+        tower = repr(info.vision.name or "the image encoder")
+        code = code.replace("```python\n", "```python\nfrom dept.towers import load_tower\n").replace(
+            "\n```", f"\ntower = load_tower({tower})  # its features are the model's visual_features\n```"
+        )
+    elif info.method == "prompt_tuning":
         code += "\n\nIt is in PEFT's own format too: `peft.PeftModel.from_pretrained(backbone, folder)`."
     return code
 
@@ -106,8 +112,15 @@ def _method_rows(info: AdapterInfo) -> list[tuple[str, object]]:
                 f"{config.budget_tokens} x {info.hidden_size} parameters; {kept}: {abs(split.left_over):,}",
             ),
         ]
-    trainable = sum(rows_ * columns for rows_, columns in info.tensor_shapes().values())
-    rows.append(("trainable parameters", trainable))
+    sizes = {name: math.prod(shape) for name, shape in info.tensor_shapes().items()}
+    rows.append(("trainable parameters", sum(sizes.values())))
+    if info.vision is not None:
+        visual = sizes["projection_weight"] + sizes["projection_bias"]
+        rows += [
+            ("of these, visual projection", visual),
+            ("image encoder", _code(info.vision.name or "not named")),
+            ("image encoder fingerprint", _code((info.vision.fingerprint or "")[:16])),
+        ]
     if info.max_seq_length is not None:
         rows += [
             ("max_seq_length", info.max_seq_length),

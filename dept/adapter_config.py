@@ -29,6 +29,21 @@ OWN_KEYS = (
     *("schema_version", "method", "max_seq_length", "backbone_fingerprint"),
     *("task", "verbalizer", "training"),
 )
+VISION = "vision"  # one more of ours, in adapters that read images alone
+
+
+@dataclass(frozen=True)
+class VisionInfo:
+    """The image encoder that an adapter's visual projection was trained on.
+
+    Attributes:
+        name: as `dept.towers.load_tower` takes it; None where it was not said, as `fingerprint`.
+        width: channels of its features.
+    """
+
+    name: str | None
+    fingerprint: str | None
+    width: int
 
 
 @dataclass(frozen=True)
@@ -49,6 +64,7 @@ class AdapterInfo:
         training: how it was trained and how it scored, or None.
         stored_prompt_rows: rows of the file's prompt. PEFT's encoder-decoder files may hold as many again for
             the decoder, which prompt tuning never reads.
+        vision: the image encoder of an adapter that reads images.
     """
 
     source: str
@@ -64,20 +80,25 @@ class AdapterInfo:
     verbalizer: str | None
     training: Mapping[str, Any] | None
     stored_prompt_rows: int
+    vision: VisionInfo | None = None
 
     @property
     def method(self) -> str:
         return self.method_config.method
 
-    def tensor_shapes(self) -> dict[str, tuple[int, int]]:
+    def tensor_shapes(self) -> dict[str, tuple[int, ...]]:
         """Our name of each tensor and its shape in the file."""
-        config, shapes = self.method_config, {}
+        config = self.method_config
+        shapes: dict[str, tuple[int, ...]] = {}
         if config.num_virtual_tokens:
             shapes["prompt_embeddings"] = (self.stored_prompt_rows, self.hidden_size)
         if isinstance(config, DeptConfig) and config.rank:
             assert isinstance(config.rank, int)
             shapes["low_rank_a"] = (config.max_seq_length, config.rank)
             shapes["low_rank_b"] = (config.rank, self.hidden_size)
+        if self.vision is not None:
+            shapes["projection_weight"] = (self.hidden_size, self.vision.width)
+            shapes["projection_bias"] = (self.hidden_size,)
         return shapes
 
 
@@ -126,7 +147,7 @@ class _Values:
         if self.whole("schema_version", 1, 2**31) > SCHEMA_VERSION:
             raise self.folder.fault(self.file, "was written by a newer version: upgrade dept-lab")
         for key in self.values:
-            if key not in known:
+            if key not in (*known, VISION):
                 raise self.folder.fault(self.file, f"has an unknown key {shown(key)}")
         for key in known:
             if key not in self.values:
@@ -149,6 +170,12 @@ class _Values:
         if value and (not value.isprintable() or len(value) > 4096 or ".." in PureWindowsPath(value).parts):
             raise self.fault(key, "a hub id or a folder's full path without '..'")
         return value or None
+
+    def sha256(self, key: str) -> str | None:
+        value = self.text(key)
+        if value is not None and (len(value) != 64 or not set(value) <= set("0123456789abcdef")):
+            raise self.fault(key, "a sha256 in hexadecimal")
+        return value
 
     def whole(self, key: str, least: int, most: int) -> int:
         value = self.values.get(key)
@@ -187,8 +214,8 @@ def _read_ours(peft: _Values, own: _Values) -> AdapterInfo:
         raise own.fault("num_virtual_tokens", f"that of {peft.file}")
     if peft.whole("num_transformer_submodules", 1, 2) != 1:
         raise peft.fault("num_transformer_submodules", "1")
-    fingerprint = own.text("backbone_fingerprint")
-    if fingerprint is None or len(fingerprint) != 64 or not set(fingerprint) <= set("0123456789abcdef"):
+    fingerprint = own.sha256("backbone_fingerprint")
+    if fingerprint is None:
         raise own.fault("backbone_fingerprint", "a sha256 in hexadecimal")
     known_length = own.values["max_seq_length"] is not None
     task, verbalizer = own.mapping("task"), own.text("verbalizer")
@@ -213,7 +240,19 @@ def _read_ours(peft: _Values, own: _Values) -> AdapterInfo:
         verbalizer=verbalizer,
         training=own.mapping("training"),
         stored_prompt_rows=config.num_virtual_tokens,
+        vision=_read_vision(own),
     )
+
+
+def _read_vision(own: _Values) -> VisionInfo | None:
+    values = own.mapping(VISION)
+    if values is None:
+        return None
+    inner = _Values(own.folder, f"{own.file}, {VISION},", values)
+    for key in values:
+        if key not in ("name", "fingerprint", "width"):
+            raise own.folder.fault(inner.file, f"has an unknown key {shown(key)}")
+    return VisionInfo(inner.name("name"), inner.sha256("fingerprint"), inner.whole("width", 1, 1_000_000))
 
 
 def _read_foreign(values: _Values, file_format: Literal["peft", "released"]) -> AdapterInfo:

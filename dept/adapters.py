@@ -3,11 +3,14 @@
 `dept.adapter_config` says what the configs hold, `dept.adapter_files` how files are read and replaced.
 """
 
+from __future__ import annotations
+
 import json
+import math
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import safetensors.torch
 import torch
@@ -20,6 +23,7 @@ from dept.adapter_config import (
     DECODER_ONLY,
     ENCODER_DECODER,
     SCHEMA_VERSION,
+    VISION,
     AdapterInfo,
     parse_config,
     read_config,
@@ -42,6 +46,10 @@ from dept.config import DeptConfig
 from dept.errors import AdapterError, BackboneError
 from dept.model import PromptedModel
 from dept.prompt import LowRankUpdate, SoftPrompt
+from dept.visual import VisualProjection
+
+if TYPE_CHECKING:
+    from dept.towers import VisionTower
 
 ModelT = TypeVar("ModelT", bound=PromptedModel)
 
@@ -63,6 +71,7 @@ def save_adapter(
     backbone_name: str | None = None,
     tokenizer_name: str | None = None,
     training: Mapping[str, Any] | None = None,
+    tower: VisionTower | None = None,
 ) -> None:
     """Write a model's adapter folder, whole or not at all; an old one is replaced when the new one is complete.
 
@@ -75,6 +84,7 @@ def save_adapter(
         tokenizer_name: None is the backbone's own.
         training: how it was trained and scored: data {source, ...}, backbone {source, ...}, metrics, seed, ...
             with the meaning that they have in `result.json`; JSON types. The card tells all of it.
+        tower: the image encoder of a model that reads images.
 
     Raises:
         AdapterError: values that cannot be loaded again (NaN, a verbalizer that the task lacks, ...), or a
@@ -111,6 +121,12 @@ def save_adapter(
         "verbalizer": verbalizer,
         "training": training,
     }
+    if model.visual_projection is not None:
+        ours[VISION] = {
+            "name": None if tower is None else _portable(tower.name),
+            "fingerprint": None if tower is None else tower.fingerprint,
+            "width": model.visual_projection.visual_width,
+        }
     tensors = {
         name.rpartition(".")[2]: tensor.detach().to("cpu", torch.float32).contiguous()
         for name, tensor in model.state_dict().items()
@@ -177,7 +193,13 @@ def load_adapter(
             update = LowRankUpdate(config.max_seq_length, config.rank, info.hidden_size, alpha=config.low_rank_alpha)
         update.low_rank_a = nn.Parameter(tensors["low_rank_a"].to(device))
         update.low_rank_b = nn.Parameter(tensors["low_rank_b"].to(device))
-    return model_class(backbone, info.method_config, prompt, update)
+    projection = None
+    if info.vision is not None:
+        with torch.device("meta"):
+            projection = VisualProjection(info.vision.width, info.hidden_size, scale=1.0)
+        projection.projection_weight = nn.Parameter(tensors["projection_weight"].to(device))
+        projection.projection_bias = nn.Parameter(tensors["projection_bias"].to(device))
+    return model_class(backbone, info.method_config, prompt, update, projection)
 
 
 def read_adapter_config(
@@ -320,7 +342,7 @@ def _read_tensors(place: AdapterFolder, info: AdapterInfo) -> dict[str, Tensor]:
         AdapterError: names the file and the tensor.
     """
     shapes = info.tensor_shapes()
-    most_bytes = sum(8 * rows * columns for rows, columns in shapes.values()) + _MARGIN_BYTES
+    most_bytes = sum(8 * math.prod(shape) for shape in shapes.values()) + _MARGIN_BYTES
     file = WEIGHTS_FILE
     if info.format == "dept" or place.has(WEIGHTS_FILE) or not place.has(PICKLE_FILE):
         stored = place.read_safetensors(WEIGHTS_FILE, most_bytes)

@@ -14,7 +14,7 @@ import typer
 
 from dept.backbones import backbone_info
 from dept.budget import Split, budget_table
-from dept.config import TrainConfig
+from dept.config import Decoding, TrainConfig
 from dept.errors import ConfigError
 from dept.flags import STOPPED, run_app, with_flags
 from dept.tasks import Task, list_tasks, load_task
@@ -30,7 +30,6 @@ app = typer.Typer(
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 RunArgument = Annotated[Path, typer.Argument(metavar="RUN", help="A run folder or an adapter folder.")]
-Decoding = Literal["label_scoring", "generate"]
 
 
 @app.command()
@@ -62,11 +61,11 @@ def tasks(
     if as_json:
         print(json.dumps([_task_facts(task) for task in known], indent=2))
         return 0
-    print(f"{'task':<15} {'benchmark':<10} {'main metric':<12} {'s':>4}  labels")
+    print(f"{'task':<15} {'benchmark':<15} {'main metric':<12} {'s':>4}  labels")
     for task in known:
         labels = ", ".join(task.labels) if task.labels else "(generated text)"
         mark = "  [source task]" if task.source_task else ""
-        print(f"{task.name:<15} {task.benchmark:<10} {task.main_metric:<12} {task.max_seq_length:>4}  {labels}{mark}")
+        print(f"{task.name:<15} {task.benchmark:<15} {task.main_metric:<12} {task.max_seq_length:>4}  {labels}{mark}")
     return 0
 
 
@@ -134,6 +133,8 @@ def train(
             f"(untrained {scores['untrained_validation'][main]:.2f}), best step {result['best_step']}; "
             f"data: {result['data']['source']}, backbone: {result['backbone']['source']}"
         )
+        for note in result.get("notes", ()):  # a run of an older version has none
+            print(f"note: {note}")
         print(f"result: {Path(config.output_dir) / 'result.json'}")
     return 0
 
@@ -156,13 +157,14 @@ def evaluate(
     decoding: Annotated[Decoding | None, typer.Option(help="[the run's]", show_default=False)] = None,
     data: Annotated[str | None, typer.Option(help="Other data in the task's schema [the run's].")] = None,
     backbone: Annotated[str | None, typer.Option(help="Another place of the same backbone.")] = None,
+    vision_backbone: Annotated[str | None, typer.Option(help="Another place of the same image encoder.")] = None,
     batch_size: Annotated[int, typer.Option(help="Examples per batch.", min=1)] = 64,
     as_json: AsJson = False,
 ) -> None:
     """Score a run's best adapter on a split."""
     from dept.inference import evaluate_run, load_run
 
-    loaded = load_run(run, backbone=backbone)
+    loaded = load_run(run, backbone=backbone, vision_backbone=vision_backbone)
     result = evaluate_run(loaded, split, data=data, decoding=decoding, batch_size=batch_size)
     facts = {
         "split": split,
@@ -171,6 +173,7 @@ def evaluate(
         "main_metric": loaded.task.main_metric,
         "decoding": result.decoding,
         "samples_per_s": round(result.samples_per_s, 3),
+        **({"notes": result.notes} if result.notes else {}),
     }
     if as_json:
         print(json.dumps(facts, indent=2))
@@ -178,6 +181,8 @@ def evaluate(
     scores = ", ".join(f"{name} {value:.2f}" for name, value in result.metrics.items())
     how = f"{result.decoding}, {result.samples_per_s:.1f} samples/s"
     print(f"{loaded.task.name} {split}, {facts['rows']} rows: {scores} ({how})")
+    for note in result.notes:
+        print(f"note: {note}")
 
 
 @app.command()
@@ -187,29 +192,45 @@ def predict(
         list[str] | None,
         typer.Option(metavar="TEXT", help="A text, or a row as JSON (repeatable); else the lines of stdin."),
     ] = None,
+    image: Annotated[
+        list[str] | None,
+        typer.Option(metavar="FILE", help="An image: one for all texts, or one for each (repeatable)."),
+    ] = None,
     decoding: Annotated[Decoding | None, typer.Option(help="[the run's]", show_default=False)] = None,
     backbone: Annotated[str | None, typer.Option(help="Another place of the same backbone.")] = None,
+    vision_backbone: Annotated[str | None, typer.Option(help="Another place of the same image encoder.")] = None,
     batch_size: Annotated[int, typer.Option(help="Texts per batch.", min=1)] = 64,
     as_json: AsJson = False,
 ) -> None:
-    """Predict texts, or the lines of stdin."""
-    try:
-        texts = text or [line.rstrip("\n") for line in sys.stdin]
-    except UnicodeDecodeError:
-        raise ConfigError("stdin is not UTF-8 text") from None
+    """Predict texts, or the lines of stdin; with images alone, what needs no text (captions)."""
+    texts = _texts_for(text, image)
     if not texts:
         raise ConfigError("nothing to predict: give --text, or lines on stdin")
     from dept.evaluate import as_json as to_json
     from dept.inference import load_run, predict_texts
 
-    loaded = load_run(run, backbone=backbone)
-    for source, prediction in zip(
-        texts, predict_texts(loaded, texts, decoding=decoding, batch_size=batch_size), strict=True
-    ):
+    loaded = load_run(run, backbone=backbone, vision_backbone=vision_backbone)
+    images = [image[0]] * len(texts) if image is not None and len(image) == 1 else image
+    predictions = predict_texts(loaded, texts, images=images, decoding=decoding, batch_size=batch_size)
+    for source, prediction in zip(texts, predictions, strict=True):
         if as_json:
             print(json.dumps(to_json(source, prediction), ensure_ascii=False))
         else:
             print(prediction.text)
+
+
+def _texts_for(text: list[str] | None, image: list[str] | None) -> list[str]:
+    """The texts that are given; for images without any, an empty one each."""
+    if text and image and len(image) not in (1, len(text)):
+        raise ConfigError(f"{len(image)} images for {len(text)} texts: give one image, or one for each text")
+    if text:
+        return text
+    if image:
+        return [""] * len(image)
+    try:
+        return [line.rstrip("\n") for line in sys.stdin]
+    except UnicodeDecodeError:
+        raise ConfigError("stdin is not UTF-8 text") from None
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -17,6 +17,7 @@ from dept.errors import ConfigError
 Method = Literal["dept", "prompt_tuning"]
 PromptInit = Literal["vocabulary", "text", "random"]
 LowRankInit = Literal["kaiming", "gaussian"]
+Decoding = Literal["label_scoring", "generate", "answer_list"]
 Rank = Union[int, Literal["auto"]]  # noqa: UP007 - a name for annotations that are read at run time
 
 
@@ -210,6 +211,9 @@ class TrainConfig(_Checked):
     task: str = _setting("sst2", "task name, or the path of your own task's YAML")
     method: Method = _setting("dept", "dept or prompt_tuning")
     backbone: str = _setting("t5-base", "alias, hub id, local folder or random:<alias>")
+    vision_backbone: str | None = _setting(
+        None, "image encoder, for tasks with images: alias, hub id, folder or random:<alias> [clip-vit-base-patch32]"
+    )
     tokenizer: str | None = _setting(None, "tokenizer folder or hub id [the backbone's own]")
     data: str = _setting("hub", "hub, sample, a data folder, or a table for your own task")
     output_dir: str = _setting("runs/run", "the run folder")
@@ -226,6 +230,7 @@ class TrainConfig(_Checked):
     preset: Literal["paper"] | None = _setting(None, "paper: the paper's labels, rates and steps (Table 8)")
     prompt_lr: float | None = _setting(None, "alpha_1, the prompt's maximum rate [the backbone's]")
     low_rank_lr: float | None = _setting(None, "alpha_2, A's and B's maximum rate [the backbone's]")
+    projection_lr: float | None = _setting(None, "the visual projection's maximum rate [low_rank_lr]")
     max_steps: int | None = _setting(None, "optimiser steps [1000]")
     batch_size: int = _setting(16, "examples per step, over all processes and accumulation")
     gradient_accumulation: int = _setting(1, "parts that a step's batch is cut into")
@@ -243,8 +248,10 @@ class TrainConfig(_Checked):
     verbalizer: Literal["digits", "words"] | None = _setting(
         None, "label texts: digits (paper) or words [decoder-only: words, else digits]"
     )
-    decoding: Literal["label_scoring", "generate"] | None = _setting(
-        None, "label_scoring or generate [label_scoring where the task has labels]"
+    decoding: Decoding | None = _setting(
+        None,
+        "label_scoring, generate, or answer_list: the most frequent training answers alone, for tasks that have such "
+        "a list [label_scoring where the task has labels]",
     )
     max_train_rows: int | None = _setting(None, "use at most so many rows; sample data: make so many")
     max_validation_rows: int | None = _setting(None, "the same for validation")
@@ -267,6 +274,7 @@ class TrainConfig(_Checked):
         "low_rank_alpha": (1e-6, 1e6),
         "prompt_lr": (0, 1e3),
         "low_rank_lr": (0, 1e3),
+        "projection_lr": (0, 1e3),
         "max_steps": (1, 10_000_000),
         "batch_size": (1, 100_000),
         "gradient_accumulation": (1, 100_000),

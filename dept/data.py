@@ -6,6 +6,8 @@ on the left. How texts become ids is in `encoding.py`, which rows share a batch 
 
 from __future__ import annotations
 
+import dataclasses
+import functools
 import hashlib
 import json
 import logging
@@ -25,6 +27,7 @@ import torch
 from dept.batches import TrainBatches, evaluation_batches, in_input_order, length_grouped_batches
 from dept.encoding import LABEL_CUE, TextEncoder, label_token_ids, tokenizer_fingerprint
 from dept.errors import ConfigError, DataError
+from dept.images import digest
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -51,7 +54,7 @@ __all__ = [
 _log = logging.getLogger(__name__)
 
 IGNORED = -100  # a label that the loss leaves out, as everywhere in transformers
-FORMAT_VERSION = 1  # of the cached files: raise it when what is stored, or how text becomes ids, changes
+FORMAT_VERSION = 2  # of the cached files: raise it when what is stored, or how text becomes ids, changes
 _CHUNK = 1000  # rows tokenised together
 _SHOW_FROM = 5000  # rows from which a progress bar is worth its line
 _SCHEMA = pa.schema(
@@ -63,19 +66,25 @@ _SCHEMA = pa.schema(
         ("answers", pa.list_(pa.string())),
         ("label", pa.int64()),
         ("row", pa.int64()),
+        ("image", pa.string()),  # its digest
     ]
 )
 
 
+Item = dict[str, Any]
+
+
 @dataclass(frozen=True, eq=False)
-class TokenisedSplit(Sequence[dict[str, list[int]]]):
+class TokenisedSplit(Sequence[Item]):
     """A split's examples as ids, beside what evaluation compares with. A torch map-style data set too.
 
-    An item is {"source_ids": [L], "target_ids": [T]}; an example's row is `rows[i]` (a row may give several).
+    An item is {"source_ids": [L], "target_ids": [T]}, with "visual_features": [P, V] where the split has features; an
+    example's row is `rows[i]` (a row may give several).
     """
 
     table: pa.Table = field(repr=False)
     is_encoder_decoder: bool
+    features: Mapping[str, npt.NDArray[np.float16]] | None = field(default=None, repr=False)
     _ids: dict[str, tuple[npt.NDArray[np.int32], npt.NDArray[np.int64]]] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -91,20 +100,27 @@ class TokenisedSplit(Sequence[dict[str, list[int]]]):
         return int(self.table.num_rows)
 
     @overload
-    def __getitem__(self, index: int) -> dict[str, list[int]]: ...
+    def __getitem__(self, index: int) -> Item: ...
 
     @overload
-    def __getitem__(self, index: slice) -> list[dict[str, list[int]]]: ...
+    def __getitem__(self, index: slice) -> list[Item]: ...
 
-    def __getitem__(self, index: int | slice) -> dict[str, list[int]] | list[dict[str, list[int]]]:
+    def __getitem__(self, index: int | slice) -> Item | list[Item]:
         if isinstance(index, slice):
             return [self[i] for i in range(*index.indices(len(self)))]
         if not -len(self) <= index < len(self):
             raise IndexError(index)
         index %= len(self)
-        return {
+        item: Item = {
             name: values[starts[index] : starts[index + 1]].tolist() for name, (values, starts) in self._ids.items()
         }
+        if self.features is not None:
+            item["visual_features"] = self.features[self.images[index]]
+        return item
+
+    def with_features(self, features: Mapping[str, npt.NDArray[np.float16]]) -> TokenisedSplit:
+        """The same split, its items with the features of their images; each is [P, V], by the image's digest."""
+        return dataclasses.replace(self, features=features)
 
     @property
     def source_lengths(self) -> npt.NDArray[np.int64]:
@@ -141,6 +157,11 @@ class TokenisedSplit(Sequence[dict[str, list[int]]]):
     def rows(self) -> list[int]:
         return self.table.column("row").to_pylist()
 
+    @functools.cached_property
+    def images(self) -> list[str]:
+        """Digest of each example's image; None throughout for a text task."""
+        return self.table.column("image").to_pylist()
+
 
 def tokenise(
     rows: Rows,
@@ -176,7 +197,7 @@ def tokenise(
         {
             "format": FORMAT_VERSION,
             "rows": [rows.fingerprint, split],
-            "task": task.to_dict(),
+            "task": {**task.to_dict(), "answer_list": None},
             "tokenizer": tokenizer_fingerprint(tokenizer),
             "max_seq_length": max_seq_length,
             "verbalizer": verbalizer,
@@ -186,7 +207,7 @@ def tokenise(
     path = (Path(cache_dir) if cache_dir is not None else default_cache_dir() / "tokenised") / f"{key}.parquet"
     table = _read_cache(path, key)
     if table is None:
-        batches = list(_encode_rows(rows.splits[split], task, encoder, verbalizer, progress))
+        batches = list(_encode_rows(rows.splits[split], task, encoder, verbalizer, split == "train", progress))
         table = pa.Table.from_batches(batches, schema=_SCHEMA)
         _write_cache(path, key, table)
     return TokenisedSplit(table, is_encoder_decoder)
@@ -203,7 +224,7 @@ def _digest(content: Mapping[str, Any]) -> str:
 
 
 def _encode_rows(
-    rows: Any, task: Task, encoder: TextEncoder, verbalizer: str, progress: bool
+    rows: Any, task: Task, encoder: TextEncoder, verbalizer: str, training: bool, progress: bool
 ) -> Iterator[pa.RecordBatch]:
     from rich.progress import track
 
@@ -218,7 +239,7 @@ def _encode_rows(
         examples = [
             (start + offset, example)
             for offset, row in enumerate(chunk)
-            for example in task.examples(row, verbalizer=verbalizer)
+            for example in task.examples(row, verbalizer=verbalizer, training=training)
         ]
         columns = {
             "source_ids": encoder.sources([example.source for _, example in examples]),
@@ -228,6 +249,7 @@ def _encode_rows(
             "answers": [list(example.answers) for _, example in examples],
             "label": [example.label for _, example in examples],
             "row": [row for row, _ in examples],
+            "image": [None if example.image is None else digest(example.image) for _, example in examples],
         }
         yield pa.RecordBatch.from_pydict(columns, schema=_SCHEMA)
 
@@ -274,6 +296,7 @@ class Collator:
     Encoder-decoder: right-padded `input_ids`, `attention_mask` [B, L], `labels` [B, T] (-100 on padding).
     Decoder-only: left-padded [padding; source; target], `labels` (-100 on padding and source) and `source_mask`
     (1 on the source, ` Label : ` included), all [B, L + T]. Without targets: the sources alone, padded alike.
+    Items with an image also give `visual_features`, float32 [B, P, V].
 
     Args:
         pad_token_id: fills; any id will do where there is none, since padding is masked.
@@ -295,8 +318,15 @@ class Collator:
         pad = tokenizer.eos_token_id if pad is None else pad
         return cls(0 if pad is None else int(pad), is_encoder_decoder, with_targets)
 
-    def __call__(self, items: Sequence[Mapping[str, Sequence[int]]]) -> dict[str, torch.Tensor]:
+    def __call__(self, items: Sequence[Mapping[str, Any]]) -> dict[str, torch.Tensor]:
         """Raises ConfigError when a source is longer than `pad_to`."""
+        batch = self._texts(items)
+        if "visual_features" in items[0]:
+            stacked = np.stack([item["visual_features"] for item in items])
+            batch["visual_features"] = torch.from_numpy(stacked).float()
+        return batch
+
+    def _texts(self, items: Sequence[Mapping[str, Sequence[int]]]) -> dict[str, torch.Tensor]:
         sources = [list(item["source_ids"]) for item in items]
         targets = [list(item["target_ids"]) for item in items] if self.with_targets else [[] for _ in items]
         width = max(map(len, sources))

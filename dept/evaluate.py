@@ -9,7 +9,8 @@ import torch
 from accelerate.utils import gather_object
 from transformers import GenerationConfig, PreTrainedTokenizerBase
 
-from dept.data import Collator, TokenisedSplit, evaluation_batches, label_token_ids
+from dept.caption_scores import JAVA_METRICS, notes
+from dept.data import Collator, TextEncoder, TokenisedSplit, evaluation_batches, label_token_ids
 from dept.errors import ConfigError
 from dept.metrics import compute_metrics
 from dept.model import PromptedModel
@@ -39,12 +40,14 @@ class Evaluation:
         predictions: in the rows' order.
         decoding: label_scoring or generate.
         samples_per_s: examples a second over the whole evaluation, all processes together.
+        notes: what must be said beside the metrics (captions scored without Java).
     """
 
     metrics: dict[str, float]
     predictions: list[Prediction]
     decoding: str
     samples_per_s: float
+    notes: tuple[str, ...] = ()
 
 
 class Predictor:
@@ -55,11 +58,11 @@ class Predictor:
         tokenizer: the backbone's.
         task: whose labels, verbalizer and target length are used.
         verbalizer: digits or words.
-        decoding: label_scoring or generate.
+        decoding: label_scoring, generate, or answer_list (generation that can end in the task's answer list alone).
         batch_size: sources a batch.
 
     Raises:
-        ConfigError: label scoring for a task without labels.
+        ConfigError: label scoring for a task without labels, an answer list that is empty.
     """
 
     def __init__(
@@ -86,11 +89,14 @@ class Predictor:
             ids = label_token_ids(task, verbalizer, tokenizer, is_encoder_decoder=model.is_encoder_decoder)
             longest = max(len(label) for label in ids)
             self._trie = LabelTrie(ids) if decoding == "label_scoring" else None
-        # The paper's greedy search, whatever penalties or sampling the backbone's own settings have.
+        self._allowed = None
+        if decoding == "answer_list":
+            self._allowed = _allowed_tokens(task, tokenizer, model.is_encoder_decoder)
+        # The paper's greedy search, or the task's beams, whatever penalties or sampling the backbone's settings have.
         self._greedy = GenerationConfig(
             max_new_tokens=longest,
             do_sample=False,
-            num_beams=1,
+            num_beams=task.num_beams,
             eos_token_id=tokenizer.eos_token_id,
             pad_token_id=self._collate.pad_token_id,
             decoder_start_token_id=model.generation_config.decoder_start_token_id,
@@ -98,7 +104,7 @@ class Predictor:
 
     def predict(
         self,
-        items: Sequence[Mapping[str, Sequence[int]]],
+        items: Sequence[Mapping[str, Any]],
         lengths: Sequence[int],
         *,
         rank: int = 0,
@@ -108,14 +114,17 @@ class Predictor:
         """Predictions by row index; process `rank` of `world` takes every world-th batch.
 
         Args:
-            items: each with source_ids.
+            items: each with source_ids, and visual_features for a model that reads images.
             lengths: tokens of each source: rows of like length share a batch.
             on_batch: called with the number of rows done so far.
 
         Raises:
             ConfigError: a source that is longer than the backbone's positions.
         """
-        check_positions(self._model, max(lengths), 0 if self._trie is not None else self._greedy.max_new_tokens)
+        positions = len(items[0].get("visual_features", ()))
+        check_positions(
+            self._model, positions + max(lengths), 0 if self._trie is not None else self._greedy.max_new_tokens
+        )
         done: dict[int, Prediction] = {}
         was_training = self._model.training
         self._model.eval()
@@ -139,9 +148,36 @@ class Predictor:
                 Prediction(self.labels[label], dict(zip(self.labels, row, strict=True)))
                 for label, row in zip(chosen.tolist(), probabilities.tolist(), strict=True)
             ]
-        tokens = self._model.generate(**batch, generation_config=self._greedy)
+        choice: dict[str, Any] = {} if self._allowed is None else {"prefix_allowed_tokens_fn": self._allowed}
+        tokens = self._model.generate(**batch, generation_config=self._greedy, **choice)
         texts = self._tokenizer.batch_decode(tokens, skip_special_tokens=True)
         return [Prediction(text.strip()) for text in texts]
+
+
+def _allowed_tokens(
+    task: Task, tokenizer: PreTrainedTokenizerBase, is_encoder_decoder: bool
+) -> Callable[[int, torch.Tensor], list[int]]:
+    """What may follow the tokens that were generated so far, for transformers' `generate`.
+
+    Raises:
+        ConfigError: the task has no answer list.
+    """
+    if not task.answer_list:
+        raise ConfigError(f"task {task.name} has no list of answers here: train with --decoding answer_list first")
+    encoder = TextEncoder(tokenizer, max_seq_length=1024, is_encoder_decoder=is_encoder_decoder)
+    following: dict[tuple[int, ...], set[int]] = {}
+    for answer in encoder.targets(task.answer_list):
+        for depth, token in enumerate(answer):
+            following.setdefault(tuple(answer[:depth]), set()).add(token)
+    start = int(is_encoder_decoder)  # the decoder's start token stands before
+    assert tokenizer.eos_token_id is not None
+    ended = [int(tokenizer.eos_token_id)]
+    known = {prefix: sorted(tokens) for prefix, tokens in following.items()}
+
+    def allowed(row: int, tokens: torch.Tensor) -> list[int]:
+        return known.get(tuple(tokens[start:].tolist()), ended)
+
+    return allowed
 
 
 def check_positions(model: PromptedModel, longest_source: int, longest_target: int) -> None:
@@ -167,18 +203,24 @@ def evaluate(
     rank: int = 0,
     world: int = 1,
     on_batch: Callable[[int], None] | None = None,
+    quick: bool = False,
 ) -> Evaluation:
-    """Score a split with the task's metrics; every process gets the whole result."""
+    """Score a split with the task's metrics; every process gets the whole result.
+
+    Args:
+        quick: leave out what takes a Java program seconds to score (METEOR), unless it is the main metric.
+    """
+    names = [name for name in task.metrics if not quick or name not in JAVA_METRICS or name == task.main_metric]
     started = time.perf_counter()
     done = predictor.predict(split, split.source_lengths.tolist(), rank=rank, world=world, on_batch=on_batch)
     if world > 1:
         done = dict(gather_object(list(done.items())))
     predictions = [done[row] for row in range(len(split))]
     metrics = compute_metrics(
-        task.metrics, [prediction.text for prediction in predictions], split.answers, labels=predictor.labels
+        names, [prediction.text for prediction in predictions], split.answers, labels=predictor.labels
     )
     seconds = time.perf_counter() - started
-    return Evaluation(metrics, predictions, predictor.decoding, len(split) / seconds)
+    return Evaluation(metrics, predictions, predictor.decoding, len(split) / seconds, notes(names))
 
 
 def as_json(text: str, prediction: Prediction) -> dict[str, Any]:

@@ -11,18 +11,25 @@ from typing import Any
 from accelerate import PartialState
 from transformers import PreTrainedTokenizerBase
 
+from dept.adapter_config import VisionInfo
 from dept.adapters import read_adapter_config
 from dept.backbones import load_backbone
 from dept.config import TrainConfig
 from dept.data import TextEncoder, tokenise
-from dept.errors import BackboneError, ConfigError, DataError, RunError
+from dept.errors import AdapterError, BackboneError, ConfigError, DataError, RunError
 from dept.evaluate import Evaluation, Prediction, Predictor, evaluate
+from dept.features import FeatureStore, with_features
+from dept.images import content, decode, named
 from dept.model import PromptedModel
 from dept.placement import is_placed
 from dept.run import FINGERPRINTS, read_json
 from dept.sources import load_rows
 from dept.tasks import Task
+from dept.tasks.task import ImageValue
 from dept.tasks.template import columns_of, render
+from dept.towers import VisionTower, load_tower
+
+IMAGES_A_PASS = 32  # that the image encoder sees together
 
 
 @dataclass(frozen=True)
@@ -31,6 +38,7 @@ class LoadedRun:
 
     Attributes:
         config: the run's settings, or None for a bare adapter folder.
+        tower: the image encoder, for an adapter that reads images.
     """
 
     model: PromptedModel
@@ -39,14 +47,16 @@ class LoadedRun:
     verbalizer: str
     max_seq_length: int
     config: TrainConfig | None
+    tower: VisionTower | None = None
 
 
-def load_run(folder: str | Path, *, backbone: str | None = None) -> LoadedRun:
+def load_run(folder: str | Path, *, backbone: str | None = None, vision_backbone: str | None = None) -> LoadedRun:
     """Load a run folder, or an adapter folder, with the backbone that it names.
 
     Args:
         folder: RUN, or RUN/adapter, or any adapter folder of ours.
         backbone: another place of the same backbone (a local folder, ...).
+        vision_backbone: the same of its image encoder.
 
     Raises:
         RunError: no run and no adapter there.
@@ -86,7 +96,21 @@ def load_run(folder: str | Path, *, backbone: str | None = None) -> LoadedRun:
         info.verbalizer or "digits",
         info.max_seq_length or task.max_seq_length,
         config,
+        None if info.vision is None else _tower_of(info.vision, folder, vision_backbone),
     )
+
+
+def _tower_of(vision: VisionInfo, folder: Path, other_place: str | None) -> VisionTower:
+    name = other_place or vision.name
+    if name is None:
+        raise BackboneError(f"{folder} does not name its image encoder: add --vision-backbone")
+    tower = load_tower(name)
+    if vision.fingerprint not in (None, tower.fingerprint):
+        raise AdapterError(
+            f"{folder}: trained on the image encoder {vision.name or '(not named)'}, fingerprint "
+            f"{str(vision.fingerprint)[:12]}; {name} has {tower.fingerprint[:12]}: name that one by --vision-backbone"
+        )
+    return tower
 
 
 def evaluate_run(
@@ -123,24 +147,46 @@ def evaluate_run(
         verbalizer=run.verbalizer,
         is_encoder_decoder=run.model.is_encoder_decoder,
     )
+    if run.tower is not None:
+        tokenised = with_features(tokenised, rows, split, FeatureStore(run.tower))
     return evaluate(_predictor(run, decoding, batch_size), tokenised, run.task)
 
 
 def predict_texts(
-    run: LoadedRun, texts: Sequence[str], *, decoding: str | None = None, batch_size: int = 64
+    run: LoadedRun,
+    texts: Sequence[str],
+    *,
+    images: Sequence[ImageValue | None] | None = None,
+    decoding: str | None = None,
+    batch_size: int = 64,
 ) -> list[Prediction]:
     """Predictions for sources as the task's template makes them (`sentence: ...`), or for plain text.
 
     See `as_source` for what a text may be.
 
+    Args:
+        images: of each text (a path, or a file's bytes), for a task with images; None: a text that is a row as JSON
+            names its own. Features are not cached.
+
     Raises:
-        DataError: a text that cannot be the task's source.
+        DataError: a text that cannot be the task's source; an image that is missing, or cannot be read.
     """
     encoder = TextEncoder(
         run.tokenizer, max_seq_length=run.max_seq_length, is_encoder_decoder=run.model.is_encoder_decoder
     )
     sources = encoder.sources([as_source(run.task, text) for text in texts])
     items: list[dict[str, Any]] = [{"source_ids": ids} for ids in sources]
+    if run.tower is not None:
+        found = [
+            _image_of(run.task, text, image) for text, image in zip(texts, images or [None] * len(texts), strict=True)
+        ]
+        for start in range(0, len(items), IMAGES_A_PASS):
+            part = found[start : start + IMAGES_A_PASS]
+            features = run.tower.features([decode(content(image), named(image)) for image in part])
+            for item, seen in zip(items[start : start + IMAGES_A_PASS], features, strict=True):
+                item["visual_features"] = seen
+    elif images is not None:
+        raise DataError(f"{run.task.name} is a task without images")
     done = _predictor(run, decoding, batch_size).predict(items, [len(ids) for ids in sources])
     return [done[row] for row in range(len(texts))]
 
@@ -149,16 +195,20 @@ def as_source(task: Task, text: str) -> str:
     """What the model reads for a line of input.
 
     A JSON object is a row with the task's columns. Text that starts as the task's template does is a source already;
-    a task with one text column takes plain text, around which its template is put.
+    a task with one text column takes plain text, around which its template is put. A task without one (captions) has
+    the same source whatever the text.
 
     Raises:
         DataError: a row that lacks a column, or plain text for a task with several columns.
     """
     columns = columns_of(task.template)
-    if text.startswith("{"):
-        with contextlib.suppress(json.JSONDecodeError, RecursionError):
-            row = json.loads(text)
-            return task.examples(row, require_target=False)[0].source
+    if not columns:
+        return render(task.template, {})
+    row = _as_row(text)
+    if row is not None:
+        # The image may be given beside the row.
+        stand_in = {} if task.image_column is None else {task.image_column: "-"}
+        return task.examples({**stand_in, **row}, require_target=False)[0].source
     before = task.template.partition("{")[0]
     if before and text.startswith(before):
         return text
@@ -168,6 +218,29 @@ def as_source(task: Task, text: str) -> str:
             f"{task.name} reads several texts: give a line such as {line}, or one starting with {before!r}"
         )
     return render(task.template, {columns[0]: text})
+
+
+def _as_row(text: str) -> dict[str, Any] | None:
+    """A line that is a JSON object."""
+    if text.startswith("{"):
+        with contextlib.suppress(json.JSONDecodeError, RecursionError):
+            row = json.loads(text)
+            return row if isinstance(row, dict) else None
+    return None
+
+
+def _image_of(task: Task, text: str, image: ImageValue | None) -> ImageValue:
+    if image is None:
+        assert task.image_column is not None
+        given = (_as_row(text) or {}).get(task.image_column)
+        if not isinstance(given, str) or not given:
+            raise DataError(f"{task.name} needs an image: add --image FILE, or a row such as {_row_with_image(task)}")
+        return given
+    return image
+
+
+def _row_with_image(task: Task) -> str:
+    return json.dumps({**dict.fromkeys(columns_of(task.template), "..."), str(task.image_column): "picture.jpg"})
 
 
 def _predictor(run: LoadedRun, decoding: str | None, batch_size: int) -> Predictor:

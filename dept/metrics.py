@@ -13,12 +13,15 @@ import warnings
 from collections import Counter
 from collections.abc import Callable, Sequence
 
+from dept.caption_scores import CAPTION_METRICS, caption_scores
 from dept.errors import ConfigError, DataError
+from dept.vqa_accuracy import vqa_accuracy
 
 LABEL_METRICS = ("accuracy", "matthews", "f1", "macro_f1")
 NUMBER_METRICS = ("pearson", "spearman")
 TEXT_METRICS = ("token_f1", "em")
-METRICS = LABEL_METRICS + NUMBER_METRICS + TEXT_METRICS
+VQA_METRICS = ("vqa_accuracy",)
+METRICS = LABEL_METRICS + NUMBER_METRICS + TEXT_METRICS + VQA_METRICS + CAPTION_METRICS
 
 # What a text that is no number counts as in a correlation, as in the release: outside STS-B's interval.
 _NOT_A_NUMBER = -1.0
@@ -43,6 +46,9 @@ def compute_metrics(
     accuracy, matthews, f1 (of the second of two labels), macro_f1: against the first answer.
     pearson, spearman: against the first answer as a number; 0 where either side is constant.
     em, token_f1: SQuAD's, the best over all answers.
+    vqa_accuracy: each person's answer against the others' (`dept.vqa_accuracy`).
+    cider, bleu4, rouge_l, meteor, spice: the answers are an image's captions (`dept.caption_scores`); without Java,
+    meteor and spice are left out.
 
     Raises ConfigError for an unknown metric or one that does not fit the labels, DataError when nothing can
     be scored (no rows, rows without an answer, answers that are no label or number).
@@ -54,10 +60,17 @@ def compute_metrics(
         raise DataError(f"{len(predictions)} predictions for {len(answers)} rows; there must be one each, and some")
     if not all(answers):
         raise DataError("a row without an answer cannot be scored; use a split with labels")
-    return {name: 100.0 * _score(name, predictions, answers, labels) for name in names}
+    captions = caption_scores([name for name in names if name in CAPTION_METRICS], predictions, answers)
+    return {
+        name: 100.0 * (captions[name] if name in captions else _score(name, predictions, answers, labels))
+        for name in names
+        if name in captions or name not in CAPTION_METRICS
+    }
 
 
 def _score(name: str, predictions: Sequence[str], answers: Answers, labels: Sequence[str] | None) -> float:
+    if name in VQA_METRICS:
+        return _mean([vqa_accuracy(text, told) for text, told in zip(predictions, answers, strict=True)])
     if name in TEXT_METRICS:
         compare = _exact_match if name == "em" else _token_f1
         return _mean([_best(compare, text, told) for text, told in zip(predictions, answers, strict=True)])

@@ -1,7 +1,9 @@
 """A frozen backbone with a soft prompt and a low-rank update before it (paper 2.1, 2.2; Eq. 1 to 3).
 
-`PromptedModel.embed` is the one place that turns input ids into embeddings; `forward` and `generate` both use it.
-Shapes in comments: B batch, M virtual tokens, L tokens, T target tokens, D hidden size, V vocabulary.
+`PromptedModel.embed` is the one place that turns input ids, and an image's features, into embeddings; `forward` and
+`generate` both use it.
+Shapes in comments: B batch, M virtual tokens, P features of an image, L tokens, T target tokens, D hidden size,
+V vocabulary.
 """
 
 import inspect
@@ -20,14 +22,16 @@ from dept.config import MethodConfig
 from dept.loss import IGNORED_LABEL, next_attended, target_loss
 from dept.prompt import LowRankUpdate, SoftPrompt
 from dept.prompt_cache import PromptCache
+from dept.visual import VisualProjection
 
 
 class PromptedInputs(NamedTuple):
     """What a backbone reads instead of input ids."""
 
-    inputs_embeds: Tensor  # [B, M + L, D]
-    attention_mask: Tensor  # [B, M + L]
-    position_ids: Tensor | None  # [B, M + L], decoder-only backbones that take them
+    inputs_embeds: Tensor  # [B, M + P + L, D]
+    attention_mask: Tensor  # [B, M + P + L]
+    position_ids: Tensor | None  # [B, M + P + L], decoder-only backbones that take them
+    before_tokens: int  # M + P
 
 
 class PromptedModel(nn.Module):
@@ -46,6 +50,7 @@ class PromptedModel(nn.Module):
         config: the method's config, with its rank resolved to a number.
         soft_prompt: the vectors before the input, or None.
         low_rank_update: the update of the word embeddings, or None.
+        visual_projection: from an image's features to embeddings, for a model that reads images.
     """
 
     main_input_name = "input_ids"
@@ -56,12 +61,14 @@ class PromptedModel(nn.Module):
         config: MethodConfig,
         soft_prompt: SoftPrompt | None,
         low_rank_update: LowRankUpdate | None,
+        visual_projection: VisualProjection | None = None,
     ) -> None:
         super().__init__()
         self.backbone = backbone.requires_grad_(False)
         self.method_config = config
         self.soft_prompt = soft_prompt
         self.low_rank_update = low_rank_update
+        self.visual_projection = visual_projection
         self.cache_prompt = True
         self._prompt_cache: PromptCache | None = None
         forward_arguments = inspect.signature(backbone.forward).parameters
@@ -143,17 +150,33 @@ class PromptedModel(nn.Module):
 
     # The method.
 
-    def embed(self, input_ids: Tensor, attention_mask: Tensor | None, source_mask: Tensor | None) -> PromptedInputs:
-        """[prompt; updated word embeddings] for a batch (Eq. 2).
+    def embed(
+        self,
+        input_ids: Tensor,
+        attention_mask: Tensor | None,
+        source_mask: Tensor | None,
+        visual_features: Tensor | None = None,
+    ) -> PromptedInputs:
+        """[prompt; projected image; updated word embeddings] for a batch (Eq. 2); padding goes last for T5.
+
+        VL-T5, and with it VL-Adapter and LST, put the image after the text, in a T5 whose position bias they changed:
+        it is zero between image and text. An unchanged backbone counts positions over everything it reads. With the
+        image before the text both lie without a gap, whatever the text's length, and the image is next to the prompt.
 
         Args:
             input_ids: [B, L].
             attention_mask: [B, L], None attends everywhere; padding may sit on either side.
-            source_mask: [B, L], 1 on the tokens that own rows of the update; None means every attended token.
+            source_mask: [B, L], 1 on the tokens that own rows of the update; None means every attended token. The
+                image owns none.
+            visual_features: [B, P, width], for a model with a visual projection and for no other.
 
         Raises:
-            ValueError: more source tokens than the update has rows, or an input longer than the backbone's positions.
+            ValueError: more source tokens than the update has rows, or an input longer than the backbone's positions;
+                features that are missing or that nothing here reads.
         """
+        if (self.visual_projection is None) != (visual_features is None):
+            what = "reads images: pass visual_features" if visual_features is None else "reads no images"
+            raise ValueError(f"this model {what}")
         mask = torch.ones_like(input_ids) if attention_mask is None else attention_mask.to(torch.long)
         source = mask if source_mask is None else source_mask.to(mask) * mask
         if self.is_encoder_decoder:
@@ -165,10 +188,15 @@ class PromptedModel(nn.Module):
         dtype = embeds.dtype
         if self.low_rank_update is not None:
             embeds = (embeds + self._update_rows(source)).to(dtype)
+        parts = [embeds]
+        if self.visual_projection is not None:
+            parts.insert(0, self.visual_projection(visual_features).to(dtype))  # [B, P, D]
         if self.soft_prompt is not None:
-            prompt = self.soft_prompt(len(embeds)).to(dtype)  # [B, M, D]
-            embeds = torch.cat([prompt, embeds], dim=1)  # [B, M + L, D]
-            mask = F.pad(mask, (self.num_virtual_tokens, 0), value=1)  # [B, M + L]
+            parts.insert(0, self.soft_prompt(len(embeds)).to(dtype))  # [B, M, D]
+        before = sum(part.shape[1] for part in parts[:-1])  # M + P
+        if before:
+            embeds = torch.cat(parts, dim=1)  # [B, M + P + L, D]
+            mask = F.pad(mask, (before, 0), value=1)  # [B, M + P + L]
 
         position_ids = None
         if self._takes_position_ids and not self.is_encoder_decoder:
@@ -177,11 +205,12 @@ class PromptedModel(nn.Module):
         if longest is not None and positions > longest and position_ids is not None:
             positions = int(position_ids.max()) + 1  # padding takes none
         if longest is not None and positions > longest:
+            image = f"{before - self.num_virtual_tokens} of an image " if self.visual_projection is not None else ""
             raise ValueError(
-                f"{self.num_virtual_tokens} virtual and {positions - self.num_virtual_tokens} input tokens are more "
-                f"than the backbone's {longest} positions: shorten the prompt or the input"
+                f"{self.num_virtual_tokens} virtual {image}and {positions - before} input tokens are more than "
+                f"the backbone's {longest} positions: shorten the prompt or the input"
             )
-        return PromptedInputs(embeds, mask, position_ids)
+        return PromptedInputs(embeds, mask, position_ids, before)
 
     def _update_rows(self, source: Tensor) -> Tensor:
         """The update for each token, [B, L, D]: row i for the i-th source token, zero for the others."""
@@ -206,6 +235,7 @@ class PromptedModel(nn.Module):
         decoder_input_ids: Tensor | None = None,
         logits_to_keep: int = 0,
         num_items_in_batch: Tensor | int | None = None,
+        visual_features: Tensor | None = None,
         **kwargs: Any,
     ) -> ModelOutput:
         """The backbone's output for prompted inputs, with the loss of Eq. 1 or 3 where labels are given.
@@ -220,15 +250,16 @@ class PromptedModel(nn.Module):
             logits_to_keep: compute the logits of the last so many positions only; 0 gives all of them, the virtual
                 ones of decoder-only backbones included.
             num_items_in_batch: what the summed loss is divided by; None divides by the labels with a loss.
+            visual_features: [B, P, width] of the rows' images, for a model with a visual projection.
             kwargs: for the backbone's own forward.
 
         Returns:
-            The backbone's ModelOutput: loss (where labels are given), logits [B, T, V] or [B, M + L, V], ...
+            The backbone's ModelOutput: loss (where labels are given), logits [B, T, V] or [B, M + P + L, V], ...
 
         Raises:
             ValueError: see `embed`; labels outside the kept logits; neither labels nor decoder_input_ids.
         """
-        inputs = self.embed(input_ids, attention_mask, source_mask)
+        inputs = self.embed(input_ids, attention_mask, source_mask, visual_features)
         reused = None
         if 0 < logits_to_keep <= input_ids.shape[1] and not kwargs:
             reused = self._cached_prompt(len(input_ids))
@@ -249,9 +280,9 @@ class PromptedModel(nn.Module):
                 arguments["position_ids"] = inputs.position_ids
             if labels is not None:
                 # Virtual positions predict nothing: the loss is the next-token loss over the tokens.
-                virtual = self.num_virtual_tokens
-                targets = next_attended(labels, inputs.attention_mask[:, virtual:])  # [B, L]
-                targets = F.pad(targets, (virtual, 0), value=IGNORED_LABEL)  # [B, M + L]
+                before = inputs.before_tokens
+                targets = next_attended(labels, inputs.attention_mask[:, before:])  # [B, L]
+                targets = F.pad(targets, (before, 0), value=IGNORED_LABEL)  # [B, M + P + L]
         if logits_to_keep and self._takes_logits_to_keep:
             arguments["logits_to_keep"] = logits_to_keep
         if reused is not None:
@@ -282,12 +313,19 @@ class PromptedModel(nn.Module):
         return shifted.masked_fill(shifted == IGNORED_LABEL, config.pad_token_id)
 
     @torch.no_grad()
-    def generate(self, input_ids: Tensor, attention_mask: Tensor | None = None, **kwargs: Any) -> Any:
+    def generate(
+        self,
+        input_ids: Tensor,
+        attention_mask: Tensor | None = None,
+        visual_features: Tensor | None = None,
+        **kwargs: Any,
+    ) -> Any:
         """transformers' `generate` on prompted inputs; the whole input is the source.
 
         Args:
             input_ids: [B, L].
             attention_mask: [B, L]; padding may sit on either side.
+            visual_features: [B, P, width], as for `forward`.
             kwargs: for transformers' `generate` (max_new_tokens, num_beams, do_sample, ...).
 
         Returns:
@@ -296,7 +334,7 @@ class PromptedModel(nn.Module):
         """
         if not self.is_encoder_decoder and attention_mask is not None:
             input_ids, attention_mask = padded_left(input_ids, attention_mask)
-        inputs = self.embed(input_ids, attention_mask, None)
+        inputs = self.embed(input_ids, attention_mask, None, visual_features)
         if _one_greedy_or_sampled_sequence(kwargs, self.generation_config):
             reused = self._cached_prompt(len(input_ids))
             if reused is not None:
@@ -328,7 +366,7 @@ class PromptedModel(nn.Module):
         """The trainable tensors by the names that the adapter file uses."""
         return {
             name.rpartition(".")[2]: tensor
-            for part in (self.soft_prompt, self.low_rank_update)
+            for part in (self.soft_prompt, self.low_rank_update, self.visual_projection)
             if part is not None
             for name, tensor in part.named_parameters()
         }
@@ -336,13 +374,26 @@ class PromptedModel(nn.Module):
     def trainable_parameters(self) -> int:
         return sum(tensor.numel() for tensor in self.parameters() if tensor.requires_grad)
 
+    def trainable_parts(self) -> dict[str, int]:
+        """Trainable parameters of the prompt, the low-rank update and the visual projection: those that there are."""
+        named = {"prompt": self.soft_prompt, "low_rank": self.low_rank_update, "projection": self.visual_projection}
+        return {
+            name: sum(tensor.numel() for tensor in part.parameters())
+            for name, part in named.items()
+            if part is not None
+        }
+
     def print_trainable_parameters(self) -> None:
-        """One line: trainable parameters, all parameters, their share."""
-        trainable = self.trainable_parameters()
+        """One line: trainable parameters, all parameters, their share; the visual projection's apart.
+
+        All parameters are the backbone's and the adapter's: an image encoder is not counted, as in Table 3.
+        """
+        trainable, parts = self.trainable_parameters(), self.trainable_parts()
         everything = self.backbone.num_parameters() + sum(tensor.numel() for tensor in self.adapter_tensors().values())
+        visual = f" || visual projection: {parts['projection']:,}" if "projection" in parts else ""
         print(
             f"trainable params: {trainable:,} || all params: {everything:,} || "
-            f"trainable%: {100 * trainable / everything:.4f}"
+            f"trainable%: {100 * trainable / everything:.4f}{visual}"
         )
 
     def save_pretrained(self, folder: str | Path, **kwargs: Any) -> None:

@@ -18,17 +18,27 @@ class AdamWSettings:
 
 
 def build_optimizer(
-    model: PromptedModel, prompt_lr: float, low_rank_lr: float, settings: AdamWSettings | None = None
+    model: PromptedModel,
+    prompt_lr: float,
+    low_rank_lr: float,
+    settings: AdamWSettings | None = None,
+    *,
+    projection_lr: float | None = None,
 ) -> AdamW:
     """AdamW with one group for the soft prompt (alpha_1) and one for A and B (alpha_2).
 
-    A part that the model does not have (m = 0, or prompt tuning) has no group. Each group carries its `name`.
+    A part that the model does not have (m = 0, or prompt tuning) has no group. Each group carries its `name`. A model
+    that reads images has a third one for its visual projection, by default at A's and B's rate.
 
     Raises:
         ValueError: a trainable tensor that belongs to neither part, or that both claim.
     """
     settings = settings or AdamWSettings()
-    parts = (("prompt", model.soft_prompt, prompt_lr), ("low_rank", model.low_rank_update, low_rank_lr))
+    parts = (
+        ("prompt", model.soft_prompt, prompt_lr),
+        ("low_rank", model.low_rank_update, low_rank_lr),
+        ("projection", model.visual_projection, low_rank_lr if projection_lr is None else projection_lr),
+    )
     groups: list[dict[str, Any]] = [
         {"name": name, "params": list(part.parameters()), "lr": rate} for name, part, rate in parts if part is not None
     ]

@@ -3,6 +3,7 @@
 import dataclasses
 import hashlib
 import json
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -22,10 +23,12 @@ from dept.config import DeptConfig, TrainConfig
 from dept.data import TokenisedSplit, tokenise
 from dept.errors import BackboneError, ConfigError
 from dept.evaluate import check_positions
+from dept.features import FeatureStore, with_features
 from dept.known_backbones import whole_path
 from dept.model import PromptedModel
 from dept.sources import Rows, load_rows
 from dept.tasks import Task, load_task
+from dept.towers import DEFAULT_TOWER, VisionTower, load_tower
 from dept.wrap import get_prompted_model
 
 PAPER_LARGE_DATA = 100_000  # rows; beyond them the paper trains longer (appendix D)
@@ -41,7 +44,8 @@ class Prepared:
     Attributes:
         config: every open value filled in.
         budget: how the parameters are split, and what of the budget is left over.
-        fingerprints: of data, task and backbone, so that a resumed run is known to be the same.
+        fingerprints: of data, task and backbones, so that a resumed run is known to be the same.
+        tower: the image encoder, for a task with images.
     """
 
     config: TrainConfig
@@ -53,6 +57,7 @@ class Prepared:
     splits: Mapping[str, TokenisedSplit]
     budget: Split
     fingerprints: Mapping[str, str]
+    tower: VisionTower | None = None
 
 
 def prepare(config: TrainConfig, *, progress: bool = True) -> Prepared:
@@ -74,6 +79,9 @@ def prepare(config: TrainConfig, *, progress: bool = True) -> Prepared:
         quantize=config.quantize,
         device_map=config.device_map,
     )
+    tower = None
+    if task.image_column is not None:
+        tower = load_tower(config.vision_backbone or DEFAULT_TOWER)
     if tokenizer is None:
         raise BackboneError(f"{config.backbone} has no tokenizer: name one with --tokenizer FOLDER-or-hub-id")
     rates = dict(zip(("prompt_lr", "low_rank_lr"), default_learning_rates(backbone), strict=True))
@@ -92,8 +100,14 @@ def prepare(config: TrainConfig, *, progress: bool = True) -> Prepared:
         )
         for name in rows.splits  # a folder with very few rows may leave nothing to test on
     }
+    if config.decoding == "answer_list":
+        task = with_answer_list(task, splits["train"])
+    if tower is not None:
+        store = FeatureStore(tower)
+        splits = {name: with_features(split, rows, name, store, progress=progress) for name, split in splits.items()}
     set_seed(config.seed)
-    model = get_prompted_model(backbone, config.method_config(), tokenizer)
+    width = None if tower is None else tower.width
+    model = get_prompted_model(backbone, config.method_config(), tokenizer, visual_width=width)
     embeddings: Any = backbone.get_input_embeddings()
     method, hidden_size = model.method_config, embeddings.weight.shape[1]
     rank = _known(method.rank) if isinstance(method, DeptConfig) else 0
@@ -101,14 +115,16 @@ def prepare(config: TrainConfig, *, progress: bool = True) -> Prepared:
     budget = split_of(
         method.num_virtual_tokens, rank, hidden_size, _known(config.max_seq_length), config.budget_tokens
     )
+    positions = 0 if tower is None else tower.positions
     for split in splits.values():
-        check_positions(model, int(split.source_lengths.max()), int(split.target_lengths.max()))
+        check_positions(model, positions + int(split.source_lengths.max()), int(split.target_lengths.max()))
     fingerprints = {
         "data": rows.fingerprint,
         "task": hashlib.sha256(json.dumps(task.to_dict(), sort_keys=True).encode()).hexdigest(),
         "backbone": fingerprint(backbone),
+        **({} if tower is None else {"vision_backbone": tower.fingerprint}),
     }
-    return Prepared(config, task, info, model, tokenizer, rows, splits, budget, fingerprints)
+    return Prepared(config, task, info, model, tokenizer, rows, splits, budget, fingerprints, tower)
 
 
 def resolve(
@@ -121,7 +137,7 @@ def resolve(
         rates: the backbone's own prompt_lr and low_rank_lr.
 
     Raises:
-        ConfigError: label scoring, or a verbalizer, that the task does not have.
+        ConfigError: label scoring, or a verbalizer, that the task does not have; an image encoder for a text task.
     """
     values: dict[str, Any] = {
         "max_seq_length": task.max_seq_length,
@@ -142,12 +158,28 @@ def resolve(
     values.setdefault("eval_every", config.eval_every or max(1, values["max_steps"] // 10))
     if task.verbalizers and values["verbalizer"] not in task.verbalizers:
         raise ConfigError(f"task {task.name} has no {values['verbalizer']} verbalizer: {', '.join(task.verbalizers)}")
+    if values["decoding"] == "answer_list" and task.closed_answers is None:
+        raise ConfigError(f"task {task.name} has no list of answers to choose from: leave out --decoding")
     if values["decoding"] == "label_scoring" and task.verbalizer(values["verbalizer"]) is None:
         raise ConfigError(f"task {task.name} has no labels to score: leave out --decoding or use generate")
     places: dict[str, Any] = {name: whole_path(getattr(config, name)) for name in ("task", "backbone", "data")}
+    if task.image_column is not None:
+        places["vision_backbone"] = whole_path(config.vision_backbone or DEFAULT_TOWER)
+        if config.projection_lr is None:
+            values["projection_lr"] = values.get("low_rank_lr")
+    else:
+        for name in ("vision_backbone", "projection_lr"):
+            if getattr(config, name) is not None:
+                raise ConfigError(f"task {task.name} has no images: leave out {name}")
     if config.tokenizer is not None:
         places["tokenizer"] = whole_path(config.tokenizer)
     return dataclasses.replace(config, **values, **places)
+
+
+def with_answer_list(task: Task, train: TokenisedSplit) -> Task:
+    """The task with the most frequent targets of its training rows, as many as it says, sorted."""
+    most = [answer for answer, _ in Counter(train.targets).most_common(task.closed_answers) if answer]
+    return dataclasses.replace(task, answer_list=tuple(sorted(most)))
 
 
 def _verbalizer(task: Task, is_encoder_decoder: bool) -> str | None:

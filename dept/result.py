@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 
+from dept.caption_scores import notes
 from dept.evaluate import Evaluation
 from dept.prepare import Prepared
 from dept.provenance import checkout, version
@@ -26,6 +27,7 @@ def save_best(folder: RunFolder, prepared: Prepared, step: int, metrics: dict[st
         max_seq_length=config.max_seq_length,
         backbone_name=config.backbone,
         tokenizer_name=config.tokenizer,
+        tower=prepared.tower,
         training={
             "step": step,
             "validation": metrics,
@@ -34,6 +36,7 @@ def save_best(folder: RunFolder, prepared: Prepared, step: int, metrics: dict[st
             "seed": config.seed,
             "prompt_lr": config.prompt_lr,
             "low_rank_lr": config.low_rank_lr,
+            **({} if prepared.tower is None else {"projection_lr": config.projection_lr}),
             "batch_size": config.batch_size,
             "max_steps": config.max_steps,
         },
@@ -67,6 +70,7 @@ def build_result(
             "fingerprint": prepared.fingerprints["backbone"],
             "parameters": prepared.model.backbone.num_parameters(),  # 4-bit weights are packed
         },
+        "vision_backbone": _tower(prepared),
         "data": {
             "source": prepared.rows.source,
             "location": prepared.rows.location,
@@ -75,6 +79,7 @@ def build_result(
         },
         "config": settings,
         "trainable_parameters": prepared.model.trainable_parameters(),
+        "trainable_parts": prepared.model.trainable_parts(),
         "num_virtual_tokens": prepared.budget.num_virtual_tokens,
         "rank": prepared.budget.rank,
         "input_length": prepared.budget.input_length,
@@ -89,6 +94,7 @@ def build_result(
             "test": test.metrics if test is not None else None,
         },
         "main_metric": prepared.task.main_metric,
+        "notes": list(notes(prepared.task.metrics)),
         "decoding": config.decoding,
         "verbalizer": config.verbalizer,
         "time": {
@@ -103,6 +109,14 @@ def build_result(
         "stop_reason": stop_reason,
         "error": error,
     }
+
+
+def _tower(prepared: Prepared) -> dict[str, Any] | None:
+    tower = prepared.tower
+    if tower is None:
+        return None
+    facts = ("source", "fingerprint", "parameters", "width", "positions")
+    return {"name": prepared.config.vision_backbone, **{name: getattr(tower, name) for name in facts}}
 
 
 def _peak_memory(device: torch.device) -> int:

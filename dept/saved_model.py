@@ -97,7 +97,7 @@ def load_folder(
 
     config = read_config(folder, name)
     model_class = auto_class(config, name)
-    files = _checked_weight_files(folder, name, source)
+    files = checked_weight_files(folder, name, source)
     quantised = "quantization_config" in placement
     if quantised and getattr(config, "quantization_config", None) is not None:
         raise BackboneError(f"{name} is quantised already: leave out quantize")
@@ -177,7 +177,7 @@ def auto_class(config: PretrainedConfig, name: str) -> Any:
     )
 
 
-def _checked_weight_files(folder: Path, name: str, source: Source) -> list[Path]:
+def checked_weight_files(folder: Path, name: str, source: Source) -> list[Path]:
     """The weights' files; refuses absent, pickled or truncated ones before transformers meets them, by name."""
     from safetensors import SafetensorError, safe_open
 

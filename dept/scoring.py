@@ -85,7 +85,11 @@ class LabelTrie:
 
 @torch.inference_mode()
 def score_labels(
-    model: PromptedModel, trie: LabelTrie, input_ids: Tensor, attention_mask: Tensor
+    model: PromptedModel,
+    trie: LabelTrie,
+    input_ids: Tensor,
+    attention_mask: Tensor,
+    visual_features: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
     """The label that greedy search over the trie chooses for each source, and all labels' probabilities.
 
@@ -93,6 +97,7 @@ def score_labels(
         model: in eval mode.
         input_ids: sources, [B, L].
         attention_mask: [B, L]; padding may sit on either side.
+        visual_features: [B, P, V] of the sources' images, for a model that reads them.
 
     Returns:
         chosen label [B] and probabilities [B, labels].
@@ -100,7 +105,8 @@ def score_labels(
     after_prefixes = _decoder_logits if model.is_encoder_decoder else _continuation_logits
     tokens = sorted({token for branch in trie.branches for token in branch.tokens})
     with _only_logits_of(model.backbone, tokens) as column:
-        logits = after_prefixes(model, [branch.prefix for branch in trie.branches], input_ids, attention_mask)
+        prefixes = [branch.prefix for branch in trie.branches]
+        logits = after_prefixes(model, prefixes, input_ids, attention_mask, visual_features)
     # logits: [B, branches, V], or a column for each of the labels' tokens
     return trie.walk([logits[:, i, [column(t) for t in branch.tokens]] for i, branch in enumerate(trie.branches)])
 
@@ -131,10 +137,14 @@ def _only_logits_of(backbone: PreTrainedModel, tokens: Sequence[int]) -> Iterato
 
 
 def _decoder_logits(
-    model: PromptedModel, prefixes: Sequence[Sequence[int]], input_ids: Tensor, attention_mask: Tensor
+    model: PromptedModel,
+    prefixes: Sequence[Sequence[int]],
+    input_ids: Tensor,
+    attention_mask: Tensor,
+    visual_features: Tensor | None,
 ) -> Tensor:
     """Logits after each prefix, [B, P, V]: the encoder runs once, the decoder once over all prefixes."""
-    inputs = model.embed(input_ids, attention_mask, None)
+    inputs = model.embed(input_ids, attention_mask, None, visual_features)
     encoded = model.backbone.get_encoder()(
         inputs_embeds=inputs.inputs_embeds, attention_mask=inputs.attention_mask, return_dict=True
     ).last_hidden_state  # [B, M + L, D]
@@ -153,7 +163,11 @@ def _decoder_logits(
 
 
 def _continuation_logits(
-    model: PromptedModel, prefixes: Sequence[Sequence[int]], input_ids: Tensor, attention_mask: Tensor
+    model: PromptedModel,
+    prefixes: Sequence[Sequence[int]],
+    input_ids: Tensor,
+    attention_mask: Tensor,
+    visual_features: Tensor | None,
 ) -> Tensor:
     """Logits after source and each prefix, [B, P, V], in one pass over B * P rows."""
     batch, count = len(input_ids), len(prefixes)
@@ -168,6 +182,7 @@ def _continuation_logits(
         input_ids=torch.cat([input_ids.repeat_interleave(count, 0), added], 1),
         attention_mask=torch.cat([sources, attended], 1),
         source_mask=torch.cat([sources, torch.zeros_like(attended)], 1),
+        visual_features=None if visual_features is None else visual_features.repeat_interleave(count, 0),
         logits_to_keep=longest + 1,
     ).logits.unflatten(0, (batch, count))  # [B, P, K + 1, V]
     last = torch.tensor([len(row) for row in rows], device=logits.device)

@@ -19,6 +19,8 @@ import datasets
 import pyarrow as pa
 
 from dept.errors import DataError
+from dept.images import as_stored, found_in, without_content
+from dept.karpathy import READERS
 from dept.tables import FORMATS, read_rows
 from dept.tasks.registry import TASK_NAMES
 from dept.tasks.splits import Part, folder_parts, hub_parts
@@ -37,6 +39,7 @@ _ARROW_TYPES: dict[str, pa.DataType] = {
     "bool": pa.bool_(),
     "list[str]": pa.list_(pa.string()),
     "list[int]": pa.list_(pa.int64()),
+    "image": pa.struct([("bytes", pa.binary()), ("path", pa.string())]),
 }  # `list` and `mapping` are inferred from the values
 _BAD_VALUES = (pa.ArrowException, ValueError, TypeError, OverflowError)
 
@@ -48,12 +51,14 @@ class Rows:
     splits: "train", "validation", "test" (or those asked for) -> rows with the task's columns.
     source: where a result says that its rows are from. location: the hub id, folder or file.
     fingerprint: sha256 hex of the content, the same wherever the same rows come from.
+    image_column: the column with the rows' images ({bytes, path}: `dept.images`), None for text.
     """
 
     splits: Mapping[str, datasets.Dataset] = field(repr=False)
     source: Source
     location: str
     fingerprint: str
+    image_column: str | None = None
 
     @property
     def sizes(self) -> dict[str, int]:
@@ -67,7 +72,7 @@ class Rows:
         }
         if all(len(kept[name]) == len(rows) for name, rows in self.splits.items()):
             return self
-        return Rows(kept, self.source, self.location, _fingerprint(kept))
+        return Rows(kept, self.source, self.location, _fingerprint(kept, self.image_column), self.image_column)
 
 
 def load_rows(
@@ -159,11 +164,16 @@ def _from_sample(task: Task, wanted: Sequence[str] | None, sizes: Mapping[str, i
     for name in wanted or SPLITS:
         rows = sample_rows(task.name, name, sizes.get(name, SAMPLE_SIZES[name]), seed=seed)
         made[name] = _checked(task, [(f"sample, {name} row {i}", row) for i, row in enumerate(rows, start=1)])
-    return Rows(made, "sample", f"embedded sample, seed {seed}", _fingerprint(made))
+    return _rows(task, made, "sample", f"embedded sample, seed {seed}")
+
+
+def _rows(task: Task, made: Mapping[str, datasets.Dataset], source: Source, location: str) -> Rows:
+    return Rows(made, source, location, _fingerprint(made, task.image_column), task.image_column)
 
 
 def _from_files(task: Task, files: Mapping[str, Path], wanted: Sequence[str] | None, location: str) -> Rows:
-    read = {name: list(read_rows(path, task.columns)) for name, path in files.items()}
+    read = {name: [_with_image(task, path, *row) for row in read_rows(path, task.columns)]
+            for name, path in files.items()}  # fmt: skip
     for name, path in files.items():
         if not read[name]:
             raise DataError(f"{path}: no rows in it")
@@ -175,7 +185,16 @@ def _from_files(task: Task, files: Mapping[str, Path], wanted: Sequence[str] | N
     except DataError as fault:
         raise DataError(f"{location}: {fault}") from None
     made = {name: _part(checked, parts, name, location) for name in _names(wanted, parts)}
-    return Rows(made, "folder", location, _fingerprint(made))
+    return _rows(task, made, "folder", location)
+
+
+def _with_image(task: Task, file: Path, where: str, row: dict[str, Any]) -> tuple[str, dict[str, Any]]:
+    """A file's row with its image found beside the file; what is no image is left for `check_row` to name."""
+    column = task.image_column
+    if column is not None and isinstance(row.get(column), str | bytes | Mapping):
+        task.check_image(where, row)
+        row = {**row, column: found_in(row[column], file.parent, where)}
+    return where, row
 
 
 def _from_hub(task: Task, hub_id: str | None, wanted: Sequence[str] | None) -> Rows:
@@ -184,6 +203,10 @@ def _from_hub(task: Task, hub_id: str | None, wanted: Sequence[str] | None) -> R
     config, revision = (task.hub_config, task.hub_revision) if hub_id == task.hub_id else (None, None)
     location = f"{hub_id}/{config}" if config else hub_id
     found = _download(task, hub_id, config, revision)
+    if task.hub_reader is not None and hub_id == task.hub_id:
+        found = READERS[task.hub_reader](found, lambda other: _download(task, other))
+    if task.image_column is not None:
+        found = {name: _undecoded(rows, task.image_column) for name, rows in found.items()}
     sizes = {name: len(rows) for name, rows in found.items()}
     hub_test = task.splits.test
     # The paper's rules name splits with labels; one's own set may have a test split without.
@@ -196,7 +219,14 @@ def _from_hub(task: Task, hub_id: str | None, wanted: Sequence[str] | None) -> R
         made[name] = made[name].select_columns([c for c in made[name].column_names if c in task.columns])
         for where, row in _placed(task, made[name], f"{location}, {name}"):
             _check(task, where, row)
-    return Rows(made, "hub", location, _fingerprint(made))
+    return _rows(task, made, "hub", location)
+
+
+def _undecoded(rows: datasets.Dataset, column: str) -> datasets.Dataset:
+    """Images as their files' bytes: `datasets` would decode each one whenever its row is read."""
+    if isinstance(rows.features.get(column), datasets.Image):
+        return rows.cast_column(column, datasets.Image(decode=False))
+    return rows
 
 
 def _names(wanted: Sequence[str] | None, parts: Mapping[str, Part]) -> Sequence[str]:
@@ -252,6 +282,8 @@ def _checked(task: Task, placed: Sequence[tuple[str, Mapping[str, Any]]]) -> dat
     arrays = {}
     for column, kind in task.columns.items():
         values = [row.get(column) for _, row in placed]
+        if kind == "image":
+            values = [as_stored(row[column]) for _, row in placed]
         try:
             arrays[column] = pa.array(values, _ARROW_TYPES.get(kind))
         except _BAD_VALUES as fault:
@@ -275,14 +307,18 @@ def _first_bad(values: Sequence[Any], kind: pa.DataType | None) -> int:
     return bad - 1
 
 
-def _fingerprint(splits: Mapping[str, datasets.Dataset]) -> str:
-    """sha256 over the rows' JSON: the same for the same rows, whatever file or library they came through."""
+def _fingerprint(splits: Mapping[str, datasets.Dataset], image_column: str | None) -> str:
+    """sha256 over the rows' JSON: the same for the same rows, whatever file or library they came through.
+
+    An image counts by its content, wherever its file is.
+    """
     digest = hashlib.sha256()
     for name, rows in splits.items():
         digest.update(f"{name} {len(rows)}\n".encode())
         for table in rows.with_format("arrow").iter(batch_size=1000):
             for row in table.to_pylist():
-                digest.update(json.dumps(row, sort_keys=True, default=str).encode())
+                plain = without_content(row, image_column)
+                digest.update(json.dumps(plain, sort_keys=True, default=str).encode())
     return digest.hexdigest()
 
 

@@ -118,6 +118,8 @@ def _convert(text: str, kind: str) -> Any:
         return text
     if not text.strip():
         return None
+    if kind == "image":
+        return text
     try:
         if kind == "int":
             return int(text)

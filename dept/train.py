@@ -137,12 +137,17 @@ class _Run:
         self.model: PromptedModel = prepared.model
         if config.gradient_checkpointing:
             self.model.gradient_checkpointing_enable()
-        self.rates = {"prompt": config.prompt_lr or 0.0, "low_rank": config.low_rank_lr or 0.0}
+        self.rates = {
+            "prompt": config.prompt_lr or 0.0,
+            "low_rank": config.low_rank_lr or 0.0,
+            "projection": config.projection_lr or 0.0,
+        }
         self.optimizer = build_optimizer(
             self.model,
             self.rates["prompt"],
             self.rates["low_rank"],
             AdamWSettings(config.weight_decay, (config.adam_beta1, config.adam_beta2), config.adam_epsilon),
+            projection_lr=self.rates["projection"],
         )
         if config.compile:
             compile_backbone(self.model.backbone)
@@ -275,6 +280,7 @@ class _Run:
             "label_loss": label_sum / max(1.0, label_tokens),
             "prompt_lr": rates.get("prompt"),
             "low_rank_lr": rates.get("low_rank"),
+            **({"projection_lr": rates["projection"]} if "projection" in rates else {}),
             "elapsed_s": round(self._elapsed(), 3),
         }
         return line, asked > 0
@@ -322,6 +328,7 @@ class _Run:
                 rank=self.accelerator.process_index,
                 world=self.accelerator.num_processes,
                 on_batch=watch,
+                quick=split != "test",
             )
         if self.main:
             line = {

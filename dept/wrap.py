@@ -6,15 +6,21 @@ import warnings
 from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from dept.backbones import embedding_rms
 from dept.budget import rank_for, split_of
 from dept.config import DeptConfig, MethodConfig
 from dept.errors import BackboneError, ConfigError
 from dept.model import PromptedModel, word_embeddings
 from dept.prompt import LowRankUpdate, SoftPrompt, prompt_at_random, prompt_from_text, prompt_from_vocabulary
+from dept.visual import VisualProjection
 
 
 def get_prompted_model(
-    backbone: PreTrainedModel, config: MethodConfig, tokenizer: PreTrainedTokenizerBase | None = None
+    backbone: PreTrainedModel,
+    config: MethodConfig,
+    tokenizer: PreTrainedTokenizerBase | None = None,
+    *,
+    visual_width: int | None = None,
 ) -> PromptedModel:
     """Wrap a backbone with a fresh prompt (paper 2.1, 2.2); the backbone is frozen in place.
 
@@ -24,6 +30,8 @@ def get_prompted_model(
         backbone: a transformers encoder-decoder or decoder-only model, recognised by its config.
         config: the method; a rank of "auto" is resolved for this backbone, never above the budget.
         tokenizer: needed for `prompt_init="text"` only.
+        visual_width: of an image encoder's features (`VisionTower.width`), for a model that reads images; its
+            projection is drawn last, so that prompt and A start as they do without.
 
     Raises:
         BackboneError: a backbone that cannot generate text.
@@ -55,7 +63,10 @@ def get_prompted_model(
         prompt = SoftPrompt(_initial_prompt(backbone, embeddings, config, tokenizer))
     if prompt is None and update is None:
         raise ConfigError("the budget leaves neither a prompt nor a rank: there is nothing to train")
-    return PromptedModel(backbone, config, prompt, update)
+    projection = None
+    if visual_width is not None:
+        projection = VisualProjection(visual_width, hidden_size, scale=embedding_rms(backbone)).to(embeddings.device)
+    return PromptedModel(backbone, config, prompt, update, projection)
 
 
 def _resolve_rank(config: DeptConfig, hidden_size: int) -> DeptConfig:

@@ -15,7 +15,7 @@ from typing import Any, Self
 from dept.config import TrainConfig
 from dept.errors import ConfigError
 from dept.known_backbones import list_backbones
-from dept.tasks.registry import TASK_NAMES
+from dept.tasks import list_tasks
 from lab.limits import Limits
 from lab.uploads import ROWS_FILE, TASK_FILE
 
@@ -36,6 +36,11 @@ DEFAULT_STEPS = 1000
 _LONGEST_TEXT = 500
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9 _.-]{0,59}")
 _WHOLE = {item.name for item in fields(TrainConfig) if int in (item.type, *typing.get_args(item.type))}
+
+
+def text_tasks() -> tuple[str, ...]:
+    """The shipped tasks that the page offers: those with images run from the command line and in batches."""
+    return tuple(task.name for task in list_tasks() if task.image_column is None)
 
 
 def _open_backbones() -> tuple[str, ...]:
@@ -144,8 +149,8 @@ class Allowed:
         else:
             if values.get("task") == OWN_TASK:
                 raise ConfigError("data: bring your own rows first, or choose one of the tasks")
-            if values.get("task") not in TASK_NAMES:
-                raise ConfigError(f"task: choose one of {', '.join(TASK_NAMES)}, or {OWN_TASK}")
+            if values.get("task") not in text_tasks():
+                raise ConfigError(f"task: choose one of {', '.join(text_tasks())}, or {OWN_TASK}")
             values["data"] = self.data(data)
         values["backbone"] = self.backbone(values.get("backbone"))
         if values.get("max_steps") is None:  # else a preset could ask for more than the limit

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from dept.budget import rank_for
+from dept.caption_scores import PLAIN_TOKENISER
 from dept.known_backbones import list_backbones
 from dept.tasks import load_task
 from dept.tasks.registry import TASK_NAMES
@@ -35,14 +36,15 @@ def marks(result: Mapping[str, Any]) -> tuple[str, ...]:
 
     Returns:
         Of these: sample data, folder data, package data, random backbone, embedded backbone, folder backbone, other
-        backbone, own task, other rows, fewer steps, more steps, over budget, under budget, other budget, quantised
-        backbone, and other <setting> for settings outside the paper's, such as other batch_size.
+        backbone, random tower, embedded tower, other tower, plain tokeniser, own task, other rows, fewer steps, more
+        steps, over budget, under budget, other budget, quantised backbone, and other <setting> for settings outside
+        the paper's, such as other batch_size.
     """
     return (*_sources(result), *_rows(result), *_steps(result), *_budget(result), *_settings(result))
 
 
 def _sources(result: Mapping[str, Any]) -> list[str]:
-    """Of the rows and of the backbone's weights."""
+    """Of the rows and of the backbones' weights, and of what captions are scored with."""
     data, backbone = result["data"]["source"], result["backbone"]
     found = [] if data == "hub" else [f"{data} data"]
     printed = paper_score(result)
@@ -51,6 +53,11 @@ def _sources(result: Mapping[str, Any]) -> list[str]:
         found.append(f"{backbone['source']} backbone")
     elif alias_of(backbone["name"]) != expected:
         found.append("other backbone")
+    tower = result.get("vision_backbone")
+    if tower is not None:  # the paper's, a CLIP ResNet-101, is not to be had
+        found.append(f"{tower['source']} tower" if tower["source"] in ("random", "embedded") else "other tower")
+    if PLAIN_TOKENISER in result.get("notes", ()):
+        found.append("plain tokeniser")
     return found
 
 

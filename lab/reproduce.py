@@ -32,6 +32,10 @@ PRESETS: Mapping[str, Mapping[str, Any]] = {
     # Table 8 and appendix D; its grid is `dept-lab sweep`'s.
     "paper": {"data": "hub", "backbone": "t5-base", "preset": "paper"},
 }
+# The image encoder of the small presets: its shape alone, so that they need no download. The paper preset takes the
+# default one (dept.towers); the paper's own, a CLIP ResNet-101, is not to be had.
+SMALL_TOWER = "random:clip-vit-base-patch32"
+VISION_SETTINGS = ("vision_backbone", "projection_lr")
 # m of the authors' released adapters, for T5-base and l = 100; elsewhere the paper's example (section 3.1).
 RELEASED_LENGTHS = {
     **{"cola": 80, "sst2": 60, "mnli": 60, "boolq": 40, "multirc": 60},
@@ -124,14 +128,11 @@ def plan(
 
 
 def _tasks(request: Request) -> tuple[list[str], list[tuple[str, str]]]:
-    """The tasks to run, and those of the paper that cannot be: not supported yet, or without rows in the folder."""
+    """The tasks to run, and those of the paper that cannot be: without rows in the folder."""
     every = [task for tasks in paper.benchmarks().values() for task in tasks]
     runnable, left_out = [], []
     for name in request.tasks or every:
-        if name in every and name not in TASK_NAMES:
-            reason = "not yet runnable: vision-language tasks are not supported"
-        else:
-            reason = _without_rows(name, request)
+        reason = _without_rows(name, request)
         if not reason:
             runnable.append(name)
         elif request.tasks:
@@ -168,19 +169,29 @@ def config_of(request: Request, task: str, method: str, seed: int) -> TrainConfi
         values["num_virtual_tokens"] = RELEASED_LENGTHS.get(task, 40)
     given = {"backbone": request.backbone, "data": request.data}
     values |= {name: value for name, value in given.items() if value is not None}
-    return TrainConfig.from_dict({**values, **request.settings, "task": task, "method": method, "seed": seed})
+    settings = dict(request.settings)
+    if load_task(task).image_column is None:  # settings of a whole batch, which has text tasks too
+        settings = {name: value for name, value in settings.items() if name not in VISION_SETTINGS}
+    elif request.preset != "paper":
+        values["vision_backbone"] = SMALL_TOWER
+    return TrainConfig.from_dict({**values, **settings, "task": task, "method": method, "seed": seed})
 
 
 def check_backbones(jobs: Sequence[Job]) -> None:
-    """Find out before a batch starts that a backbone is not to be had: only its config is looked for.
+    """Find out before a batch starts that a backbone or image encoder is not to be had; only configs are looked for.
 
     Raises:
         BackboneError: no such folder or hub id, gated, or the hub does not answer and has not been asked before.
     """
+    from dept.towers import check_tower  # imports torch
+
     for name in dict.fromkeys(job.config.backbone for job in jobs):
         shape = name.removeprefix("random:")
         if shape == name and (name not in registry() or known_backbone(name).source == "hub"):
             locate(name, ["config.json"])
+    for job in jobs:
+        if load_task(job.config.task).image_column is not None:
+            check_tower(job.config.vision_backbone)
 
 
 def parameters(config: TrainConfig, names: Sequence[str]) -> dict[str, Any]:

@@ -46,7 +46,7 @@ def test_built_wheel_works_in_a_clean_environment(tmp_path: Path) -> None:
     elsewhere.mkdir()
     tasks = json.loads(run(dept, "tasks", "--json", cwd=elsewhere))
     names = {task["name"] for task in tasks}
-    assert {"sst2", "multirc", "nq", "winogrande", "squad", "record"} <= names
-    assert len(names) == len(tasks) >= 23  # the paper's 21 text tasks and the two source tasks
+    assert {"sst2", "multirc", "nq", "winogrande", "vqa", "squad", "record"} <= names
+    assert len(names) == len(tasks) >= 25  # the paper's 23 tasks and the two source tasks
     assert "demo" in run(dept_lab, "--help", cwd=elsewhere)
     assert not list(elsewhere.iterdir()), "listing tasks wrote a file"

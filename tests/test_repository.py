@@ -22,7 +22,7 @@ PACKAGES = ("dept", "lab")
 LARGEST_FILE = 13_000_000  # bytes; a Space and a clone stay small
 
 # Distributions whose module is not called as they are.
-MODULE_OF = {"ipython": "IPython", "pyyaml": "yaml", "scikit-learn": "sklearn", "protobuf": "google"}
+MODULE_OF = {"ipython": "IPython", "pyyaml": "yaml", "scikit-learn": "sklearn", "protobuf": "google", "pillow": "PIL"}
 # design.md, 1: the method can be used alone, so these stay out of dept.
 NEVER_IN_DEPT = {"lab", "gradio", "plotly", "papermill", "ipywidgets", "nbformat", "jupyterlab", "notebook"}
 

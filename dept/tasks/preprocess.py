@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -82,6 +83,22 @@ def record(row: Columns) -> list[Columns]:
     ]
 
 
+def vqa(row: Columns) -> list[Columns]:
+    """The ten people's answers as texts, that of the most of them first; VQA's are {answer: text, ...}, or texts."""
+    given = row.get("answers")
+    if given is None:
+        return [row]
+    answers = [answer.get("answer") if isinstance(answer, Mapping) else answer for answer in given]
+    if not all(isinstance(answer, str) for answer in answers):
+        raise DataError("vqa: column 'answers': expected texts, or {answer: text, ...} each")
+    if not answers:
+        return [row]
+    told = row.get("multiple_choice_answer")
+    most = told if told in answers else Counter(answers).most_common(1)[0][0]
+    answers.remove(most)
+    return [{**row, "answers": [most, *answers]}]
+
+
 def pad_punctuation(text: str) -> str:
     """Spaces around all but letters, digits, accents, underscores and spaces; runs of spaces become one."""
     if text.isascii():
@@ -110,5 +127,6 @@ PREPROCESS: dict[str, Preprocess] = {
     "wsc": Preprocess(wsc, {"text": "str"} | _SPANS),
     "mrqa": Preprocess(mrqa, _QUESTION | {"answers": "list[str]"}),
     "squad": Preprocess(squad, _QUESTION | {"answers": "mapping"}),
+    "vqa": Preprocess(vqa, {"answers": "list"}),
     "record": Preprocess(record, {"passage": "str", "answers": "list[str]"}),
 }

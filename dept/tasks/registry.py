@@ -17,6 +17,7 @@ TASK_NAMES = (
     *("multirc", "boolq", "wic", "wsc", "cb"),
     *("nq", "hotpotqa", "searchqa", "newsqa"),
     *("winogrande", "yelp_polarity", "scitail", "paws"),
+    *("vqa", "coco_captions"),
     *("squad", "record"),
 )
 MAX_FILE_BYTES = 64 * 1024

@@ -1,4 +1,4 @@
-"""Sample rows for every text task: made up on the spot, in the hub's schema, so that everything works offline.
+"""Sample rows for every task: made up on the spot, in the hub's schema, so that everything works offline.
 
 THESE ARE NOT THE BENCHMARKS. The rows are generated from a small lexicon and from templates (`samples/*.yaml`):
 plain sentences about invented people that ask for the same skill as the task (sentiment under negation,
@@ -12,19 +12,23 @@ the skill can be carried over from train to test, while no row can be in two spl
 Labels come in random order, in blocks that hold each label equally often, and are decided by what a row says: a
 sentence's length or a single word tells nothing, except where the task is about words (sentiment, verbs of belief).
 
+The two tasks with images are drawn: small pictures of coloured shapes (`samples/scenes.py`), whose splits own
+combinations of a colour and a shape as the others own words.
+
 Rows depend on (task, split, seed) and nothing else, and the first k of n rows are the k rows asked for alone.
 """
 
 from __future__ import annotations
 
+import random
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import islice, product
 from typing import Any
 
 from dept.errors import DataError, TaskError
-from dept.tasks.samples import inference, pairs, reading, reference, single
-from dept.tasks.samples.lexicon import Draw, own_spellings, stable_seed, tokens
+from dept.tasks.samples import inference, pairs, reading, reference, scenes, single
+from dept.tasks.samples.lexicon import SPLITS, Draw, own_spellings, stable_seed, tokens
 
 SAMPLE_SIZES = {"train": 512, "validation": 128, "test": 256}
 MAX_ROWS = 20_000  # of a split: every task has at least so many different ones
@@ -75,21 +79,40 @@ _SAMPLES = {
     "squad": _Sample("id title context question answers", _NO_LABEL, reading.squad),
     "record": _Sample("passage query entities entity_spans answers idx", _NO_LABEL, reading.record),
 }
-SAMPLE_TASKS = tuple(_SAMPLES)
+SAMPLE_TASKS = tuple(_SAMPLES)  # those made of words
+_DRAWN: dict[str, Callable[[random.Random, str], Iterator[Row]]] = {
+    "vqa": scenes.vqa_rows,
+    "coco_captions": scenes.caption_rows,
+}
+DRAWN_TASKS = tuple(_DRAWN)
 
 
 def sample_rows(task_name: str, split: str, n: int, seed: int = 0, *, own_only: bool = False) -> list[Row]:
     """n different sample rows of a task's split ("train", "validation" or "test"), in the hub's schema.
 
-    own_only: of the split's own words and templates, as far as there are enough (`lexicon.Draw`).
+    own_only: of the split's own words and templates, as far as there are enough (`lexicon.Draw`); words alone.
 
     Raises TaskError for a task without samples, DataError for an unknown split or more rows than can be made.
     """
-    if task_name not in _SAMPLES:
-        raise TaskError(f"no sample rows for '{task_name}': tasks with samples are {', '.join(SAMPLE_TASKS)}")
+    if task_name not in _SAMPLES and task_name not in _DRAWN:
+        known = ", ".join((*SAMPLE_TASKS, *DRAWN_TASKS))
+        raise TaskError(f"no sample rows for '{task_name}': tasks with samples are {known}")
     if not 0 <= n <= MAX_ROWS:
         raise DataError(f"{n} sample rows asked for ({task_name}, {split}): ask for 0 to {MAX_ROWS}")
+    if task_name in _DRAWN:
+        return list(islice(_drawn(task_name, split, seed), n))
     return list(islice(_rows(task_name, split, seed, own_only), n))
+
+
+def _drawn(task_name: str, split: str, seed: int) -> Iterator[Row]:
+    if split not in SPLITS:
+        raise DataError(f"the sample has no split '{split}': use one of {', '.join(SPLITS)}")
+    seen = set()
+    for row in _DRAWN[task_name](random.Random(stable_seed("sample", task_name, split, seed)), split):
+        read = row["image"]["bytes"], row.get("question")
+        if read not in seen:
+            seen.add(read)
+            yield row
 
 
 def _rows(task_name: str, split: str, seed: int, own_only: bool) -> Iterator[Row]:

@@ -17,6 +17,7 @@ COLUMN_TYPES: dict[str, tuple[type, ...]] = {
     "list[str]": (list, tuple),
     "list[int]": (list, tuple),
     "mapping": (Mapping,),
+    "image": (str, bytes, Mapping),  # a path, a file's content, or the hub's {"bytes": ..., "path": ...}
 }
 
 
@@ -28,6 +29,8 @@ def check_value(where: str, value: object, kind: str) -> None:
         raise DataError(f"{where}: expected a number, found {value}")
     if isinstance(value, int) and value.bit_length() > 63:
         raise DataError(f"{where}: expected a number of at most 63 bits, found {shown(value)}")
+    if kind == "image":
+        _check_image(where, value)
     if isinstance(value, list | tuple) and kind in ("list[str]", "list[int]"):
         for item in value:
             check_value(f"{where}, an item", item, kind.removeprefix("list[").removesuffix("]"))
@@ -36,3 +39,11 @@ def check_value(where: str, value: object, kind: str) -> None:
             value.encode()
         except UnicodeEncodeError:  # a tokeniser would fall over it
             raise DataError(f"{where}: broken Unicode (half of a surrogate pair) in {shown(value)}") from None
+
+
+def _check_image(where: str, value: object) -> None:
+    parts = [value.get("bytes"), value.get("path")] if isinstance(value, Mapping) else [value]
+    if not any(parts):
+        raise DataError(f"{where}: expected an image (a path, or bytes), found neither")
+    if not all(part is None or isinstance(part, str | bytes) for part in parts):
+        raise DataError(f"{where}: expected an image's path or bytes, found {shown(parts)}")

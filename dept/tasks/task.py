@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from dept.errors import DataError, TaskError
-from dept.metrics import LABEL_METRICS, METRICS, NUMBER_METRICS, TEXT_METRICS
+from dept.metrics import CAPTION_METRICS, LABEL_METRICS, METRICS, NUMBER_METRICS, TEXT_METRICS, VQA_METRICS
 from dept.tasks.fields import Fields, closest, shown, texts
 from dept.tasks.preprocess import PREPROCESS
 from dept.tasks.schema import COLUMN_TYPES, check_value
@@ -21,9 +21,11 @@ from dept.tasks.template import as_text, columns_of, render
 
 Row = Mapping[str, Any]
 LabelValue = str | int | bool
+ImageValue = str | bytes | Mapping[str, Any]
 
 SPLIT_RULES = ("given", "halve", "carve")
 VERBALIZERS = ("digits", "words")
+HUB_READERS = ("vqa", "coco_captions")  # of `dept.karpathy`
 _HIDDEN = (None, -1, "")
 _NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _HUB_ID = re.compile(r"[\w-][\w.-]*(/[\w-][\w.-]*)?")
@@ -35,14 +37,15 @@ _TEMPLATE_TYPES = ("str", "int", "float", "bool", "list[str]")
 class Example:
     """One input and what it should give: `answers` are all that count as right, `target` is trained on.
 
-    Without a known label (prediction), `target` is "" and `answers` is empty.
+    Without a known label (prediction), `target` is "" and `answers` is empty. `image` is as the row has it
+    (`dept.images` reads it).
     """
 
     source: str
     target: str
     answers: tuple[str, ...]
     label: int | None = None
-    images: tuple[str, ...] = ()
+    image: ImageValue | None = None
 
 
 @dataclass(frozen=True)
@@ -75,7 +78,11 @@ class Task:
     labels: names in the order of the label index, None for generated targets.
     label_values: what the data has in the label column for each of `labels`.
     verbalizers: "digits" and "words", one text a label.
-    hub_rows: rows of each split on the hub.
+    hub_rows: rows of each split on the hub. hub_reader: how rows of another schema there are read (`dept.karpathy`).
+    num_beams: of generation; 1 is greedy search.
+    train_on_each_answer: in training an example for each answer, with that one as target (an image's captions).
+    closed_answers: how many of the most frequent training answers the decoding answer_list chooses from.
+    answer_list: those answers; a run fills it in.
     """
 
     name: str
@@ -99,18 +106,27 @@ class Task:
     hub_revision: str | None = None
     hub_rows: Mapping[str, int] = field(default_factory=dict)
     splits: SplitRule = SplitRule()
+    hub_reader: str | None = None
+    num_beams: int = 1
+    train_on_each_answer: bool = False
+    closed_answers: int | None = None
+    answer_list: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if not _NAME.fullmatch(self.name):
             raise TaskError(f"name: {shown(self.name)} is no task name; use letters, digits, _ and - (up to 64)")
         if self.hub_id is not None and not _HUB_ID.fullmatch(self.hub_id):
             raise TaskError(f"hub_id: {shown(self.hub_id)} is no hub id; write it as owner/name")
+        if self.hub_reader is not None and self.hub_reader not in HUB_READERS:
+            raise TaskError(f"hub_reader: unknown {shown(self.hub_reader)}: {closest(self.hub_reader, HUB_READERS)}")
         self._check_columns()
         self._check_labels()
         self._check_metrics()
 
-    def examples(self, row: Row, verbalizer: str = "digits", require_target: bool = True) -> list[Example]:
-        """The examples of one row, in the hub's schema: one, or one per answer (record).
+    def examples(
+        self, row: Row, verbalizer: str = "digits", require_target: bool = True, *, training: bool = False
+    ) -> list[Example]:
+        """The examples of one row, in the hub's schema: one, or one per answer (record; captions in `training`).
 
         With `require_target=False`, a row without a label (or with a hidden one: -1, "", null) will do.
         Raises DataError naming the column, TaskError for an unknown verbalizer.
@@ -120,7 +136,10 @@ class Task:
         prepared = self._prepare(row)
         if require_target:
             self._require_target(row, prepared[0])
-        return [self._example(item, words) for item in prepared]
+        found = [self._example(item, words) for item in prepared]
+        if training and self.train_on_each_answer:
+            return [dataclasses.replace(one, target=answer) for one in found for answer in one.answers]
+        return found
 
     def check_row(self, row: Row, require_target: bool = True) -> None:
         """Raise DataError naming the column, what was expected and what was found.
@@ -130,6 +149,12 @@ class Task:
         self._check_schema(row)
         if require_target:
             self._require_target(row, self._prepare(row)[0])
+
+    def check_image(self, where: str, row: Row) -> None:
+        """Raise DataError, opened by `where`, unless the row's image is a path or holds an image file's bytes."""
+        if self.image_column is not None:
+            name = f"{where}: {self.name}: column {self.image_column!r}"
+            check_value(name, row.get(self.image_column), "image")
 
     def has_label(self, row: Row) -> bool:
         """False for a row without a label, or with a hidden one (-1, "", null, no answers).
@@ -146,6 +171,11 @@ class Task:
         if name not in self.verbalizers:
             raise TaskError(f"{self.name}: no verbalizer {shown(name)}; it has {', '.join(self.verbalizers)}")
         return self.verbalizers[name]
+
+    @property
+    def image_column(self) -> str | None:
+        """The column with a row's image; None for a text task."""
+        return next((column for column, kind in self.columns.items() if kind == "image"), None)
 
     @property
     def decoding(self) -> str:
@@ -209,14 +239,15 @@ class Task:
     def _example(self, row: Row, words: tuple[str, ...] | None) -> Example:
         source = render(self.template, row)
         value = row.get(self.label_column)
+        image = row[self.image_column] if self.image_column is not None else None
         if words is not None and self.label_values is not None:
             if value not in self.label_values:
-                return Example(source, "", ())
+                return Example(source, "", (), image=image)
             label = self.label_values.index(value)
-            return Example(source, words[label], (words[label],), label)
+            return Example(source, words[label], (words[label],), label, image)
         answers = value if isinstance(value, list | tuple) else [value]
         told = tuple(as_text(answer) for answer in answers if answer is not None and as_text(answer).strip())
-        return Example(source, told[0] if told else "", told)
+        return Example(source, told[0] if told else "", told, image=image)
 
     def _check_columns(self) -> None:
         for column, kind in self.columns.items():
@@ -232,7 +263,9 @@ class Task:
         if self.preprocess is not None:
             self._check_preprocess(self.preprocess)
         names = columns_of(self.template)
-        if not names:
+        if list(self.columns.values()).count("image") > 1:
+            raise TaskError("columns: two are images; a task has one at most")
+        if not names and self.image_column is None:
             raise TaskError('template: has no {column} in it; write for instance "sentence: {sentence}"')
         for name in names:
             if name not in self.columns:
@@ -257,7 +290,8 @@ class Task:
         if self.labels is None:
             if self.label_values is not None or self.verbalizers:
                 raise TaskError("labels: missing, though label_values or verbalizers are there; list the label names")
-            if kind in ("bool", "list", "list[int]") or (kind == "mapping" and self.preprocess != "squad"):
+            becomes_texts = self.preprocess in ("squad", "vqa")
+            if kind in ("bool", "list[int]", "image") or (kind in ("list", "mapping") and not becomes_texts):
                 raise TaskError(f"label_column: a {kind} column needs `labels`; else use str, list[str], int or float")
             return
         if kind not in _LABEL_TYPES:
@@ -333,6 +367,11 @@ def _read(fields: Fields, name: str | None) -> dict[str, Any]:
         "max_seq_length": fields.positive("max_seq_length", 256),
         "max_target_length": fields.positive("max_target_length", 16 if labels is not None else 64),
         "source_task": fields.flag("source_task"),
+        "num_beams": fields.positive("num_beams", 1),
+        "train_on_each_answer": fields.flag("train_on_each_answer"),
+        "closed_answers": fields.positive("closed_answers"),
+        "answer_list": fields.texts("answer_list") or (),
+        "hub_reader": fields.text("hub_reader"),
         "hub_id": fields.text("hub_id"),
         "hub_config": fields.text("hub_config"),
         "hub_revision": fields.text("hub_revision"),
@@ -351,7 +390,7 @@ def _fitting_metrics(labels: tuple[str, ...] | None, kind: str) -> tuple[str, ..
     """The metrics for these labels, or for generated targets of the label column's type; the usual one first."""
     if labels is not None:
         return LABEL_METRICS
-    return NUMBER_METRICS if kind in ("int", "float") else TEXT_METRICS
+    return NUMBER_METRICS if kind in ("int", "float") else TEXT_METRICS + VQA_METRICS + CAPTION_METRICS
 
 
 def _check_distinct(field_name: str, values: tuple[Any, ...], labels: tuple[str, ...]) -> None:

@@ -12,8 +12,8 @@ import gradio as gr
 from dept.errors import ConfigError
 from dept.gguf import PACKAGE
 from dept.known_backbones import list_backbones
-from dept.tasks import list_tasks
-from lab.allowed import FOLDER, Allowed
+from dept.tasks import load_task
+from lab.allowed import FOLDER, Allowed, text_tasks
 from lab.bench_jobs import BenchJobs
 from lab.limits import Limits
 from lab.owners import Visitor, operator_key, visitor
@@ -111,8 +111,9 @@ class Site:
         return next((name for name in DEFAULT_BACKBONES if name in values), values[0])
 
     def tasks(self) -> list[tuple[str, str]]:
-        """(label, value) of each task, in the order of the paper's tables."""
-        return [(f"{task.name}: {task.title} ({task.benchmark})", task.name) for task in list_tasks()]
+        """(label, value) of each task that the page offers, in the order of the paper's tables."""
+        offered = [load_task(name) for name in text_tasks()]
+        return [(f"{task.name}: {task.title} ({task.benchmark})", task.name) for task in offered]
 
     def data(self) -> list[tuple[str, str]]:
         """(label, value) of each source of rows, the visitor's own last."""

@@ -59,6 +59,7 @@ def test_no_gated_backbone_by_default() -> None:
         {"task": ["rte"]},
         {"output_dir": "/tmp/x"},
         {"tokenizer": "/etc"},
+        {"task": "vqa"},
         {"compile": True},
         {"device_map": "auto"},
         {"quantize": "int8"},

@@ -19,7 +19,7 @@ from dept.tasks.registry import TASK_NAMES
 from lab.cli import main
 from lab.jobs import is_executed
 from lab.notebook_job import declared
-from lab.reproduce import NOTEBOOK, Request, config_of, notebook_file, parameters, plan
+from lab.reproduce import NOTEBOOK, SMALL_TOWER, Request, config_of, notebook_file, parameters, plan
 from tests.lab.batch_helpers import Command, left_over, marked
 
 STEPS = 60  # enough to be killed among them
@@ -29,14 +29,15 @@ FIELDS = TrainConfig().to_dict()
 # The plan
 
 
-def test_all_the_papers_text_tasks_are_planned_pt_first(tmp_path: Path) -> None:
+def test_all_the_papers_tasks_are_planned_pt_first(tmp_path: Path) -> None:
     planned = plan(Request(), tmp_path)
-    assert len(planned.jobs) == 42
-    assert [job.config.method for job in planned.jobs] == ["prompt_tuning"] * 21 + ["dept"] * 21
+    assert len(planned.jobs) == 46
+    assert [job.config.method for job in planned.jobs] == ["prompt_tuning"] * 23 + ["dept"] * 23
     assert {job.config.task for job in planned.jobs} == set(TASK_NAMES) - {"squad", "record"}
-    assert [task for task, _ in planned.left_out] == ["vqa", "coco_captions"]
-    assert all("not yet runnable" in reason for _, reason in planned.left_out)
-    assert len({job.key for job in planned.jobs}) == len({job.folder for job in planned.jobs}) == 42
+    assert planned.left_out == ()
+    towers = {job.config.task: job.config.vision_backbone for job in planned.jobs if job.config.vision_backbone}
+    assert towers == dict.fromkeys(("vqa", "coco_captions"), SMALL_TOWER), "image tasks alone have an image encoder"
+    assert len({job.key for job in planned.jobs}) == len({job.folder for job in planned.jobs}) == 46
     assert list(tmp_path.iterdir()) == [], "planning writes nothing"
 
 
@@ -47,6 +48,10 @@ def test_the_paper_preset_has_table_8s_settings() -> None:
         assert (config.num_virtual_tokens, config.rank, config.preset) == (m, "auto", "paper")
         assert (config.data, config.backbone, config.batch_size) == ("hub", "t5-base", 16)
     assert config_of(request, "rte", "prompt_tuning", 1).num_virtual_tokens is None
+    assert config_of(request, "vqa", "dept", 1).vision_backbone is None, "the default one"
+    chosen = Request(preset="paper", settings={"vision_backbone": "clip-vit-large-patch14"})
+    assert config_of(chosen, "vqa", "dept", 1).vision_backbone == "clip-vit-large-patch14"
+    assert config_of(chosen, "rte", "dept", 1).vision_backbone is None
 
 
 def test_settings_reach_the_notebook_by_name_or_among_the_others() -> None:
@@ -68,7 +73,6 @@ def test_settings_reach_the_notebook_by_name_or_among_the_others() -> None:
         (["--preset", "tiny"], "--preset: 'tiny' is none of smoke, sample, paper"),
         (["--methods", "lora"], "--methods: 'lora' is none of"),
         (["--seeds", "a"], "--seeds takes whole numbers"),
-        (["--tasks", "vqa"], "vqa is not yet runnable"),
         (["--tasks", "rte2"], "unknown task 'rte2'"),
         (["--engine", "slurm"], "--engine: 'slurm' is none of local, ray"),
         (["--address", "here:1"], "add --engine ray"),

@@ -14,9 +14,10 @@ from dept.tasks import Task, list_tasks, load_task
 from dept.tasks.registry import MAX_FILE_BYTES, TASK_NAMES
 
 # Table 1's columns (Pearson for STS-B, F1 for MultiRC, Matthews for CoLA), token F1 for extractive answers.
-MAIN_METRICS = {"stsb": "pearson", "multirc": "f1", "cola": "matthews"} | dict.fromkeys(
-    ("nq", "hotpotqa", "searchqa", "newsqa", "squad", "record"), "token_f1"
-)
+MAIN_METRICS = {
+    **{"stsb": "pearson", "multirc": "f1", "cola": "matthews", "vqa": "vqa_accuracy", "coco_captions": "cider"},
+    **dict.fromkeys(("nq", "hotpotqa", "searchqa", "newsqa", "squad", "record"), "token_f1"),
+}
 LENGTHS = {"multirc": 348} | dict.fromkeys(("nq", "hotpotqa", "searchqa", "newsqa"), 512)
 
 OWN = """\
@@ -37,6 +38,7 @@ def test_every_shipped_file_is_a_listed_task() -> None:
     folder = Path(dept.tasks.__file__).parent
     assert {file.stem for file in folder.glob("*.yaml")} == set(TASK_NAMES)
     assert [task.name for task in list_tasks()] == list(TASK_NAMES)
+    assert len([task for task in list_tasks() if not task.source_task]) == 23, "as many as the paper has"
 
 
 @pytest.mark.parametrize("task", list_tasks(), ids=TASK_NAMES)
@@ -45,6 +47,7 @@ def test_shipped_tasks_say_what_is_needed(task: Task) -> None:
     assert task.main_metric == MAIN_METRICS.get(task.name, "accuracy")
     assert task.max_seq_length == LENGTHS.get(task.name, 256)
     assert task.source_task == (task.name in ("squad", "record"))
+    assert (task.image_column is not None) == (task.benchmark == "vision_language")
     if task.labels is not None:
         assert task.verbalizers["digits"] == tuple(str(index) for index in range(len(task.labels)))
         words = task.verbalizers["words"]

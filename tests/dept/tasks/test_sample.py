@@ -297,8 +297,8 @@ def test_the_lexicon_is_large_and_split_by_groups_of_synonyms() -> None:
 
 
 def test_what_cannot_be_made_is_refused_in_one_line() -> None:
-    with pytest.raises(TaskError, match="no sample rows for 'vqa'") as no_task:
-        sample_rows("vqa", "train", 3)
+    with pytest.raises(TaskError, match="no sample rows for 'gqa'") as no_task:
+        sample_rows("gqa", "train", 3)
     with pytest.raises(DataError, match="no split 'dev'") as no_split:
         sample_rows("sst2", "dev", 3)
     with pytest.raises(DataError, match=f"ask for 0 to {MAX_ROWS}") as too_many:

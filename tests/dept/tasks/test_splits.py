@@ -31,6 +31,9 @@ TABLE_7 = {
     "yelp_polarity": (100_000, 1_000, 38_000),
     "scitail": (23_596, 652, 652),
     "paws": (49_401, 8_000, 8_000),  # printed "4,9401"
+    # Printed in thousands: 605.1, 26.7, 26.3 questions; 113.2, 5.0, 5.0 images with captions.
+    "vqa": (605_102, 26_729, 26_280),
+    "coco_captions": (113_287, 5_000, 5_000),
     "squad": (86_599, 1_000, 10_570),
     "record": (99_730, 1_000, 10_000),
 }

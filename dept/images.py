@@ -1,0 +1,142 @@
+"""Images of rows: where they are, what they hold, what tells one from another.
+
+An image is a file named by a path, a file's content, or {"bytes": ..., "path": ...} as the hub's data sets have it.
+Rows keep the last form, so that rows of every source look alike.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import io
+import warnings
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from dept.errors import DataError
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+    from dept.tasks.task import ImageValue
+
+FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP")
+MAX_BYTES = 64 * 2**20
+MAX_PIXELS = 100_000_000  # a larger one is taken for a decompression bomb
+
+
+def as_stored(value: ImageValue) -> dict[str, Any]:
+    """An image as rows keep it."""
+    if isinstance(value, str):
+        return {"bytes": None, "path": value}
+    if isinstance(value, bytes):
+        return {"bytes": value, "path": None}
+    return {"bytes": value.get("bytes"), "path": value.get("path")}
+
+
+def found_in(value: ImageValue, folder: Path, where: str) -> dict[str, Any]:
+    """An image of a data folder's row: a path is relative to the folder, and made whole here.
+
+    Raises:
+        DataError: opened by `where`: no such file, or one outside the folder.
+    """
+    stored = as_stored(value)
+    if stored["bytes"]:
+        return stored
+    path = Path(stored["path"])
+    try:
+        whole = (folder / path).resolve()
+        if path.is_absolute() or not whole.is_relative_to(folder.resolve()):
+            raise DataError(f"{where}: image {str(path)[:80]!r} lies outside {folder}; name it by a path inside")
+        if not whole.is_file():
+            raise DataError(f"{where}: there is no image {str(path)[:80]!r} in {folder}")
+    except (OSError, ValueError) as fault:  # a null byte, a name that is too long
+        if isinstance(fault, DataError):
+            raise
+        raise DataError(f"{where}: image {str(path)[:80]!r} cannot be used as a path ({fault})") from fault
+    return {"bytes": None, "path": str(whole)}
+
+
+def content(value: ImageValue) -> bytes:
+    """The bytes of an image file.
+
+    Raises:
+        DataError: it cannot be read, or is larger than 64 MiB.
+    """
+    stored = as_stored(value)
+    data: bytes | None = stored["bytes"]
+    if not data:
+        path = Path(str(stored["path"])).expanduser()
+        try:
+            if path.stat().st_size > MAX_BYTES:
+                raise DataError(f"{path}: larger than {MAX_BYTES // 2**20} MiB; is this an image?")
+            data = path.read_bytes()
+        except (OSError, ValueError) as fault:
+            if isinstance(fault, DataError):
+                raise
+            raise DataError(f"the image {path} cannot be read: {getattr(fault, 'strerror', None) or fault}") from fault
+    if len(data) > MAX_BYTES:
+        raise DataError(f"an image of {len(data):,} bytes; at most {MAX_BYTES // 2**20} MiB")
+    return data
+
+
+def digest(value: ImageValue) -> str:
+    """sha256 hex of an image file's content; a file that has not changed is read once."""
+    stored = as_stored(value)
+    if stored["bytes"]:
+        return hashlib.sha256(stored["bytes"]).hexdigest()
+    path = Path(str(stored["path"])).expanduser()
+    try:
+        status = path.stat()
+    except (OSError, ValueError):
+        return hashlib.sha256(content(value)).hexdigest()  # which says what is wrong
+    return _digest_of_file(str(path), status.st_mtime_ns, status.st_size)
+
+
+@functools.lru_cache(maxsize=200_000)
+def _digest_of_file(path: str, modified_ns: int, size: int) -> str:
+    return hashlib.sha256(content(path)).hexdigest()
+
+
+def decode(data: bytes, name: str = "the image") -> Image:
+    """An image file's pixels, RGB, turned as its camera says; transparent parts lie on white.
+
+    Raises:
+        DataError: no image of a known format, damaged, or too large.
+    """
+    from PIL import Image, ImageOps, UnidentifiedImageError
+
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", Image.DecompressionBombWarning)
+            with Image.open(io.BytesIO(data), formats=FORMATS) as opened:
+                if opened.width * opened.height > MAX_PIXELS:
+                    raise DataError(f"{name} has {opened.width} x {opened.height} pixels; make it smaller")
+                turned = ImageOps.exif_transpose(opened)
+                if turned.mode in ("RGBA", "LA", "PA") or "transparency" in turned.info:
+                    seen = turned.convert("RGBA")
+                    turned = Image.alpha_composite(Image.new("RGBA", seen.size, "white"), seen)
+                return turned.convert("RGB")
+    except UnidentifiedImageError as fault:
+        raise DataError(f"{name} is no image of a known format ({', '.join(FORMATS)})") from fault
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as fault:
+        raise DataError(f"{name} has too many pixels; make it smaller") from fault
+    except (OSError, ValueError, SyntaxError, EOFError, OverflowError) as fault:
+        if isinstance(fault, DataError):
+            raise
+        reason = (str(fault).splitlines() or [type(fault).__name__])[0]
+        raise DataError(f"{name} is damaged ({reason})") from fault
+
+
+def named(value: ImageValue) -> str:
+    """What to call an image in a message."""
+    path = as_stored(value)["path"]
+    return str(path) if path else "the image"
+
+
+def without_content(row: Mapping[str, Any], column: str | None) -> dict[str, Any]:
+    """A row with its image's digest in the image's place: what fingerprints and prints are made from."""
+    if column is None or row.get(column) is None:
+        return dict(row)
+    return {**row, column: digest(row[column])}

@@ -1,0 +1,89 @@
+"""The hub's VQA v2 and MS COCO captions as the Karpathy split has them (Karpathy & Fei-Fei, 2015; paper, Table 3).
+
+5,000 of COCO's validation images are for validation, 5,000 for test, all others for training (113,287).
+
+- coco_captions: one row per caption there, already split; here one row per image with its captions.
+- vqa: VQA v2's own train and validation rows lie in two data sets; a third one names each image's split.
+
+The ids and columns are those of the hub in autumn 2026 as its pages show them; tests use folders of the same schema.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
+from dept.errors import DataError
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+
+VQA_VALIDATION = "Multimodal-Fatima/VQAv2_validation"  # beside the train rows of the task's own hub_id
+SPLIT_OF_IMAGES = "yerevann/coco-karpathy"
+_SPLITS = {"train": "train", "restval": "train", "validation": "validation", "val": "validation", "test": "test"}
+
+Splits = Mapping[str, "Dataset"]
+Download = Callable[[str], Splits]
+
+
+def coco_captions(found: Splits, download: Download) -> dict[str, Dataset]:
+    """One row per image: {image, captions, image_id}, in the order of each image's first caption."""
+    return {name: _by_image(found[name], name) for name in ("train", "validation", "test") if name in found}
+
+
+def _by_image(rows: Dataset, name: str) -> Dataset:
+    columns = _columns(rows, ("cocoid", "sentences"), f"captions, {name}")
+    first: dict[int, int] = {}  # image -> its first row
+    captions: dict[int, list[str]] = {}
+    for index, (image, sentence) in enumerate(zip(columns["cocoid"], columns["sentences"], strict=True)):
+        first.setdefault(image, index)
+        captions.setdefault(image, []).append(sentence["raw"])
+    images = rows.select(list(first.values())).select_columns(["image"])
+    return images.add_column("captions", list(captions.values())).add_column("image_id", list(first))
+
+
+def vqa(found: Splits, download: Download) -> dict[str, Dataset]:
+    """VQA v2's rows by the split of their image, in the task's schema."""
+    from datasets import concatenate_datasets
+
+    split_of: dict[int, str] = {}
+    for name, images in download(SPLIT_OF_IMAGES).items():
+        ours = _SPLITS.get(name)
+        if ours is not None:
+            split_of |= dict.fromkeys(_columns(images, ("cocoid",), f"{SPLIT_OF_IMAGES}, {name}")["cocoid"], ours)
+    parts: dict[str, list[Dataset]] = {"train": [], "validation": [], "test": []}
+    sources = [*found.values(), *download(VQA_VALIDATION).values()]
+    for rows in sources:
+        if "image_id" not in rows.column_names and "id_image" in rows.column_names:
+            rows = rows.rename_column("id_image", "image_id")
+        images = _columns(rows, ("image_id",), "VQA v2")["image_id"]
+        for ours, kept in parts.items():
+            indices = [index for index, image in enumerate(images) if split_of.get(image) == ours]
+            if indices:
+                kept.append(rows.select(indices).select_columns(_shared_columns(sources)))
+    missing = [name for name, kept in parts.items() if not kept]
+    if missing:
+        raise DataError(f"VQA v2: no question is about an image of the Karpathy split's {missing[0]} part")
+    return {name: concatenate_datasets(kept) for name, kept in parts.items()}
+
+
+def _shared_columns(sources: list[Dataset]) -> list[str]:
+    """Columns of the task that all parts have; the hub's sets carry many others."""
+    wanted = ("question_id", "image_id", "question", "question_type", "answer_type", "multiple_choice_answer")
+    names = [set(rows.column_names) | ({"image_id"} if "id_image" in rows.column_names else set()) for rows in sources]
+    return [column for column in (*wanted, "answers", "image") if all(column in each for each in names)]
+
+
+def _columns(rows: Dataset, names: tuple[str, ...], where: str) -> dict[str, list[Any]]:
+    """Whole columns as lists, without touching the images beside them."""
+    for name in names:
+        if name not in rows.column_names:
+            raise DataError(
+                f"{where}: the hub's rows have no column {name!r}; they are {', '.join(rows.column_names)}"
+            )
+    chosen = rows.select_columns(list(names)).with_format("arrow")
+    table = chosen[:]
+    return {name: table.column(name).to_pylist() for name in names}
+
+
+READERS: Mapping[str, Callable[[Splits, Download], dict[str, Dataset]]] = {"coco_captions": coco_captions, "vqa": vqa}

@@ -1,0 +1,272 @@
+"""Drawn samples (vqa, coco_captions): small pictures of coloured shapes, with questions, ten answers, captions.
+
+A scene is one to four shapes in the cells of a 3 x 3 grid, each of another kind. Of the 48 pairs of a colour and a
+shape half are shared by all splits and a sixth belongs to each split alone; every picture holds a pair that is its
+split's own, so that none is in two splits and a test picture shows a pair never seen in training.
+"""
+
+from __future__ import annotations
+
+import io
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+from dept.tasks.samples.lexicon import SHARED, SPLITS, stable_seed
+
+if TYPE_CHECKING:
+    import random
+
+    from PIL.ImageDraw import ImageDraw
+
+COLOURS = {
+    "red": (214, 40, 40), "green": (40, 160, 60), "blue": (40, 80, 220), "yellow": (245, 205, 30),
+    "purple": (140, 50, 170), "orange": (245, 130, 30), "black": (25, 25, 25), "gray": (140, 140, 140),
+}  # fmt: skip
+SHAPES = ("circle", "square", "triangle", "star", "diamond", "cross")
+SIZE = 64  # pixels of a side
+_GRID = 3
+_MOST_SHAPES = 4
+_PARTS = (SHARED, SHARED, SHARED, *SPLITS)  # of the pairs, in turn
+_COUNTS = ("zero", "one", "two", "three", "four")
+
+Pair = tuple[str, str]  # colour, shape
+
+
+@dataclass(frozen=True)
+class Thing:
+    """A shape in a cell of the grid: row and column count from the top left."""
+
+    colour: str
+    shape: str
+    row: int
+    column: int
+    radius: int
+
+    @property
+    def name(self) -> str:
+        return f"{self.colour} {self.shape}"
+
+
+Scene = tuple[Thing, ...]
+
+
+@cache
+def pairs(part: str) -> tuple[Pair, ...]:
+    """The pairs of a colour and a shape that a split owns, or the shared ones: each colour and shape in every part."""
+    found = []
+    for i, colour in enumerate(COLOURS):
+        for j, shape in enumerate(SHAPES):
+            if _PARTS[(i + j) % len(_PARTS)] == part:
+                found.append((colour, shape))
+    return tuple(found)
+
+
+def scene(rng: random.Random, split: str) -> Scene:
+    """A scene of a split: one pair of its own, the others its own or shared, no pair twice."""
+    chosen = [rng.choice(pairs(split))]
+    others = [pair for pair in (*pairs(split), *pairs(SHARED)) if pair != chosen[0]]
+    chosen += rng.sample(others, rng.randrange(_MOST_SHAPES))
+    rng.shuffle(chosen)
+    cells = rng.sample(range(_GRID * _GRID), len(chosen))
+    return tuple(
+        Thing(colour, shape, cell // _GRID, cell % _GRID, rng.randint(7, 9))
+        for (colour, shape), cell in zip(chosen, cells, strict=True)
+    )
+
+
+def draw(things: Scene, background: int) -> bytes:
+    """A scene as a PNG file; `background` is a light gray (0 to 255)."""
+    from PIL import Image, ImageDraw
+
+    image = Image.new("RGB", (SIZE, SIZE), (background,) * 3)
+    canvas = ImageDraw.Draw(image)
+    for thing in things:
+        middle = [round(SIZE * (place + 0.5) / _GRID) for place in (thing.column, thing.row)]
+        _SHAPES[thing.shape](canvas, middle[0], middle[1], thing.radius, COLOURS[thing.colour])
+    file = io.BytesIO()
+    image.save(file, "PNG")
+    return file.getvalue()
+
+
+_Colour = tuple[int, int, int]
+
+
+def _circle(canvas: ImageDraw, x: int, y: int, r: int, colour: _Colour) -> None:
+    canvas.ellipse((x - r, y - r, x + r, y + r), fill=colour)
+
+
+def _square(canvas: ImageDraw, x: int, y: int, r: int, colour: _Colour) -> None:
+    canvas.rectangle((x - r + 1, y - r + 1, x + r - 1, y + r - 1), fill=colour)
+
+
+def _triangle(canvas: ImageDraw, x: int, y: int, r: int, colour: _Colour) -> None:
+    canvas.polygon([(x, y - r), (x + r, y + r), (x - r, y + r)], fill=colour)
+
+
+def _star(canvas: ImageDraw, x: int, y: int, r: int, colour: _Colour) -> None:
+    points = []
+    for i in range(10):
+        reach, angle = (r + 1 if i % 2 == 0 else 0.42 * r), math.pi * i / 5
+        points.append((x + reach * math.sin(angle), y - reach * math.cos(angle)))
+    canvas.polygon(points, fill=colour)
+
+
+def _diamond(canvas: ImageDraw, x: int, y: int, r: int, colour: _Colour) -> None:
+    canvas.polygon([(x, y - r - 1), (x + r - 2, y), (x, y + r + 1), (x - r + 2, y)], fill=colour)
+
+
+def _cross(canvas: ImageDraw, x: int, y: int, r: int, colour: _Colour) -> None:
+    canvas.rectangle((x - r, y - 2, x + r, y + 2), fill=colour)
+    canvas.rectangle((x - 2, y - r, x + 2, y + r), fill=colour)
+
+
+_SHAPES: dict[str, Callable[[ImageDraw, int, int, int, _Colour], None]] = {
+    "circle": _circle, "square": _square, "triangle": _triangle, "star": _star, "diamond": _diamond, "cross": _cross,
+}  # fmt: skip
+
+
+# Questions: (question_type, answer_type, question, answer), or None where a scene has none of the kind.
+Question = tuple[str, str, str, str]
+
+
+def _ask_colour(rng: random.Random, things: Scene, split: str) -> Question | None:
+    shapes = [thing.shape for thing in things]
+    single = [thing for thing in things if shapes.count(thing.shape) == 1]
+    if not single:
+        return None
+    thing = rng.choice(single)
+    return "what color is the", "other", f"What color is the {thing.shape}?", thing.colour
+
+
+def _ask_shape(rng: random.Random, things: Scene, split: str) -> Question | None:
+    colours = [thing.colour for thing in things]
+    single = [thing for thing in things if colours.count(thing.colour) == 1]
+    if not single:
+        return None
+    thing = rng.choice(single)
+    return "what", "other", f"What shape is {thing.colour}?", thing.shape
+
+
+def _ask_count(rng: random.Random, things: Scene, split: str) -> Question:
+    return "how many", "number", "How many shapes are there?", str(len(things))
+
+
+def _ask_whether(rng: random.Random, things: Scene, split: str) -> Question:
+    """As often no as yes; a no is about a pair of the split whose colour or shape is there."""
+    there = {(thing.colour, thing.shape) for thing in things}
+    near = [
+        pair
+        for pair in (*pairs(split), *pairs(SHARED))
+        if pair not in there and any(pair[0] == colour or pair[1] == shape for colour, shape in there)
+    ]
+    answer = rng.choice(("yes", "no"))
+    colour, shape = rng.choice(sorted(there) if answer == "yes" else near)
+    return "is there a", "yes/no", f"Is there a {colour} {shape}?", answer
+
+
+def _ask_where(rng: random.Random, things: Scene, split: str) -> Question | None:
+    shapes = [thing.shape for thing in things]
+    placed = [thing for thing in things if shapes.count(thing.shape) == 1 and _side(thing) is not None]
+    if not placed:
+        return None
+    thing = rng.choice(placed)
+    return "where is the", "other", f"Where is the {thing.shape}?", str(_side(thing))
+
+
+def _side(thing: Thing) -> str | None:
+    """left or right; None in the middle column."""
+    return {0: "left", _GRID - 1: "right"}.get(thing.column)
+
+
+_QUESTIONS = (_ask_colour, _ask_shape, _ask_count, _ask_whether, _ask_where)
+# What one or two of ten people may say instead.
+_ALSO_SAID = {
+    "gray": ("grey", "silver"), "purple": ("violet",), "orange": ("light brown",), "red": ("dark red",),
+    "blue": ("dark blue",), "green": ("dark green",), "yellow": ("gold",), "black": ("dark",),
+    "square": ("box", "rectangle"), "circle": ("dot", "round"), "diamond": ("rhombus",), "cross": ("plus sign",),
+    "left": ("on left", "left side"), "right": ("on right", "right side"), "yes": ("yeah",), "no": ("nope",),
+}  # fmt: skip
+
+
+def _ten_answers(rng: random.Random, answer: str) -> list[dict[str, Any]]:
+    """Ten people's answers, as VQA has them: at least eight say the same."""
+    others = _ALSO_SAID.get(answer, ())
+    said = [answer] * 10
+    if others:
+        for place in rng.sample(range(10), rng.choice((0, 0, 1, 2))):
+            said[place] = rng.choice(others)
+    return [
+        {"answer": text, "answer_confidence": "yes" if text == answer else "maybe", "answer_id": number}
+        for number, text in enumerate(said, start=1)
+    ]
+
+
+def _captions(rng: random.Random, things: Scene) -> list[str]:
+    """Five people's sentences about a scene: what is there, how much, and where two of them stand."""
+    names = [thing.name for thing in things]
+    listed = _listed([_with_article(name) for name in names])
+    backwards = _listed([_with_article(name) for name in reversed(names)])
+    count = _COUNTS[len(things)]
+    noun = "shape" if len(things) == 1 else "shapes"
+    told = [
+        f"{listed} on a light background.",
+        f"There {'is' if len(things) == 1 else 'are'} {backwards}.",
+        f"A picture of {listed}.",
+        f"A drawing with {count} {noun}: {_listed(names)}.",
+        _place(things) or f"A small picture that shows {backwards}.",
+    ]
+    rng.shuffle(told)
+    return [text[0].upper() + text[1:] for text in told]
+
+
+def _place(things: Scene) -> str | None:
+    for one in things:
+        for other in things:
+            if one.column < other.column:
+                left, right = _with_article(one.name), _with_article(other.name)
+                return f"{left} to the left of {right}."
+    return None
+
+
+def _with_article(name: str) -> str:
+    return f"{'an' if name[0] in 'aeiou' else 'a'} {name}"
+
+
+def _listed(names: list[str]) -> str:
+    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
+
+
+def _image(rng: random.Random, things: Scene) -> dict[str, Any]:
+    return {"bytes": draw(things, rng.randint(235, 255)), "path": None}
+
+
+def vqa_rows(rng: random.Random, split: str) -> Iterator[dict[str, Any]]:
+    """Rows without end: two questions of different kinds about each picture."""
+    while True:
+        things = scene(rng, split)
+        image = _image(rng, things)
+        number = stable_seed("picture", split, things) % 10**9
+        asked = [question for ask in _QUESTIONS if (question := ask(rng, things, split)) is not None]
+        for place, (kind, answer_type, text, answer) in enumerate(rng.sample(asked, 2)):
+            yield {
+                "question_id": number * 1000 + place,
+                "image_id": number,
+                "question": text,
+                "question_type": kind,
+                "answer_type": answer_type,
+                "multiple_choice_answer": answer,
+                "answers": _ten_answers(rng, answer),
+                "image": image,
+            }
+
+
+def caption_rows(rng: random.Random, split: str) -> Iterator[dict[str, Any]]:
+    """Rows without end: a picture and five captions."""
+    while True:
+        things = scene(rng, split)
+        image = _image(rng, things)
+        number = stable_seed("picture", split, things) % 10**9
+        yield {"image": image, "captions": _captions(rng, things), "image_id": number}

@@ -1,0 +1,188 @@
+"""Frozen image encoders ("towers") that give a T5 or a GPT something to look at: CLIP's ViTs (Radford et al., 2021).
+
+VL-Adapter and LST (Sung et al., 2022), whose numbers the paper's Table 3 quotes, take the 2,048 channels of a CLIP
+ResNet-101, which transformers does not have; whatever satisfies `VisionTower` can stand in its place.
+
+A name is one of: an alias of `known_towers.yaml`; `random:<alias>` or `random:<folder>`, that shape with seeded random
+weights; a local folder as transformers saves CLIP or its vision part; a hub id. Weights come from safetensors only.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+import torch
+import yaml
+from transformers import AutoModel, CLIPVisionConfig, CLIPVisionModel
+from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
+
+from dept.errors import BackboneError
+from dept.fingerprints import fingerprint
+from dept.hub import locate
+from dept.known_backbones import Source
+from dept.random_weights import random_backbone
+from dept.saved_model import CONFIG_PATTERNS, WEIGHT_PATTERNS, checked_weight_files, explained, quiet
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+DEFAULT_TOWER = "clip-vit-base-patch32"
+_RANDOM = "random:"
+
+
+class VisionTower(Protocol):
+    """What the rest asks of an image encoder.
+
+    Attributes:
+        name: as `load_tower` takes it.
+        source: hub, folder or random.
+        fingerprint: sha256 hex over weights and preprocessing: equal ones give equal features.
+        width: V, channels of a feature. positions: P, features of an image.
+        parameters: how many it has, all frozen.
+    """
+
+    name: str
+    source: Source
+    fingerprint: str
+    width: int
+    positions: int
+    parameters: int
+
+    def features(self, images: Sequence[Image]) -> npt.NDArray[np.float16]:
+        """[N, P, V] of N RGB images."""
+        ...
+
+
+class ClipTower:
+    """A CLIP ViT: its grid of patch features, after the norm that CLIP puts on the class token.
+
+    Features are rounded to float16, as they are cached.
+    """
+
+    def __init__(self, model: CLIPVisionModel, processor: CLIPImageProcessorPil, name: str, source: Source) -> None:
+        self.model = model.requires_grad_(False).eval()
+        self.name, self.source = name, source
+        self.width = int(model.config.hidden_size)
+        self.positions = model.embeddings.num_patches
+        self.parameters = int(model.num_parameters())
+        self._processor = processor
+        settings = {key: value for key, value in processor.to_dict().items() if key.startswith(_PREPROCESSING)}
+        seen = json.dumps([fingerprint(model), settings], sort_keys=True, default=str)
+        self.fingerprint = hashlib.sha256(seen.encode()).hexdigest()
+
+    @torch.no_grad()
+    def features(self, images: Sequence[Image]) -> npt.NDArray[np.float16]:
+        pixels = self._processor(list(images), return_tensors="np")["pixel_values"]  # [N, 3, height, width]
+        on_device = torch.from_numpy(np.asarray(pixels)).to(self.model.device, self.model.dtype)
+        grid = self.model(pixel_values=on_device).last_hidden_state[:, 1:]  # [N, P, V], the class token left out
+        return self.model.post_layernorm(grid).to(torch.float16).cpu().numpy()
+
+
+_PREPROCESSING = ("do_", "size", "crop_size", "resample", "rescale_factor", "image_")
+
+
+@functools.cache
+def known_towers() -> Mapping[str, dict[str, Any]]:
+    """The towers that have a short name: hub_id, width, positions and the config of their shape."""
+    text = (Path(__file__).parent / "known_towers.yaml").read_text(encoding="utf-8")
+    towers: dict[str, dict[str, Any]] = yaml.safe_load(text)
+    return towers
+
+
+def check_tower(name: str | None) -> None:
+    """Find out that an image encoder is not to be had; only its config is looked for. None is the default one.
+
+    Raises:
+        BackboneError: as `load_tower`.
+    """
+    name = name or DEFAULT_TOWER
+    if name.startswith(_RANDOM):
+        _random_config(name)
+    else:
+        _vision_config(_found(name, CONFIG_PATTERNS)[0], name)
+
+
+def _found(name: str, patterns: list[str]) -> tuple[Path, Source]:
+    return locate(known_towers()[name]["hub_id"] if name in known_towers() else name, patterns)
+
+
+def load_tower(name: str) -> VisionTower:
+    """Load an image encoder, frozen, float32, onto the CPU.
+
+    Raises:
+        BackboneError: unknown, unreachable, damaged, pickled, or of another kind than CLIP's ViT.
+    """
+    if name.startswith(_RANDOM):
+        return _random_tower(name)
+    folder, source = _found(name, WEIGHT_PATTERNS)
+    config = _vision_config(folder, name)
+    checked_weight_files(folder, name, source)
+    with quiet(), explained(folder, "cannot be loaded"):
+        loaded: Any = CLIPVisionModel.from_pretrained(
+            folder,
+            config=config,
+            dtype=torch.float32,
+            use_safetensors=True,
+            local_files_only=True,
+            ignore_mismatched_sizes=True,  # reported below, by name
+            output_loading_info=True,
+        )
+    model, report = loaded
+    wrong = sorted([*report["missing_keys"], *(key for key, *_ in report["mismatched_keys"])])
+    if wrong:
+        raise BackboneError(f"{folder}: {len(wrong)} weights are missing or of another shape, the first is {wrong[0]}")
+    return ClipTower(model, _processor(folder, config), name, source)
+
+
+def _random_tower(name: str) -> VisionTower:
+    folder, config = _random_config(name)
+    with quiet(), explained(name, "cannot be built"):
+        model: Any = random_backbone(AutoModel, config, torch.float32)
+    return ClipTower(model, _processor(folder, config), name, "random")
+
+
+def _random_config(name: str) -> tuple[Path, CLIPVisionConfig]:
+    """The folder (which need not be there) and the shape in `random:<shape>`."""
+    shape = name.removeprefix(_RANDOM)
+    folder = Path(shape).expanduser()
+    if shape in known_towers():
+        return folder, CLIPVisionConfig(**known_towers()[shape]["config"])
+    if folder.is_dir():
+        return folder, _vision_config(folder, name)
+    raise BackboneError(f"{name}: {shape!r} is neither a folder nor one of {', '.join(known_towers())}")
+
+
+def _vision_config(folder: Path, name: str) -> CLIPVisionConfig:
+    """The vision part of a saved CLIP, or a saved vision part."""
+    path = folder / "config.json"
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+        kind = values["model_type"]
+    except (OSError, ValueError, KeyError, TypeError) as fault:
+        raise BackboneError(f"{path} is not the config of a saved model") from fault
+    if kind not in ("clip", "clip_vision_model"):
+        raise BackboneError(
+            f"{name} ({kind}) is no CLIP with a ViT; use one such as {DEFAULT_TOWER}, or random:{DEFAULT_TOWER}"
+        )
+    with quiet(), explained(path, "cannot be used"):
+        config: CLIPVisionConfig = CLIPVisionConfig.from_pretrained(folder, local_files_only=True)
+        return config
+
+
+def _processor(folder: Path, config: CLIPVisionConfig) -> CLIPImageProcessorPil:
+    """CLIP's own preprocessing with the folder's settings (PIL and numpy: no torchvision), else by the config."""
+    if (folder / "preprocessor_config.json").is_file():
+        with quiet(), explained(folder / "preprocessor_config.json", "cannot be used"):
+            found: CLIPImageProcessorPil = CLIPImageProcessorPil.from_pretrained(folder, local_files_only=True)
+            return found
+    side = config.image_size
+    if not isinstance(side, int):
+        raise BackboneError(f"{folder}: images of {side} pixels are not square; add a preprocessor_config.json")
+    return CLIPImageProcessorPil(size={"shortest_edge": side}, crop_size={"height": side, "width": side})

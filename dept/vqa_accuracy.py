@@ -1,0 +1,168 @@
+"""VQA accuracy as the benchmark's own evaluation defines it (Antol et al., 2015; Goyal et al., 2017).
+
+https://visualqa.org/evaluation.html: ten people answered each question; an answer is scored against every nine of
+them, min(1, matches / 3), and the ten scores are averaged. The normalisation is that of the official evaluation,
+its quirks included, since published numbers contain them: a prediction is always normalised, the people's answers
+lose their punctuation only where the ten are not all the same.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Sequence
+
+_NUMBERS = {
+    **{"none": "0", "zero": "0", "one": "1", "two": "2", "three": "3", "four": "4", "five": "5"},
+    **{"six": "6", "seven": "7", "eight": "8", "nine": "9", "ten": "10"},
+}
+_ARTICLES = ("a", "an", "the")
+_PUNCTUATION = ";:/'[]\"()=+\\_><@`,?"
+_COMMA_IN_NUMBER = re.compile(r"\d,\d")
+_PERIOD = re.compile(r"\.(?!\d)")
+_MOST_PERIODS = 32  # the official evaluation passes re.UNICODE where the count of replacements belongs
+
+# Contractions by their right spelling. The official table maps each spelling that lacks one apostrophe or more.
+_CONTRACTIONS = [
+    "ain't",
+    "aren't",
+    "can't",
+    "could've",
+    "couldn't",
+    "couldn't've",
+    "didn't",
+    "doesn't",
+    "don't",
+    "hadn't",
+    "hadn't've",
+    "hasn't",
+    "haven't",
+    "he'd",
+    "he'd've",
+    "he's",
+    "how'd",
+    "how'll",
+    "how's",
+    "I'd've",
+    "I'm",
+    "I've",
+    "isn't",
+    "it'd",
+    "it'd've",
+    "it'll",
+    "ma'am",
+    "mightn't",
+    "mightn't've",
+    "might've",
+    "mustn't",
+    "must've",
+    "needn't",
+    "not've",
+    "o'clock",
+    "oughtn't",
+    "'ow's'at",
+    "shan't",
+    "she'd've",
+    "should've",
+    "shouldn't",
+    "shouldn't've",
+    "somebody'd've",
+    "somebody'll",
+    "somebody's",
+    "someone'd",
+    "someone'd've",
+    "someone'll",
+    "someone's",
+    "something'd",
+    "something'd've",
+    "something'll",
+    "that's",
+    "there'd",
+    "there'd've",
+    "there're",
+    "there's",
+    "they'd",
+    "they'd've",
+    "they'll",
+    "they're",
+    "they've",
+    "'twas",
+    "wasn't",
+    "we'd've",
+    "we've",
+    "weren't",
+    "what'll",
+    "what're",
+    "what's",
+    "what've",
+    "when's",
+    "where'd",
+    "where's",
+    "where've",
+    "who'd",
+    "who'd've",
+    "who'll",
+    "who's",
+    "who've",
+    "why'll",
+    "why're",
+    "why's",
+    "won't",
+    "would've",
+    "wouldn't",
+    "wouldn't've",
+    "y'all",
+    "y'all'll",
+    "y'all'd've",
+    "you'd",
+    "you'd've",
+    "you'll",
+    "you're",
+    "you've",
+]
+
+
+def _misspellings(contraction: str) -> Iterator[str]:
+    """The official table's keys for a contraction: one apostrophe missing, or the only one."""
+    places = [i for i, character in enumerate(contraction) if character == "'"]
+    yield from (contraction[:i] + contraction[i + 1 :] for i in places)
+
+
+_RIGHT_SPELLING = {wrong: right for right in _CONTRACTIONS for wrong in _misspellings(right)}
+_RIGHT_SPELLING["somebody'd"] = "somebodyd"  # the official table's own slip
+
+
+def without_punctuation(text: str) -> str:
+    """A mark goes where a space is beside one of its kind, or the text has a number such as 1,000; else it is a space.
+
+    Periods go unless a digit follows.
+    """
+    has_number = _COMMA_IN_NUMBER.search(text) is not None
+    out = text
+    for mark in _PUNCTUATION:
+        out = out.replace(mark, "" if has_number or f"{mark} " in text or f" {mark}" in text else " ")
+    return _PERIOD.sub("", out, count=_MOST_PERIODS)
+
+
+def normalised(text: str) -> str:
+    """A predicted answer as it is compared: no punctuation, lower case, numbers as digits, no articles."""
+    cleaned = without_punctuation(text.replace("\n", " ").replace("\t", " ").strip())
+    words = (_NUMBERS.get(word, word) for word in cleaned.lower().split())
+    return " ".join(_RIGHT_SPELLING.get(word, word) for word in words if word not in _ARTICLES)
+
+
+def vqa_accuracy(prediction: str, answers: Sequence[str]) -> float:
+    """The accuracy of one prediction, 0 to 1.
+
+    Args:
+        answers: of the people asked, one each and equal ones repeated; ten in VQA. A single one (sets with one
+            true answer) is right or wrong as it is: leaving it out would leave nothing to compare with.
+    """
+    given = normalised(prediction)
+    told: Iterable[str] = answers
+    if len(set(answers)) > 1:
+        told = [without_punctuation(answer) for answer in answers]
+    matches = [answer == given for answer in told]
+    if len(matches) == 1:
+        return float(matches[0])
+    total = sum(matches)
+    return sum(min(1.0, (total - match) / 3) for match in matches) / len(matches)

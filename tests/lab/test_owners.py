@@ -19,7 +19,7 @@ def test_a_token_owns_what_it_started_and_its_hash_does_not() -> None:
     assert OPERATOR.may_change(me.owner) and OPERATOR.may_change(None)
 
 
-@pytest.mark.parametrize("token", [None, "", "short", 7, ["x"], "é" * 43, new_token() + "x", "../" + "a" * 40])
+@pytest.mark.parametrize("token", [None, "", "short", 7, ["x"], "é" * 43, "a" * 44, "../" + "a" * 40])
 def test_what_is_no_token_makes_nobody(token: object) -> None:
     assert visitor(token) == Visitor()
 

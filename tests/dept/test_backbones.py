@@ -44,6 +44,7 @@ from dept.saved_model import input_embeddings
 ALIASES = [
     *("t5-small", "t5-base", "t5-large", "gpt2", "gpt2-medium", "gpt2-large"),
     *("llama-2-7b", "llama-2-13b", "smollm2-135m"),
+    "mini-t5",
 ]
 
 

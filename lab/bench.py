@@ -27,11 +27,11 @@ from lab.bench_lengths import source_batches
 from lab.bench_plan import BenchConfig, Group, Job, MeasuredPair, Measurement, Pair, Variant, groups, job_of, pairs
 from lab.bench_summary import best_matmul, pass_seconds, summarise
 from lab.guards import stop_signals
+from lab.processes import our_environment, our_python
 
 SCHEMA_VERSION = 1
 QUICK_SECONDS = 160.0  # no pair begins that would end later
 _PACKAGES = ("dept-lab", "torch", "transformers", "numpy", "plotly")
-_ROOT = Path(__file__).resolve().parents[1]
 
 
 @dataclass
@@ -200,16 +200,13 @@ def measure_apart(job: Job) -> Measurement:
     Raises:
         RunError: the measurement failed; its own last line says why.
     """
-    # -P: a folder named `lab` or `dept` where the user stands is not ours.
-    command = [sys.executable, "-P", "-m", "lab.bench_worker"]
-    path = os.pathsep.join(filter(None, [str(_ROOT), os.environ.get("PYTHONPATH")]))
     process = subprocess.Popen(
-        command,
+        our_python("lab.bench_worker"),
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        env={**os.environ, "PYTHONPATH": path},
+        env=our_environment(),
         start_new_session=True,  # a terminal's Ctrl-C is for this process, which then ends that one
     )
     try:

@@ -7,18 +7,16 @@ import json
 import os
 import signal
 import subprocess
-import sys
 import tempfile
 import time
-from pathlib import Path
 from typing import Any
 
 import psutil
 
 from lab.jobs import LOG, Job, Outcome, Status, is_done
+from lab.processes import our_environment, our_python
 
 GRACE_SECONDS = 30.0  # for a job over its time to save what it has
-_ROOT = Path(__file__).resolve().parents[1]
 
 
 class JobProcess:
@@ -36,14 +34,12 @@ class JobProcess:
         self._kill_at = float("inf")
         self._answer = tempfile.TemporaryFile()  # noqa: SIM115 - closed with the process
         job.folder.mkdir(parents=True, exist_ok=True)
-        path = os.pathsep.join(filter(None, [str(_ROOT), os.environ.get("PYTHONPATH")]))
-        environment = {**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": str(job.resources.cpus)}
+        environment = our_environment(OMP_NUM_THREADS=str(job.resources.cpus))
         if gpu is not None:
             environment["CUDA_VISIBLE_DEVICES"] = gpu
         with (job.folder / LOG).open("ab") as log:
-            # -P: a folder named `lab` or `dept` where the user stands is not ours.
             self._process = subprocess.Popen(
-                [sys.executable, "-P", "-m", "lab.job_worker", str(os.getpid())],
+                our_python("lab.job_worker", str(os.getpid())),
                 stdin=subprocess.PIPE,
                 stdout=self._answer,
                 stderr=log,

@@ -12,7 +12,6 @@ import hashlib
 import json
 import logging
 import os
-import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -28,6 +27,7 @@ from dept.batches import TrainBatches, evaluation_batches, in_input_order, lengt
 from dept.encoding import LABEL_CUE, TextEncoder, label_token_ids, tokenizer_fingerprint
 from dept.errors import ConfigError, DataError
 from dept.images import digest
+from dept.run import whole_file
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -272,21 +272,13 @@ def _read_cache(path: Path, key: str) -> pa.Table | None:
 
 def _write_cache(path: Path, key: str, table: pa.Table) -> None:
     """To a temporary name, then renamed: nobody reads half a file. A disk that refuses only costs time."""
+    marked = table.replace_schema_metadata({"dept_key": key})
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{key[:16]}-", delete=False) as file:
-            temporary = Path(file.name)
+        with whole_file(path) as temporary:
+            pq.write_table(marked, temporary, compression="zstd", write_page_checksum=True)
     except OSError as fault:
         _log.warning("the tokenised rows could not be cached in %s: %s", path.parent, fault)
-        return
-    try:
-        marked = table.replace_schema_metadata({"dept_key": key})
-        pq.write_table(marked, temporary, compression="zstd", write_page_checksum=True)
-        temporary.replace(path)
-    except OSError as fault:
-        _log.warning("the tokenised rows could not be cached in %s: %s", path.parent, fault)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from dept.data import Collator, TextEncoder, TokenisedSplit, evaluation_batches,
 from dept.errors import ConfigError
 from dept.metrics import compute_metrics
 from dept.model import PromptedModel
-from dept.scoring import LabelTrie, score_labels
+from dept.scoring import LabelTrie, continuations, score_labels
 from dept.tasks import Task
 
 
@@ -165,14 +165,10 @@ def _allowed_tokens(
     if not task.answer_list:
         raise ConfigError(f"task {task.name} has no list of answers here: train with --decoding answer_list first")
     encoder = TextEncoder(tokenizer, max_seq_length=1024, is_encoder_decoder=is_encoder_decoder)
-    following: dict[tuple[int, ...], set[int]] = {}
-    for answer in encoder.targets(task.answer_list):
-        for depth, token in enumerate(answer):
-            following.setdefault(tuple(answer[:depth]), set()).add(token)
+    known = {beginning: list(tokens) for beginning, tokens in continuations(encoder.targets(task.answer_list)).items()}
     start = int(is_encoder_decoder)  # the decoder's start token stands before
     assert tokenizer.eos_token_id is not None
     ended = [int(tokenizer.eos_token_id)]
-    known = {prefix: sorted(tokens) for prefix, tokens in following.items()}
 
     def allowed(row: int, tokens: torch.Tensor) -> list[int]:
         return known.get(tuple(tokens[start:].tolist()), ended)

@@ -11,7 +11,6 @@ import hashlib
 import json
 import logging
 import os
-import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -24,6 +23,7 @@ from safetensors.numpy import save_file
 
 from dept.data import TokenisedSplit, default_cache_dir
 from dept.images import content, decode, named
+from dept.run import whole_file
 from dept.sources import Rows
 from dept.tasks.task import ImageValue
 from dept.towers import VisionTower
@@ -115,20 +115,15 @@ class FeatureStore(Mapping[str, Features]):
         """To a temporary name, then renamed: nobody reads half a file. A disk that refuses only costs memory."""
         digests = list(features)
         name = hashlib.sha256("".join(digests).encode()).hexdigest()[:32]
-        path, temporary = self.folder / f"{name}.safetensors", None
+        path = self.folder / f"{name}.safetensors"
+        metadata = {"tower": self.tower.fingerprint, "digests": json.dumps(digests)}
         try:
-            with tempfile.NamedTemporaryFile(dir=self.folder, prefix=f".{name}-", delete=False) as file:
-                temporary = Path(file.name)
-            metadata = {"tower": self.tower.fingerprint, "digests": json.dumps(digests)}
-            save_file({"features": np.stack(list(features.values()))}, temporary, metadata=metadata)
-            temporary.replace(path)
+            with whole_file(path) as temporary:
+                save_file({"features": np.stack(list(features.values()))}, temporary, metadata=metadata)
         except (OSError, SafetensorError) as fault:
             _log.warning("visual features cannot be kept in %s (%s): they stay in memory", self.folder, fault)
             self._unsaved |= features
             return
-        finally:
-            if temporary is not None:
-                temporary.unlink(missing_ok=True)
         self._map(path)
 
     def _look(self) -> None:

@@ -58,6 +58,18 @@ def read_json(path: Path) -> Any:
 
 
 @contextlib.contextmanager
+def whole_file(path: Path) -> Iterator[Path]:
+    """A temporary file that takes the name `path` when the block ends well, in place of what was there."""
+    with tempfile.NamedTemporaryFile(dir=path.parent, prefix=_TEMPORARY, delete=False) as file:
+        temporary = Path(file.name)
+    try:
+        yield temporary
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
 def whole_folder(path: Path) -> Iterator[Path]:
     """A temporary folder that takes the name `path` when the block ends well, in place of what was there."""
     temporary = Path(tempfile.mkdtemp(dir=path.parent, prefix=_TEMPORARY))

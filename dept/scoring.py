@@ -6,7 +6,7 @@ label's probability is the product of its branches' probabilities, renormalised 
 """
 
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -30,6 +30,15 @@ class Branch:
     tokens: tuple[int, ...]
 
 
+def continuations(sequences: Iterable[Sequence[int]]) -> dict[tuple[int, ...], tuple[int, ...]]:
+    """Each beginning of the token sequences, and the tokens that can follow it, the lowest id first."""
+    following: dict[tuple[int, ...], set[int]] = {}
+    for sequence in map(tuple, sequences):
+        for depth, token in enumerate(sequence):
+            following.setdefault(sequence[:depth], set()).add(token)
+    return {beginning: tuple(sorted(tokens)) for beginning, tokens in following.items()}
+
+
 class LabelTrie:
     """The labels' tokens and the branches that tell them apart.
 
@@ -42,20 +51,11 @@ class LabelTrie:
 
     def __init__(self, label_ids: Sequence[Sequence[int]]) -> None:
         labels = [tuple(ids) for ids in label_ids]
-        following: dict[tuple[int, ...], list[int]] = {}
-        for label in labels:
-            for depth, token in enumerate(label):
-                tokens = following.setdefault(label[:depth], [])
-                if token not in tokens:
-                    tokens.append(token)
+        following = continuations(labels)
         if len(labels) < 2 or len(set(labels)) < len(labels) or any(label in following for label in labels):
             raise ValueError(f"these are no two or more labels that end apart: {labels}")
-        self.branches = [
-            # Sorted, so that a tie goes to the lowest id, as in generation.
-            Branch(prefix, tuple(sorted(tokens)))
-            for prefix, tokens in following.items()
-            if len(tokens) > 1
-        ]
+        # The lowest id first, so that a tie goes to it, as in generation.
+        self.branches = [Branch(prefix, tokens) for prefix, tokens in following.items() if len(tokens) > 1]
         self.num_labels = len(labels)
         # Where each label goes at the branches on its way: (branch, which of its tokens).
         self.paths = [

@@ -12,6 +12,7 @@ import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cache
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
 from dept.tasks.samples.lexicon import SHARED, SPLITS, stable_seed
@@ -128,13 +129,20 @@ _SHAPES: dict[str, Callable[[ImageDraw, int, int, int, _Colour], None]] = {
 }  # fmt: skip
 
 
+_colour_of, _shape_of = attrgetter("colour"), attrgetter("shape")
+
 # Questions: (question_type, answer_type, question, answer), or None where a scene has none of the kind.
 Question = tuple[str, str, str, str]
 
 
+def _alone(things: Scene, seen: Callable[[Thing], str]) -> list[Thing]:
+    """The things that no other one is like, so that a question can name them by what is `seen`."""
+    names = [seen(thing) for thing in things]
+    return [thing for thing in things if names.count(seen(thing)) == 1]
+
+
 def _ask_colour(rng: random.Random, things: Scene, split: str) -> Question | None:
-    shapes = [thing.shape for thing in things]
-    single = [thing for thing in things if shapes.count(thing.shape) == 1]
+    single = _alone(things, _shape_of)
     if not single:
         return None
     thing = rng.choice(single)
@@ -142,8 +150,7 @@ def _ask_colour(rng: random.Random, things: Scene, split: str) -> Question | Non
 
 
 def _ask_shape(rng: random.Random, things: Scene, split: str) -> Question | None:
-    colours = [thing.colour for thing in things]
-    single = [thing for thing in things if colours.count(thing.colour) == 1]
+    single = _alone(things, _colour_of)
     if not single:
         return None
     thing = rng.choice(single)
@@ -168,8 +175,7 @@ def _ask_whether(rng: random.Random, things: Scene, split: str) -> Question:
 
 
 def _ask_where(rng: random.Random, things: Scene, split: str) -> Question | None:
-    shapes = [thing.shape for thing in things]
-    placed = [thing for thing in things if shapes.count(thing.shape) == 1 and _side(thing) is not None]
+    placed = [thing for thing in _alone(things, _shape_of) if _side(thing) is not None]
     if not placed:
         return None
     thing = rng.choice(placed)
@@ -239,16 +245,17 @@ def _listed(names: list[str]) -> str:
     return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
 
 
-def _image(rng: random.Random, things: Scene) -> dict[str, Any]:
-    return {"bytes": draw(things, rng.randint(235, 255)), "path": None}
+def _pictures(rng: random.Random, split: str) -> Iterator[tuple[Scene, dict[str, Any], int]]:
+    """Scenes without end, each with its image and its number."""
+    while True:
+        things = scene(rng, split)
+        image = {"bytes": draw(things, rng.randint(235, 255)), "path": None}
+        yield things, image, stable_seed("picture", split, things) % 10**9
 
 
 def vqa_rows(rng: random.Random, split: str) -> Iterator[dict[str, Any]]:
     """Rows without end: two questions of different kinds about each picture."""
-    while True:
-        things = scene(rng, split)
-        image = _image(rng, things)
-        number = stable_seed("picture", split, things) % 10**9
+    for things, image, number in _pictures(rng, split):
         asked = [question for ask in _QUESTIONS if (question := ask(rng, things, split)) is not None]
         for place, (kind, answer_type, text, answer) in enumerate(rng.sample(asked, 2)):
             yield {
@@ -265,8 +272,5 @@ def vqa_rows(rng: random.Random, split: str) -> Iterator[dict[str, Any]]:
 
 def caption_rows(rng: random.Random, split: str) -> Iterator[dict[str, Any]]:
     """Rows without end: a picture and five captions."""
-    while True:
-        things = scene(rng, split)
-        image = _image(rng, things)
-        number = stable_seed("picture", split, things) % 10**9
+    for things, image, number in _pictures(rng, split):
         yield {"image": image, "captions": _captions(rng, things), "image_id": number}

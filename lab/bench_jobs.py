@@ -9,6 +9,7 @@ import contextlib
 import os
 import re
 import secrets
+import shutil
 import signal
 import subprocess
 import threading
@@ -211,9 +212,7 @@ class BenchJobs:
     def _make_room(self) -> None:
         by_age = sorted(self._folders(), key=lambda folder: folder.stat().st_mtime)
         for folder in by_age[: max(0, len(by_age) - _KEPT + 1)]:
-            for file in folder.iterdir():
-                file.unlink()
-            folder.rmdir()
+            shutil.rmtree(folder)
 
 
 def _check(config: BenchConfig, allowed: Allowed) -> None:

@@ -84,8 +84,6 @@ def summary(
             left = elapsed / now.step * (max_steps - now.step) if max_steps else None
     elif result is not None:
         elapsed = result.get("time", {}).get("total_s")
-    checkpoints = run.checkpoints()
-    saved = int(checkpoints[-1].name.rpartition("-")[2]) if checkpoints else 0
     error = entry.error
     return RunSummary(
         run_id=entry.run_id,
@@ -101,9 +99,15 @@ def summary(
         may_change=visitor.may_change(entry.owner),
         can_resume=can_resume(entry),
         has_adapter=run.adapter.is_dir(),
-        steps_at_risk=max(0, (step or 0) - saved) if status in ACTIVE else 0,
+        steps_at_risk=max(0, (step or 0) - _saved(run)) if status in ACTIVE else 0,
         result=result,
     )
+
+
+def _saved(run: RunFolder) -> int:
+    """The step of the last checkpoint, 0 without one."""
+    checkpoints = run.checkpoints()
+    return int(checkpoints[-1].name.rpartition("-")[2]) if checkpoints else 0
 
 
 def can_resume(entry: Entry) -> bool:

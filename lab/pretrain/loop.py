@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import shutil
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -254,9 +255,7 @@ class _Pretraining:
             write_json(temporary / "place.json", {name: getattr(self, name) for name in _PLACE})
         for old in before:
             if old != target:
-                for file in old.iterdir():
-                    file.unlink()
-                old.rmdir()
+                shutil.rmtree(old)
 
     @torch.no_grad()
     def restore(self) -> None:

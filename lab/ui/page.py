@@ -9,7 +9,7 @@ from dept.errors import ConfigError
 from lab.owners import new_token
 from lab.ui import results, runs, speed, train, try_it
 from lab.ui.expected import read_ahead
-from lab.ui.site import STORAGE_KEY, PageConfig, Site
+from lab.ui.site import QUIET, STORAGE_KEY, PageConfig, Site
 from lab.ui.theme import css, head, serve_scripts, theme
 
 _HEAD = """<header class="page-head"><h1>DePT Lab</h1>
@@ -76,7 +76,6 @@ def _connect(
     running: runs.RunsTab,
     speed_timer: gr.Timer,
 ) -> None:
-    quiet: dict[str, Any] = {"queue": False, "show_progress": "hidden", "api_visibility": "private"}
 
     def opened(kept: Any, run: Any) -> tuple[Any, str, Any, Any]:
         """The visitor's token, made at the first visit; the Runs tab where the address names a run."""
@@ -90,15 +89,15 @@ def _connect(
         return gr.Timer(active=event.value == "Runs"), gr.Timer(active=event.value == "Speed")
 
     page.load(
-        opened, [identity, running.opened], [identity, running.opened, tabs, running.timer], js=_OPENED, **quiet
+        opened, [identity, running.opened], [identity, running.opened, tabs, running.timer], js=_OPENED, **QUIET
     ).then(**training.look).then(**running.look)
-    tabs.select(changed, None, [running.timer, speed_timer], **quiet)
+    tabs.select(changed, None, [running.timer, speed_timer], **QUIET)
     training.launched.change(
         lambda ids: (ids, gr.Tabs(selected="runs"), gr.Timer(active=True)),
-        training.launched, [running.opened, tabs, running.timer], **quiet,
+        training.launched, [running.opened, tabs, running.timer], **QUIET,
     )  # fmt: skip
-    running.repeat.click(running.request_of, [identity, running.opened], training.fields, **quiet).then(
-        lambda: gr.Tabs(selected="train"), None, tabs, **quiet
+    running.repeat.click(running.request_of, [identity, running.opened], training.fields, **QUIET).then(
+        lambda: gr.Tabs(selected="train"), None, tabs, **QUIET
     )
 
 

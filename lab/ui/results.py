@@ -17,7 +17,7 @@ from lab.runs import METHOD_NAMES, Run, read_run
 from lab.ui.components import Choice
 from lab.ui.html_parts import download_on_click, notice, table, text, to_download
 from lab.ui.runs_view import backbone_name
-from lab.ui.site import Site
+from lab.ui.site import QUIET, Site
 
 ALL = "all"
 NOTHING_YET = "No completed runs yet: they appear here beside the paper's numbers, each with where it comes from."
@@ -140,14 +140,13 @@ def build(site: Site, identity: gr.BrowserState) -> dict[str, Any]:
     with gr.Accordion("The paper's tables", open=False):
         which = Choice(list(_PAPER_TABLES.items()), value="glue", label="Table")
         printed = gr.HTML(paper_table("glue"), apply_default_css=False)
-    quiet: dict[str, Any] = {"queue": False, "show_progress": "hidden", "api_visibility": "private"}
     filters = [identity, method, backbone, source]
-    look: dict[str, Any] = {"fn": does.look, "inputs": filters, "outputs": [found, backbone], **quiet}
+    look: dict[str, Any] = {"fn": does.look, "inputs": filters, "outputs": [found, backbone], **QUIET}
     for each in (method, backbone, source):
         each.input(**look)
     download_on_click(as_table, does.as_csv, filters)
     download_on_click(in_latex, does.as_latex, filters)
     which.input(
-        lambda name: paper_table(name) if name in _PAPER_TABLES.values() else gr.skip(), which, printed, **quiet
+        lambda name: paper_table(name) if name in _PAPER_TABLES.values() else gr.skip(), which, printed, **QUIET
     )
     return look

@@ -20,7 +20,7 @@ from lab.ui.form import Form
 from lab.ui.html_parts import notice
 from lab.ui.runs_view import log_text, run_head, run_list, together
 from lab.ui.shared_curves import SharedCurves
-from lab.ui.site import Site
+from lab.ui.site import QUIET, Site
 
 POLL_SECONDS = 1.5
 MOST_DRAWN = 6  # runs in one figure
@@ -245,23 +245,22 @@ def build(site: Site, identity: gr.BrowserState) -> RunsTab:
     asked = gr.Textbox(visible="hidden")
     timer = gr.Timer(POLL_SECONDS, active=False)
 
-    quiet: dict[str, Any] = {"queue": False, "show_progress": "hidden", "api_visibility": "private"}
     look: dict[str, Any] = {
         "fn": does.look,
         "inputs": [identity, opened, seen],
         "outputs": [runs, head, *buttons.values(), *figures, log, seen],
-        **quiet,
+        **QUIET,
     }
     timer.tick(**look)
     opened.change(None, opened, None, js=_SHOW_IN_ADDRESS)
-    opened.change(lambda: "", None, said, **quiet)
+    opened.change(lambda: "", None, said, **QUIET)
     opened.change(**look)
-    runs.select(does.choose, opened, opened, **quiet)
+    runs.select(does.choose, opened, opened, **QUIET)
     who = [identity, opened]
-    buttons["stop"].click(does.stop, who, said, **quiet).then(**look)
-    buttons["resume"].click(does.resume, who, said, **quiet).then(**look)
+    buttons["stop"].click(does.stop, who, said, **QUIET).then(**look)
+    buttons["resume"].click(does.resume, who, said, **QUIET).then(**look)
     for name, ask in (("kill", does.ask_kill), ("delete", does.ask_delete)):
-        buttons[name].click(ask, who, [question, asked_text, asked, said], **quiet).then(**look)
-    yes.click(does.sure, [asked, *who], [question, said], **quiet).then(**look)
-    no.click(lambda: gr.update(visible=False), None, question, **quiet)
+        buttons[name].click(ask, who, [question, asked_text, asked, said], **QUIET).then(**look)
+    yes.click(does.sure, [asked, *who], [question, said], **QUIET).then(**look)
+    no.click(lambda: gr.update(visible=False), None, question, **QUIET)
     return RunsTab(opened, look, timer, buttons["repeat"], does.request_of)

@@ -29,6 +29,8 @@ _DATA_NAMES = {
     "hub": "The benchmark's rows, from the hub",
 }
 OWN_ROWS = "own"  # chosen, but nothing has been brought yet
+# Of listeners that answer at once: no queue, no spinner, no place among the public endpoints.
+QUIET: dict[str, Any] = {"queue": False, "show_progress": "hidden", "api_visibility": "private"}
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from lab.bench_summary import summarise
 from lab.paper import FIGURE_4, HARDWARE, TABLE_6
 from lab.ui.components import Choices, Figure
 from lab.ui.html_parts import notice, table, text
-from lab.ui.site import Site
+from lab.ui.site import QUIET, Site
 from lab.ui.train_view import duration
 
 POLL_SECONDS = 1.5
@@ -215,12 +215,11 @@ def build(site: Site, identity: gr.BrowserState) -> tuple[gr.Timer, dict[str, An
     bench_id = gr.Textbox(visible="hidden")
     seen = gr.Textbox(visible="hidden")
     timer = gr.Timer(POLL_SECONDS, active=False)
-    quiet: dict[str, Any] = {"queue": False, "show_progress": "hidden", "api_visibility": "private"}
     look: dict[str, Any] = {
         "fn": does.look,
         "inputs": [identity, bench_id, seen],
         "outputs": [line, speed, cost, tables, start, cancel, seen],
-        **quiet,
+        **QUIET,
     }
     timer.tick(**look)
     start.click(
@@ -228,5 +227,5 @@ def build(site: Site, identity: gr.BrowserState) -> tuple[gr.Timer, dict[str, An
         concurrency_limit=4, api_visibility="private",
     )  # fmt: skip
     bench_id.change(**look)
-    cancel.click(does.cancel, [identity, bench_id], line, **quiet).then(**look)
-    return timer, {"fn": does.find, "inputs": [identity, bench_id], "outputs": bench_id, **quiet}
+    cancel.click(does.cancel, [identity, bench_id], line, **QUIET).then(**look)
+    return timer, {"fn": does.find, "inputs": [identity, bench_id], "outputs": bench_id, **QUIET}

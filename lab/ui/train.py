@@ -19,7 +19,7 @@ from lab.ui.form import PRESETS, Form, as_yaml, commands, problems, requests, se
 from lab.ui.html_parts import download_on_click, notice, text, to_download
 from lab.ui.notebook import as_notebook
 from lab.ui.own_rows import OwnRows
-from lab.ui.site import DEFAULT_TASK, OWN_ROWS, Site
+from lab.ui.site import DEFAULT_TASK, OWN_ROWS, QUIET, Site
 from lab.ui.train_view import numbers, trade_off_figure
 
 _HELP = {
@@ -242,16 +242,15 @@ def build(site: Site, identity: gr.BrowserState) -> TrainTab:
     order = [fields[name] for name in Form._fields]
     inputs = [identity, *order]
     outputs = [*order, *faults, shown, chart, in_shell, *in_yaml, *as_notebooks, line, launch]
-    quiet: dict[str, Any] = {"queue": False, "show_progress": "hidden", "api_visibility": "private"}
-    look: dict[str, Any] = {"fn": does.look, "inputs": inputs, "outputs": outputs, **quiet}
+    look: dict[str, Any] = {"fn": does.look, "inputs": inputs, "outputs": outputs, **QUIET}
     gr.on([field.change for field in order], trigger_mode="always_last", **look)
-    fields["backbone"].input(does.on_backbone, fields["backbone"], [fields[name] for name in _RATES], **quiet)
-    fields["task"].input(does.on_task, fields["task"], fields["max_seq_length"], **quiet)
-    fields["data"].change(does.on_data, [fields["data"], fields["task"]], [own.group, fields["task"]], **quiet)
+    fields["backbone"].input(does.on_backbone, fields["backbone"], [fields[name] for name in _RATES], **QUIET)
+    fields["task"].input(does.on_task, fields["task"], fields["max_seq_length"], **QUIET)
+    fields["data"].change(does.on_data, [fields["data"], fields["task"]], [own.group, fields["task"]], **QUIET)
     own.connect(fields["data"], fields["task"])
     for name, button in presets.items():
         chosen = PRESETS[name]
-        button.click(lambda chosen=chosen: list(chosen.values()), None, [fields[field] for field in chosen], **quiet)
+        button.click(lambda chosen=chosen: list(chosen.values()), None, [fields[field] for field in chosen], **QUIET)
     launch.click(does.launch, inputs, [launched, line], concurrency_limit=4, api_visibility="private")
     for button, makes in zip(as_notebooks, (does.dept_notebook, does.pt_notebook), strict=True):
         download_on_click(button, makes, inputs)

@@ -25,7 +25,7 @@ from lab.ui.expected import LOADING
 from lab.ui.html_parts import download_on_click, notice, text, to_download
 from lab.ui.push import push_adapter
 from lab.ui.runs_view import backbone_name, method_name, status_words, task_name
-from lab.ui.site import Site
+from lab.ui.site import QUIET, Site
 from lab.ui.try_view import answers_table, answers_view
 from lab.uploads import ROWS_FILE, in_plain_columns
 
@@ -258,14 +258,13 @@ def build(site: Site, identity: gr.BrowserState) -> dict[str, Any]:
                 gr.HTML('<p class="fine">Predictions use the Space\'s lent GPU.</p>', apply_default_css=False)
     next_example = gr.Number(0, visible="hidden")
     private_api: dict[str, Any] = {"api_visibility": "private"}
-    quiet: dict[str, Any] = {"queue": False, "show_progress": "hidden", **private_api}
     who = [identity, run]
-    run.change(does.opened, who, [*boxes, next_example], **quiet)
-    another.click(does.example, [*who, next_example], [*boxes, next_example], **quiet)
+    run.change(does.opened, who, [*boxes, next_example], **QUIET)
+    another.click(does.example, [*who, next_example], [*boxes, next_example], **QUIET)
     alone: dict[str, Any] = {"concurrency_limit": 1, "concurrency_id": "predict", **private_api}
     predict.click(does.predict, [*who, *boxes], answers, **alone)
     boxes[0].submit(does.predict, [*who, *boxes], answers, **alone)
     file.upload(does.predict_file, [*who, file], [download, answers], **alone)
     download_on_click(get, does.adapter, who)
     push.click(does.push, [*who, repo, token, private], [pushed, token], **private_api)
-    return {"fn": does.runs, "inputs": who, "outputs": [run, line], **quiet}
+    return {"fn": does.runs, "inputs": who, "outputs": [run, line], **QUIET}

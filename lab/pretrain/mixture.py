@@ -60,7 +60,7 @@ _COURSE = ((0.0, _FIRST), (0.03, _FIRST), (0.035, _SECOND), (0.09, _SECOND), (0.
 _NOISY = {**_END, "feeling": 3, "relation": 3, "sst2": 4, "yelp_polarity": 2}  # beyond 1, when features are noisy
 _SHORT, _SHORT_FROM, _SHORT_UNTIL = 0.6, 0.02, (0.5, 0.75)  # share of the short forms, and where they come and go
 _FRAMED = 0.6  # share of the rows in further frames, where a task has such
-# Shares of the rows with other words when features are noisy, half of them from the course's middle on, and the tasks whose labels do not depend on what a noun is a kind of.
+# Shares of the rows with other words when features are noisy; half of them from the course's middle on.
 _OTHER_WORDS = {"sst2": 0.7, "yelp_polarity": 0.7, "mrpc": 0.5, "stsb": 0.5, "qqp": 0.5, "cb": 0.4,
                 **dict.fromkeys(("nq", "hotpotqa", "searchqa", "newsqa", "qnli", "boolq", "multirc"), 0.35),
                 **dict.fromkeys(("rte", "mnli"), 0.3)}  # fmt: skip

@@ -11,6 +11,7 @@ from dept.tasks.sample import SAMPLE_TASKS, sample_rows
 from dept.tasks.samples.lexicon import load, tokens
 from dept.tasks.samples.scenes import Thing, pairs
 from lab.pretrain.corpora import held_out
+from lab.pretrain.framed import FRAMED, framed_pairs, frames
 from lab.pretrain.loop import Materials
 from lab.pretrain.mixture import (
     CHUNK,
@@ -24,7 +25,6 @@ from lab.pretrain.mixture import (
     short_share,
     task_pairs,
 )
-from lab.pretrain.framed import FRAMED, framed_pairs, frames
 from lab.pretrain.pictures import NOTHING, PICTURES, picture, places
 from lab.pretrain.short import SHORT, with_other_words
 from lab.pretrain.skills import SKILLS

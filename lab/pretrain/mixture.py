@@ -35,11 +35,12 @@ _NO_JUNK, _LITTLE_JUNK = 0.5, 0.93  # cumulative shares; else up to 100 random w
 _MOST_SPANS, _MOST_TEXT = 3, 24  # spans left out of a text, tokens of it
 _TOP = 5_000  # where junk is drawn from, as a soft prompt's first vectors are
 
-# The curriculum: shares of the mixture. What takes heads that copy and compare comes first, then what words mean and
-# questions, then everything.
+# The curriculum: shares of the mixture. What takes heads that look for a word near another comes first, nearly alone,
+# then what takes heads that copy and compare, then what words mean and questions, then everything.
 _NONE = dict.fromkeys((TEXT, *SKILLS, *TASKS, *PICTURES), 0.0)
+_ALONE = {**_NONE, "together": 6, "holds": 1, "equal": 1, "copy": 0.5, "feeling": 0.5}
 _FIRST = {**_NONE, "copy": 1, "after": 1, "holds": 1, "missing": 1, "shared": 1, "equal": 1, "overlap": 1, "fact": 1,
-          "together": 5, "feeling": 2, "sst2": 1}  # fmt: skip
+          "together": 3, "feeling": 2, "sst2": 1}  # fmt: skip
 _SECOND = {**_NONE, "copy": 0.6, "after": 0.6, "holds": 0.6, "missing": 0.6, "shared": 0.6, "equal": 1, "overlap": 1,
            "together": 3, "ordered": 0.6, "relation": 1.5, "kind": 1, "feeling": 2, "fact": 3, "nq": 1, "searchqa": 1,
            "newsqa": 1, "hotpotqa": 1, "sst2": 1.5, "mrpc": 1, "stsb": 1, "qnli": 1, "yelp_polarity": 0.5, "boolq": 2,
@@ -55,7 +56,7 @@ _LAST = {**_LATE, "copy": 0.2, "after": 0.2, "holds": 0.2, "missing": 0.2, "shar
          "boolq": 2, "multirc": 1.5, "mnli": 1.5, "rte": 1.5}  # fmt: skip
 _END = {**_LAST, "relation": 2, "kind": 0.5, "feeling": 1.5, "ordered": 0.2, "fact": 0.5, "sst2": 3,
         "yelp_polarity": 1.5, "mrpc": 2, "qqp": 2, "rte": 2.5, "mnli": 2.5, "cb": 1.5}  # fmt: skip
-_COURSE = ((0.0, _FIRST), (0.03, _FIRST), (0.035, _SECOND), (0.09, _SECOND), (0.15, _LATE), (0.375, _LATE),
+_COURSE = ((0.0, _ALONE), (0.02, _ALONE), (0.025, _FIRST), (0.045, _FIRST), (0.05, _SECOND), (0.1, _SECOND), (0.15, _LATE), (0.375, _LATE),
            (0.39, _LAST), (0.7, _LAST), (0.71, _END), (1.0, _END))  # fmt: skip
 _NOISY = {**_END, "feeling": 3, "relation": 3, "sst2": 4, "yelp_polarity": 2}  # beyond 1, when features are noisy
 _SHORT, _SHORT_FROM, _SHORT_UNTIL = 0.6, 0.02, (0.5, 0.75)  # share of the short forms, and where they come and go
@@ -66,7 +67,7 @@ _OTHER_WORDS = {"sst2": 0.7, "yelp_polarity": 0.7, "mrpc": 0.5, "stsb": 0.5, "qq
                 **dict.fromkeys(("rte", "mnli"), 0.3)}  # fmt: skip
 _OTHER_NOUNS = ("mrpc", "stsb", "qqp", "cb")  # whose labels do not depend on what a noun is a kind of
 _WORDS_FROM = (0.2, 0.5)  # where other words begin to come, and come in half of their share
-_LEVEL = (0.015, 0.07)  # where the skills begin to grow longer, and are at their full length
+_LEVEL = (0.025, 0.08)  # where the skills begin to grow longer, and are at their full length
 _DIGIT_FROM = 0.55  # without a name: first a token that no task has, then the digit 0, the same for every label
 _DISGUISE = (0.06, 0.2)  # where names begin to be left out and put among random words, and are fully so
 

@@ -107,7 +107,7 @@ def bench(
 
 @app.command(name="pretrain-mini")
 def pretrain_mini(
-    steps: Annotated[int, typer.Option(help="Optimiser steps before the last, noisy ones.", min=1)] = 10_000,
+    steps: Annotated[int, typer.Option(help="Optimiser steps before the last, noisy ones.", min=1)] = 8_600,
     minutes: Annotated[
         float | None, typer.Option(help="Stop after so many; --resume goes on.", show_default=False)
     ] = None,

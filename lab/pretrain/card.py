@@ -7,6 +7,7 @@ from typing import Any
 
 from transformers import T5ForConditionalGeneration
 
+from lab.pretrain.pictures import PICTURES
 from lab.pretrain.skills import SKILLS
 from lab.pretrain.vocabulary import TASKS
 
@@ -95,7 +96,7 @@ def model_card(training: Mapping[str, Any], model: T5ForConditionalGeneration, *
         texts=texts,
         rows=rows,
         skills=", ".join(SKILLS),
-        table=_table(training["scores"], (*TASKS, *SKILLS)),
+        table=_table(training["scores"], (*TASKS, *PICTURES, *SKILLS)),
         plural="" if training["threads"] == 1 else "s",
     )
 

@@ -24,6 +24,7 @@ from lab.pretrain.card import model_card
 from lab.pretrain.corpora import Corpora, load_corpora
 from lab.pretrain.mixture import Example, Mixture, batches, task_pairs
 from lab.pretrain.model import MiniT5, collate
+from lab.pretrain.pictures import PICTURES
 from lab.pretrain.skills import SKILLS
 from lab.pretrain.vocabulary import (
     TASKS,
@@ -53,14 +54,14 @@ class PretrainConfig:
         evaluate_every, checkpoint_every: steps. evaluation_rows: of each skill; four times as many at the end.
     """
 
-    steps: int = 10_000
+    steps: int = 8_600
     tokens: int = 3_072
     first_rate: float = 3e-3
     rate: float = 1.2e-3
     first_steps: int = 150
     warmup: int = 50
     cooldown: float = 0.7
-    noisy_steps: int = 1_600
+    noisy_steps: int = 1_400
     noisy_rate: float = 1e-3
     seed: int = 0
     evaluate_every: int = 500
@@ -286,13 +287,15 @@ def skill_scores(model: MiniT5, mixture: Mixture, rows: int, split: str = "valid
     that it does.
     """
     found = {}
-    for name in (*SKILLS, *TASKS):
-        if name in SKILLS:
-            pairs = mixture.pairs(name, rows, stable_seed("scores", split, name))
+    for name in (*SKILLS, *TASKS, *PICTURES):
+        seed = stable_seed("scores", split, name)
+        if name in PICTURES:
+            encoded = mixture.pictures(name, rows, seed, split)
+        elif name in SKILLS:
+            encoded = mixture.encoded(name, mixture.pairs(name, rows, seed))
         else:
-            pairs = task_pairs(name, split, rows, 1_000, own_only=True)[:rows]
+            encoded = mixture.encoded(name, task_pairs(name, split, rows, 1_000, own_only=True)[:rows])
         right = 0
-        encoded = mixture.encoded(name, pairs)
         for start in range(0, rows, 32):
             examples = encoded[start : start + 32]
             batch = collate(examples)
@@ -301,5 +304,5 @@ def skill_scores(model: MiniT5, mixture: Mixture, rows: int, split: str = "valid
             logits, labels = model([batch])
             wrong[there] = logits.argmax(-1) != labels
             right += int((~wrong.any(1)).sum())
-        found[name] = round(100 * right / len(pairs), 1)
+        found[name] = round(100 * right / rows, 1)
     return found

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cache
 from itertools import pairwise
 
@@ -20,9 +20,11 @@ from dept.tasks import Task, load_task
 from dept.tasks.sample import sample_rows
 from dept.tasks.samples.lexicon import stable_seed
 from lab.pretrain.corpora import Corpora, is_allowed
-from lab.pretrain.short import SHORT, in_another_frame, short_pairs, with_other_words
+from lab.pretrain.framed import FRAMED, framed_pairs
+from lab.pretrain.pictures import PICTURES, Places, picture
+from lab.pretrain.short import SHORT, short_pairs, with_other_words
 from lab.pretrain.skills import SKILLS
-from lab.pretrain.vocabulary import END, SENTINELS, TASKS, Vocabulary
+from lab.pretrain.vocabulary import END, MARK, SENTINELS, TASKS, Vocabulary
 
 TEXT = "text"  # raw text, which has no name
 CHUNK = 4096  # examples made together
@@ -33,36 +35,39 @@ _NO_JUNK, _LITTLE_JUNK = 0.5, 0.93  # cumulative shares; else up to 100 random w
 _MOST_SPANS, _MOST_TEXT = 3, 24  # spans left out of a text, tokens of it
 _TOP = 5_000  # where junk is drawn from, as a soft prompt's first vectors are
 
-# The curriculum: shares of the mixture. What takes heads that copy and compare comes first, then what words mean and
-# questions, then everything.
-_NONE = dict.fromkeys((TEXT, *SKILLS, *TASKS), 0.0)
+# The curriculum: shares of the mixture. What takes heads that look for a word near another comes first, nearly alone,
+# then what takes heads that copy and compare, then what words mean and questions, then everything.
+_NONE = dict.fromkeys((TEXT, *SKILLS, *TASKS, *PICTURES), 0.0)
+_ALONE = {**_NONE, "together": 6, "holds": 1, "equal": 1, "copy": 0.5, "feeling": 0.5}
 _FIRST = {**_NONE, "copy": 1, "after": 1, "holds": 1, "missing": 1, "shared": 1, "equal": 1, "overlap": 1, "fact": 1,
-          "feeling": 2, "sst2": 1}  # fmt: skip
+          "together": 3, "feeling": 2, "sst2": 1}  # fmt: skip
 _SECOND = {**_NONE, "copy": 0.6, "after": 0.6, "holds": 0.6, "missing": 0.6, "shared": 0.6, "equal": 1, "overlap": 1,
-           "ordered": 0.6, "relation": 1.5, "kind": 1, "feeling": 2, "fact": 3, "nq": 1, "searchqa": 1, "newsqa": 1,
-           "hotpotqa": 1, "sst2": 1, "mrpc": 1, "stsb": 1, "qnli": 1, "yelp_polarity": 0.5}  # fmt: skip
+           "together": 3, "ordered": 0.6, "relation": 1.5, "kind": 1, "feeling": 2, "fact": 3, "nq": 1, "searchqa": 1,
+           "newsqa": 1, "hotpotqa": 1, "sst2": 1.5, "mrpc": 1, "stsb": 1, "qnli": 1, "yelp_polarity": 0.5, "boolq": 2,
+           "multirc": 2, "vqa": 1}  # fmt: skip
 _LATE = {TEXT: 1, "copy": 0.3, "after": 0.3, "holds": 0.3, "missing": 0.3, "shared": 0.3, "equal": 0.5, "overlap": 0.5,
-         "ordered": 0.5, "relation": 1, "kind": 0.7, "feeling": 0.7, "acceptable": 0.7, "fact": 1,
-         **dict.fromkeys(TASKS, 1.0), "nq": 1.5, "searchqa": 1.5, "newsqa": 1.5, "hotpotqa": 1.5,
-         "wsc": 0.6, "winogrande": 0.6, "wic": 0.6}  # fmt: skip
+         "together": 1, "ordered": 0.5, "relation": 1, "kind": 0.7, "feeling": 0.7, "acceptable": 0.7, "fact": 1,
+         **dict.fromkeys(TASKS, 1.0), "nq": 1.5, "searchqa": 1.5, "newsqa": 1.5, "hotpotqa": 1.5, "sst2": 2,
+         "cola": 1.5, "boolq": 1.5, "multirc": 1.5, "paws": 0.7, "wsc": 0.2, "winogrande": 0.2, "wic": 0.2, "vqa": 1,
+         "coco_captions": 0.5}  # fmt: skip
 # What is learnt by then gives way to what is not.
-_LAST = {**_LATE, "copy": 0.2, "after": 0.2, "holds": 0.2, "missing": 0.2, "shared": 0.3, "equal": 0.3, "overlap": 0.3,
-         "feeling": 2, "acceptable": 1, "scitail": 0.5, "sst2": 3, "cola": 1.5, "boolq": 2, "multirc": 1.5,
-         "mnli": 1.5, "rte": 1.5, "wsc": 0.4, "winogrande": 0.4, "wic": 0.4}  # fmt: skip
-_END = {**_LAST, "relation": 2, "kind": 0.5, "feeling": 1.5, "ordered": 0.2, "fact": 0.5, "sst2": 4,
-        "yelp_polarity": 1.5, "mrpc": 2, "qqp": 2, "rte": 2.5, "mnli": 2.5, "cb": 1.5, "boolq": 0.7, "multirc": 0.7,
-        "paws": 0.5, "cola": 1.2, "wic": 0.2, "wsc": 0.2, "winogrande": 0.2}  # fmt: skip
-_COURSE = ((0.0, _FIRST), (0.015, _FIRST), (0.02, _SECOND), (0.08, _SECOND), (0.15, _LATE), (0.375, _LATE),
+_LAST = {**_LATE, "copy": 0.2, "after": 0.2, "holds": 0.2, "missing": 0.2, "shared": 0.3, "equal": 0.3,
+         "overlap": 0.3, "together": 0.5, "feeling": 2, "acceptable": 1, "scitail": 0.5, "sst2": 2.5, "cola": 2,
+         "boolq": 2, "multirc": 1.5, "mnli": 1.5, "rte": 1.5}  # fmt: skip
+_END = {**_LAST, "relation": 2, "kind": 0.5, "feeling": 1.5, "ordered": 0.2, "fact": 0.5, "sst2": 3,
+        "yelp_polarity": 1.5, "mrpc": 2, "qqp": 2, "rte": 2.5, "mnli": 2.5, "cb": 1.5}  # fmt: skip
+_COURSE = ((0.0, _ALONE), (0.02, _ALONE), (0.025, _FIRST), (0.045, _FIRST), (0.05, _SECOND), (0.1, _SECOND), (0.15, _LATE), (0.375, _LATE),
            (0.39, _LAST), (0.7, _LAST), (0.71, _END), (1.0, _END))  # fmt: skip
-_NOISY = {**_END, "feeling": 4, "relation": 3, "sst2": 5, "yelp_polarity": 2}  # beyond 1, when features are noisy
-_SHORT, _SHORT_FROM, _SHORT_UNTIL = 0.6, 0.375, (0.6, 0.75)  # share of the short forms, and where they come and go
-# Shares of the rows with other words, beyond 1, and the tasks whose labels do not depend on what a noun is a kind of.
+_NOISY = {**_END, "feeling": 3, "relation": 3, "sst2": 4, "yelp_polarity": 2}  # beyond 1, when features are noisy
+_SHORT, _SHORT_FROM, _SHORT_UNTIL = 0.6, 0.02, (0.5, 0.75)  # share of the short forms, and where they come and go
+_FRAMED = 0.6  # share of the rows in further frames, where a task has such
+# Shares of the rows with other words when features are noisy; half of them from the course's middle on.
 _OTHER_WORDS = {"sst2": 0.7, "yelp_polarity": 0.7, "mrpc": 0.5, "stsb": 0.5, "qqp": 0.5, "cb": 0.4,
                 **dict.fromkeys(("nq", "hotpotqa", "searchqa", "newsqa", "qnli", "boolq", "multirc"), 0.35),
                 **dict.fromkeys(("rte", "mnli"), 0.3)}  # fmt: skip
 _OTHER_NOUNS = ("mrpc", "stsb", "qqp", "cb")  # whose labels do not depend on what a noun is a kind of
-_FRAMES_FROM = 1.075  # where half of sst2's rows begin to have another frame too
-_LEVEL = (0.0, 0.05)  # where the skills begin to grow longer, and are at their full length
+_WORDS_FROM = (0.2, 0.5)  # where other words begin to come, and come in half of their share
+_LEVEL = (0.025, 0.08)  # where the skills begin to grow longer, and are at their full length
 _DIGIT_FROM = 0.55  # without a name: first a token that no task has, then the digit 0, the same for every label
 _DISGUISE = (0.06, 0.2)  # where names begin to be left out and put among random words, and are fully so
 
@@ -88,21 +93,26 @@ def short_share(progress: float) -> float:
     return 0.0 if progress < _SHORT_FROM else _SHORT * (1 - ramp(progress, _SHORT_UNTIL))
 
 
+Bags = list[list[tuple[int, float]]]
+
+
 @dataclass(frozen=True)
 class Example:
     """One example as ids.
 
     prefix: ids before the source: the name, random words. source, target: ids, each with the end-of-text token last.
+    places: between prefix and source, of a picture: ids and weights of the words that one position sums up.
     """
 
     name: str
     prefix: list[int]
     source: list[int]
     target: list[int]
+    places: Bags = field(default_factory=list)
 
     @property
     def length(self) -> int:
-        return len(self.prefix) + len(self.source)
+        return len(self.prefix) + len(self.places) + len(self.source)
 
 
 class Mixture:
@@ -117,6 +127,7 @@ class Mixture:
     ) -> None:
         self._corpora, self._tokenizer, self._seed = corpora, tokenizer, seed
         ids = vocabulary.ids
+        self._words_ids = {token.removeprefix(MARK): number for token, number in ids.items() if token.startswith(MARK)}
         self._names = {name: ids[token] for name, token in vocabulary.names.items()}
         self._sentinels = [ids[token] for token in SENTINELS]
         self._nothing = ([self._sentinels[-1], ids[END]], tokenizer("0")["input_ids"])
@@ -138,52 +149,63 @@ class Mixture:
                 examples += self._text_examples(draw, count)
             elif count:
                 seed = draw.getrandbits(48)
-                pairs = self.pairs(name, count, seed, ramp(progress, _LEVEL), short_share(progress))
-                if progress > 1 and name in _OTHER_WORDS:
-                    pairs = self._with_other_words(name, pairs, seed, frames=progress > _FRAMES_FROM)
                 nothing = self._nothing[progress >= _DIGIT_FROM]
-                examples += self.encoded(name, pairs, draw, ramp(progress, _DISGUISE), nothing)
+                if name in PICTURES:
+                    made = self.pictures(name, count, seed)
+                else:
+                    pairs = self.pairs(name, count, seed, ramp(progress, _LEVEL), short_share(progress), _FRAMED)
+                    made = self.encoded(name, self._with_other_words(name, pairs, seed, progress))
+                examples += self._as_trained(made, draw, ramp(progress, _DISGUISE), nothing)
         return examples
 
-    def pairs(self, name: str, count: int, seed: int, level: float = 1.0, short: float = 0.0) -> list[tuple[str, str]]:
-        """(source, target) texts of a skill, or of a task's training rows, a share of them in their short form."""
+    def pairs(
+        self, name: str, count: int, seed: int, level: float = 1.0, short: float = 0.0, framed: float = 0.0
+    ) -> list[tuple[str, str]]:
+        """(source, target) texts of a skill, or of a task's training rows: a share of them in their short form, a
+        share of the others in further frames."""
         draw = random.Random(seed)
         if name in SKILLS:
             return [SKILLS[name](draw, self._corpora, level) for _ in range(count)]
-        fewer = round(short * count) if name in SHORT else 0
-        return short_pairs(name, fewer, draw) + task_pairs(name, "train", count - fewer, seed)[: count - fewer]
+        shorter = round(short * count) if name in SHORT else 0
+        other = round(framed * count) if name in FRAMED else 0
+        whole = count - shorter - other
+        found = task_pairs(name, "train", whole, seed)[:whole]
+        return found + (framed_pairs(name, other, draw) if other else short_pairs(name, shorter, draw))
 
     def _with_other_words(
-        self, name: str, pairs: Sequence[tuple[str, str]], seed: int, *, frames: bool
-    ) -> list[tuple[str, str]]:
+        self, name: str, pairs: Sequence[tuple[str, str]], seed: int, progress: float
+    ) -> Sequence[tuple[str, str]]:
+        share = (1.0 if progress > 1 else 0.5 * ramp(progress, _WORDS_FROM)) * _OTHER_WORDS.get(name, 0.0)
         draw = random.Random(seed)
-        found = []
-        for pair in pairs:
-            if draw.random() < _OTHER_WORDS[name]:
-                pair = with_other_words(pair, draw, self._corpora, nouns=name in _OTHER_NOUNS)
-                if name == "sst2" and frames:
-                    pair = in_another_frame(pair, draw, self._corpora)
-            found.append(pair)
-        return found
+        return [
+            with_other_words(pair, draw, self._corpora, nouns=name in _OTHER_NOUNS) if draw.random() < share else pair
+            for pair in pairs
+        ]
 
-    def encoded(
-        self,
-        name: str,
-        pairs: Sequence[tuple[str, str]],
-        draw: random.Random | None = None,
-        disguise: float = 1.0,
-        nothing: Sequence[int] = (),
-    ) -> list[Example]:
-        """As ids, behind the name; with `draw`, as training has them: a share `disguise` of them may be nameless,
-        with the target `nothing`, or among random words."""
+    def encoded(self, name: str, pairs: Sequence[tuple[str, str]]) -> list[Example]:
+        """As ids, behind the name."""
         sources = self._tokenizer([source for source, _ in pairs])["input_ids"]
         targets = self._tokenizer([target for _, target in pairs])["input_ids"]
-        both = zip(sources, targets, strict=True)
+        name_only = [self._names[name]]
+        return [Example(name, name_only, source, target) for source, target in zip(sources, targets, strict=True)]
+
+    def pictures(self, name: str, count: int, seed: int, split: str = "train") -> list[Example]:
+        """Scenes of a split as bags of words, with a question or the task's text, behind the name."""
+        draw = random.Random(seed)
+        made = [picture(name, draw, split) for _ in range(count)]
+        encoded = self.encoded(name, [(source, target) for _, source, target in made])
+        return [replace(example, places=self._as_ids(grid))
+                for example, (grid, _, _) in zip(encoded, made, strict=True)]  # fmt: skip
+
+    def _as_ids(self, grid: Places) -> Bags:
+        return [[(self._words_ids[word], weight) for word, weight in words] for words in grid]
+
+    def _as_trained(
+        self, examples: Sequence[Example], draw: random.Random, disguise: float, nothing: Sequence[int]
+    ) -> list[Example]:
+        """A share `disguise` of them may be nameless, with the target `nothing`, or among random words."""
         return [
-            Example(name, [self._names[name]], source, target)
-            if draw is None or draw.random() > disguise
-            else self._disguised(Example(name, [], source, target), draw, nothing)
-            for source, target in both
+            example if draw.random() > disguise else self._disguised(example, draw, nothing) for example in examples
         ]
 
     def _disguised(self, example: Example, draw: random.Random, nothing: Sequence[int]) -> Example:

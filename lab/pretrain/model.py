@@ -31,11 +31,26 @@ class Batch:
     """B examples, L tokens of input, T of target.
 
     input_ids: [B, L]; attention_mask: [B, L]; labels: [B, T], IGNORED_LABEL on padding.
+    bags: the positions that sum up several words, if there are any.
     """
 
     input_ids: Tensor
     attention_mask: Tensor
     labels: Tensor
+    bags: Bags | None = None
+
+
+@dataclass(frozen=True)
+class Bags:
+    """K positions of a batch, E words in them.
+
+    positions: [K], in the flattened batch; starts: [K], where a position's words begin; ids, weights: [E].
+    """
+
+    positions: Tensor
+    starts: Tensor
+    ids: Tensor
+    weights: Tensor
 
 
 def collate(examples: Sequence[Example]) -> Batch:
@@ -46,10 +61,25 @@ def collate(examples: Sequence[Example]) -> Batch:
     mask = torch.zeros(len(examples), width, dtype=torch.long)
     labels = torch.full((len(examples), longest), IGNORED_LABEL)
     for row, example in enumerate(examples):
-        ids[row, : example.length] = torch.tensor(example.prefix + example.source)
+        before = len(example.prefix)
+        ids[row, :before] = torch.tensor(example.prefix)
+        ids[row, before + len(example.places) : example.length] = torch.tensor(example.source)
         mask[row, : example.length] = 1
         labels[row, : len(example.target)] = torch.tensor(example.target)
-    return Batch(ids, mask, labels)
+    return Batch(ids, mask, labels, _bags(examples, width))
+
+
+def _bags(examples: Sequence[Example], width: int) -> Bags | None:
+    positions, starts, words = [], [], []
+    for row, example in enumerate(examples):
+        for place, bag in enumerate(example.places):
+            positions.append(row * width + len(example.prefix) + place)
+            starts.append(len(words))
+            words += bag
+    if not positions:
+        return None
+    ids, weights = zip(*words, strict=True)
+    return Bags(torch.tensor(positions), torch.tensor(starts), torch.tensor(ids), torch.tensor(weights))
 
 
 def _multiple(length: int, of: int) -> int:
@@ -73,6 +103,16 @@ def config(vocabulary_size: int) -> T5Config:
     )
     shape.decoder_start_token_id = PAD
     return shape
+
+
+def _embedded(batch: Batch, table: Tensor) -> Tensor:
+    """[B * L, D]."""
+    x = F.embedding(batch.input_ids.flatten(), table)
+    if batch.bags is None:
+        return x
+    bags = batch.bags
+    summed = F.embedding_bag(bags.ids, table, bags.starts, mode="sum", per_sample_weights=bags.weights)
+    return x.index_copy(0, bags.positions, summed)
 
 
 class _Lengths(NamedTuple):
@@ -169,7 +209,7 @@ class MiniT5(nn.Module):
 
         bias = self.encoder.block[0].layer[0].SelfAttention.compute_bias
         biases = [bias(size.length, size.length) + hidden for size, hidden in zip(sources, far, strict=True)]
-        x = F.embedding(torch.cat([batch.input_ids.flatten() for batch in batches]), table)  # [tokens, D]
+        x = torch.cat([_embedded(batch, table) for batch in batches])  # [tokens, D]
         for block in self.encoder.block:
             y = block.layer[0].layer_norm(x)
             x = x + _attention(block.layer[0].SelfAttention, y, y, sources, sources, biases)

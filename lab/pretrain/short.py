@@ -20,7 +20,6 @@ from lab.pretrain.corpora import Corpora
 
 Row = dict[str, Any]
 _NAMES = ("female", "male", "surname", "city", "company")
-_TURNING = frozenset({"not", "neither", "anything", "though"})  # in the frames that training has
 _NOUNS = ("animal", "food", "object", "plant", "profession")
 _FUNCTION_WORDS = 300  # the commonest words of the language are no names
 
@@ -93,17 +92,6 @@ def with_other_words(
         return given.get(match[0].lower(), match[0])
 
     return re.sub("[A-Za-z-]+", other, source), re.sub("[A-Za-z-]+", other, target)
-
-
-def in_another_frame(pair: tuple[str, str], draw: random.Random, corpora: Corpora) -> tuple[str, str]:
-    """A review of a film with half of the words around its adjectives exchanged for common ones, if nothing in it
-    turns a feeling round: the adjectives say the same in a frame that was never seen."""
-    field, *words = pair[0].split()
-    feelings = dict(corpora.feelings)
-    if _TURNING.isdisjoint(words):
-        words = [word if word in feelings or draw.random() < 0.5 else draw.choice(corpora.frequent[:2_000])
-                 for word in words]  # fmt: skip
-    return " ".join([field, *words]), pair[1]
 
 
 @cache

@@ -110,6 +110,18 @@ def ordered(draw: random.Random, corpora: Corpora, level: float) -> tuple[str, s
     return _pair(words, again), _label(answer)
 
 
+def together(draw: random.Random, corpora: Corpora, level: float) -> tuple[str, str]:
+    """Do two words stand in one sentence (1), or in two of them (0)?"""
+    lengths = [_up_to(draw, 2, 7, level) for _ in range(_up_to(draw, 2, 4, level))]
+    words = _words(draw, corpora, sum(lengths))
+    sentences = [[words.pop() for _ in range(length)] for length in lengths]
+    answer = draw.random() < 0.5
+    one, other = draw.sample(sentences, 2)
+    asked = draw.sample(one, 2) if answer else [draw.choice(one), draw.choice(other)]
+    context = " ".join(f"{' '.join(sentence)}." for sentence in sentences)
+    return f"question: {' '.join(asked)} context: {context}", _label(answer)
+
+
 def overlap(draw: random.Random, corpora: Corpora, level: float) -> tuple[str, str]:
     """How many words do two lists of up to four share?"""
     length = _up_to(draw, 2, 4, level)
@@ -220,6 +232,6 @@ def fact(draw: random.Random, corpora: Corpora, level: float) -> tuple[str, str]
 
 SKILLS: dict[str, Skill] = {
     skill.__name__: skill
-    for skill in (copy, after, missing, shared, holds, equal, ordered, overlap, relation, kind, feeling, acceptable,
-                  fact)
+    for skill in (copy, after, missing, shared, holds, equal, ordered, together, overlap, relation, kind, feeling,
+                  acceptable, fact)
 }  # fmt: skip

@@ -21,6 +21,7 @@ from transformers import PreTrainedTokenizerFast
 from dept.tasks.sample import SAMPLE_TASKS
 from dept.tasks.samples import lexicon
 from lab.pretrain.corpora import feeling_words, frequent_words
+from lab.pretrain.pictures import MORE_COLOURS, MORE_SHAPES, PICTURES
 
 TASKS = tuple(name for name in SAMPLE_TASKS if name not in ("squad", "record"))  # two that read much like others
 PAD, END, UNKNOWN = "<pad>", "</s>", "<unk>"
@@ -31,7 +32,7 @@ MEANING = 192  # features of what a token means: the first principal components 
 SIGNATURE = 64  # features that only tell tokens apart
 _MEANING_NOISE, _SIGNATURE_NOISE = 0.05, 0.09  # of a feature; together about as long as the features of a word
 FUNCTION_WORDS = 300  # the commonest words have an embedding of their own beside their features'
-_MARK = "▁"  # before a token that starts a word, as in sentencepiece
+MARK = "▁"  # before a token that starts a word, as in sentencepiece
 _PUNCTUATION = "!\"#$%&'()*+,-./:;<=>?@[\\]^_`{|}~"
 _NUMBERS = (*map(str, range(100)), *map(str, range(1900, 2030)))
 
@@ -61,18 +62,18 @@ def make_vocabulary(skills: Sequence[str], pieces: Iterable[str]) -> Vocabulary:
         skills: names beside those of the tasks.
         pieces: parts of words, in the order of their use.
     """
-    common = list(dict.fromkeys([*frequent_words(WORDS), *feeling_words()]))
-    marks = [mark + sign for mark in (_MARK, "") for sign in _PUNCTUATION]
+    common = list(dict.fromkeys([*frequent_words(WORDS), *feeling_words(), *MORE_COLOURS, *MORE_SHAPES]))
+    marks = [mark + sign for mark in (MARK, "") for sign in _PUNCTUATION]
     samples = sorted(_sample_words() - set(common))
-    words = [_MARK + word for word in dict.fromkeys([*common, *samples, *_NUMBERS, *"abcdefghijklmnopqrstuvwxyz"])]
+    words = [MARK + word for word in dict.fromkeys([*common, *samples, *_NUMBERS, *"abcdefghijklmnopqrstuvwxyz"])]
     parts = list(dict.fromkeys([*"abcdefghijklmnopqrstuvwxyz0123456789", *pieces]))
-    names = {name: name_token(name) for name in (*TASKS, *skills)}
-    tokens = tuple(dict.fromkeys([PAD, END, UNKNOWN, *marks, *words, _MARK, *parts, *SENTINELS, *names.values()]))
+    names = {name: name_token(name) for name in (*TASKS, *PICTURES, *skills)}
+    tokens = tuple(dict.fromkeys([PAD, END, UNKNOWN, *marks, *words, MARK, *parts, *SENTINELS, *names.values()]))
     closed = {*common[:FUNCTION_WORDS], *lexicon.fixed_text(), *_NUMBERS}
     own = tuple(
         number
         for number, token in enumerate(tokens)
-        if token.removeprefix(_MARK) in closed or not token.removeprefix(_MARK).isalpha()
+        if token.removeprefix(MARK) in closed or not token.removeprefix(MARK).isalpha()
     )
     return Vocabulary(tokens, names, own)
 
@@ -91,11 +92,11 @@ def make_tokenizer(vocabulary: Vocabulary) -> PreTrainedTokenizerFast:
     tokenizer.normalizer = normalizers.BertNormalizer(handle_chinese_chars=False)
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
         [
-            pre_tokenizers.Metaspace(replacement=_MARK, prepend_scheme="always"),
-            pre_tokenizers.Split(Regex(rf"{_MARK}?(\p{{L}}+|\p{{N}}+|[^\p{{L}}\p{{N}}{_MARK}])"), "isolated"),
+            pre_tokenizers.Metaspace(replacement=MARK, prepend_scheme="always"),
+            pre_tokenizers.Split(Regex(rf"{MARK}?(\p{{L}}+|\p{{N}}+|[^\p{{L}}\p{{N}}{MARK}])"), "isolated"),
         ]
     )
-    tokenizer.decoder = decoders.Metaspace(replacement=_MARK, prepend_scheme="always")
+    tokenizer.decoder = decoders.Metaspace(replacement=MARK, prepend_scheme="always")
     tokenizer.post_processor = processors.TemplateProcessing(single=f"$A {END}", special_tokens=[(END, ids[END])])
     return PreTrainedTokenizerFast(
         tokenizer_object=tokenizer,
@@ -137,9 +138,9 @@ def token_features(vocabulary: Vocabulary, seed: int) -> Tensor:
     embeddings, tokenizer = _smollm2()
     texts = {}
     for number, token in enumerate(vocabulary.tokens):
-        word = token.removeprefix(_MARK)
+        word = token.removeprefix(MARK)
         if word and not (token.startswith("<") and len(token) > 1):
-            forms = [word] if not token.startswith(_MARK) else [f" {word}", f" {word.capitalize()}"]
+            forms = [word] if not token.startswith(MARK) else [f" {word}", f" {word.capitalize()}"]
             texts[number] = forms
     meaning = torch.zeros(len(vocabulary.tokens), embeddings.shape[1])
     for number, forms in texts.items():

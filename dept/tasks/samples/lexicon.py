@@ -305,6 +305,10 @@ class Draw:
             return self.choice(own)
         return self.choice(own if own and (not shared or self.chance(0.5)) else shared)
 
+    def node(self, name: str) -> Any:
+        """What templates.yaml has under a name."""
+        return load("templates.yaml")[name]
+
     def options(self, node: Mapping[str, Sequence[T]]) -> list[T]:
         """The templates beside each other in a node, to choose one from."""
         own = list(node[self.split])

@@ -90,9 +90,10 @@ def stsb(draw: Draw, label: int) -> dict[str, Any]:
 
 def qqp(draw: Draw, label: int) -> dict[str, Any]:
     """Two questions with one aim (1), or with different aims or about different things (0)."""
-    signature = draw.choice(tuple(load("templates.yaml")["qqp"]))
+    asking = draw.node("qqp")
+    signature = draw.choice(tuple(asking))
     kinds = signature.split()
-    intents = tuple(load("templates.yaml")["qqp"][signature])
+    intents = tuple(asking[signature])
     intent, other = draw.random.sample(intents, 2)
     groups = {kind: draw.choice(draw.synonyms(kind)) for kind in kinds}
     first = {kind: draw.choice(group) for kind, group in groups.items()}

@@ -28,7 +28,7 @@ COLOURS = {
 }  # fmt: skip
 SHAPES = ("circle", "square", "triangle", "star", "diamond", "cross")
 SIZE = 64  # pixels of a side
-_GRID = 3
+GRID = 3  # cells of a side
 _MOST_SHAPES = 4
 _PARTS = (SHARED, SHARED, SHARED, *SPLITS)  # of the pairs, in turn
 _COUNTS = ("zero", "one", "two", "three", "four")
@@ -71,9 +71,9 @@ def scene(rng: random.Random, split: str) -> Scene:
     others = [pair for pair in (*pairs(split), *pairs(SHARED)) if pair != chosen[0]]
     chosen += rng.sample(others, rng.randrange(_MOST_SHAPES))
     rng.shuffle(chosen)
-    cells = rng.sample(range(_GRID * _GRID), len(chosen))
+    cells = rng.sample(range(GRID * GRID), len(chosen))
     return tuple(
-        Thing(colour, shape, cell // _GRID, cell % _GRID, rng.randint(7, 9))
+        Thing(colour, shape, cell // GRID, cell % GRID, rng.randint(7, 9))
         for (colour, shape), cell in zip(chosen, cells, strict=True)
     )
 
@@ -85,7 +85,7 @@ def draw(things: Scene, background: int) -> bytes:
     image = Image.new("RGB", (SIZE, SIZE), (background,) * 3)
     canvas = ImageDraw.Draw(image)
     for thing in things:
-        middle = [round(SIZE * (place + 0.5) / _GRID) for place in (thing.column, thing.row)]
+        middle = [round(SIZE * (place + 0.5) / GRID) for place in (thing.column, thing.row)]
         _SHAPES[thing.shape](canvas, middle[0], middle[1], thing.radius, COLOURS[thing.colour])
     file = io.BytesIO()
     image.save(file, "PNG")
@@ -184,10 +184,17 @@ def _ask_where(rng: random.Random, things: Scene, split: str) -> Question | None
 
 def _side(thing: Thing) -> str | None:
     """left or right; None in the middle column."""
-    return {0: "left", _GRID - 1: "right"}.get(thing.column)
+    return {0: "left", GRID - 1: "right"}.get(thing.column)
 
 
 _QUESTIONS = (_ask_colour, _ask_shape, _ask_count, _ask_whether, _ask_where)
+
+
+def questions(rng: random.Random, things: Scene, split: str) -> list[Question]:
+    """A question of each kind that the scene has an answer to."""
+    return [question for ask in _QUESTIONS if (question := ask(rng, things, split)) is not None]
+
+
 # What one or two of ten people may say instead.
 _ALSO_SAID = {
     "gray": ("grey", "silver"), "purple": ("violet",), "orange": ("light brown",), "red": ("dark red",),
@@ -210,7 +217,7 @@ def _ten_answers(rng: random.Random, answer: str) -> list[dict[str, Any]]:
     ]
 
 
-def _captions(rng: random.Random, things: Scene) -> list[str]:
+def captions(rng: random.Random, things: Scene) -> list[str]:
     """Five people's sentences about a scene: what is there, how much, and where two of them stand."""
     names = [thing.name for thing in things]
     listed = _listed([_with_article(name) for name in names])
@@ -256,7 +263,7 @@ def _pictures(rng: random.Random, split: str) -> Iterator[tuple[Scene, dict[str,
 def vqa_rows(rng: random.Random, split: str) -> Iterator[dict[str, Any]]:
     """Rows without end: two questions of different kinds about each picture."""
     for things, image, number in _pictures(rng, split):
-        asked = [question for ask in _QUESTIONS if (question := ask(rng, things, split)) is not None]
+        asked = questions(rng, things, split)
         for place, (kind, answer_type, text, answer) in enumerate(rng.sample(asked, 2)):
             yield {
                 "question_id": number * 1000 + place,
@@ -273,4 +280,4 @@ def vqa_rows(rng: random.Random, split: str) -> Iterator[dict[str, Any]]:
 def caption_rows(rng: random.Random, split: str) -> Iterator[dict[str, Any]]:
     """Rows without end: a picture and five captions."""
     for things, image, number in _pictures(rng, split):
-        yield {"image": image, "captions": _captions(rng, things), "image_id": number}
+        yield {"image": image, "captions": captions(rng, things), "image_id": number}

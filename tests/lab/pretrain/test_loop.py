@@ -75,6 +75,23 @@ def test_the_saved_t5_is_the_trained_network(materials: Materials) -> None:
     assert torch.equal(labels, torch.cat([b.labels[chosen] for b, chosen in zip(batches, there, strict=True)]))
 
 
+def test_a_picture_s_places_are_sums_of_words(materials: Materials) -> None:
+    """transformers' T5, shown the same sums as embeddings, gives the same logits: so a projection can show it one."""
+    model = MiniT5(materials.features, materials.vocabulary.own, seed=0)
+    mixture = Mixture(materials.corpora, materials.vocabulary, materials.tokenizer, seed=0)
+    (example,) = mixture.pictures("vqa", 1, 0)
+    batch = collate([example])
+    t5 = model.as_t5()
+    with torch.no_grad():
+        logits, _ = model([batch])
+        shown = t5.shared(batch.input_ids)
+        for place, bag in enumerate(example.places, start=len(example.prefix)):
+            shown[0, place] = sum(weight * t5.shared.weight[token] for token, weight in bag)
+        again = t5(inputs_embeds=shown, attention_mask=batch.attention_mask, labels=batch.labels).logits
+    there = batch.labels != IGNORED_LABEL
+    torch.testing.assert_close(again[there], logits, rtol=1e-4, atol=1e-4)
+
+
 @pytest.mark.slow
 def test_the_short_form(materials: Materials, tmp_path: Path, one_thread: None) -> None:
     config = PretrainConfig(

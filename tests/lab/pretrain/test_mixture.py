@@ -8,8 +8,10 @@ import re
 import pytest
 
 from dept.tasks.sample import SAMPLE_TASKS, sample_rows
-from dept.tasks.samples.lexicon import tokens
+from dept.tasks.samples.lexicon import load, tokens
+from dept.tasks.samples.scenes import Thing, pairs
 from lab.pretrain.corpora import held_out
+from lab.pretrain.framed import FRAMED, framed_pairs, frames
 from lab.pretrain.loop import Materials
 from lab.pretrain.mixture import (
     CHUNK,
@@ -23,6 +25,7 @@ from lab.pretrain.mixture import (
     short_share,
     task_pairs,
 )
+from lab.pretrain.pictures import NOTHING, PICTURES, picture, places
 from lab.pretrain.short import SHORT, with_other_words
 from lab.pretrain.skills import SKILLS
 from lab.pretrain.vocabulary import END, SENTINELS, TASKS
@@ -62,14 +65,15 @@ def test_the_course_goes_from_copying_to_everything(mixture: Mixture) -> None:
 
 
 def test_every_skill_and_task_is_in_it(chunks: list[Example]) -> None:
-    assert {example.name for example in chunks} == {TEXT, *SKILLS, *TASKS}
+    assert {example.name for example in chunks} == {TEXT, *SKILLS, *TASKS, *PICTURES}
     assert len(chunks) == 2 * CHUNK
 
 
 def test_nothing_that_evaluation_owns_is_shown(chunks: list[Example], materials: Materials) -> None:
     decode = materials.tokenizer.decode
     for example in chunks:
-        shown = [str(decode(part)) for part in (example.source, example.target, example.prefix)]
+        bags = [token for place in example.places for token, _ in place]
+        shown = [str(decode(part)) for part in (example.source, example.target, example.prefix, bags)]
         for text in shown:
             assert held_out().isdisjoint(tokens(FIELD.sub(" ", text))), (example.name, text)
 
@@ -158,6 +162,68 @@ def test_short_forms_are_training_rows_in_the_tasks_format(mixture: Mixture) -> 
                    for sources in ([source for source, _ in pairs], list(whole))]  # fmt: skip
         assert lengths[0] < 0.85 * lengths[1]
     assert short_share(0.0) == short_share(1.0) == 0.0 < short_share(0.5)
+
+
+def leaves(node: object) -> list[str]:
+    if isinstance(node, str):
+        return [node]
+    return [leaf for below in (node.values() if isinstance(node, dict) else node) for leaf in leaves(below)]  # type: ignore[attr-defined]
+
+
+def of_evaluation(node: object) -> list[str]:
+    """The templates of the validation and test parts."""
+    if isinstance(node, dict):
+        return [text for name, below in node.items()
+                for text in (leaves(below) if name in ("validation", "test") else of_evaluation(below))]  # fmt: skip
+    return [text for below in node for text in of_evaluation(below)] if isinstance(node, list) else []
+
+
+def test_frames_are_many_and_none_is_of_evaluation() -> None:
+    taken = {frame.lower() for frame in of_evaluation(load("templates.yaml"))}
+    shown = leaves(frames())
+    assert len(taken) > 100
+    assert len(shown) > 400
+    assert taken.isdisjoint(frame.lower() for frame in shown)
+
+
+@pytest.mark.parametrize("name", FRAMED)
+def test_framed_rows_are_training_rows_in_the_tasks_format(name: str) -> None:
+    own = task_pairs(name, "train", 200, 0)
+    found = framed_pairs(name, 200, random.Random(0))
+    assert len(found) == 200
+    assert {target for _, target in found} == {target for _, target in own} or name == "stsb"
+    fields = re.findall(r"\b\w+: ", own[0][0])
+    for source, _ in found:
+        assert [field for field in re.findall(r"\b\w+: ", source) if field in fields] == fields
+        assert "{" not in source
+    assert len({source for source, _ in found} - {source for source, _ in own}) > 190
+
+
+def test_pictures_in_words_are_of_training_pairs() -> None:
+    draw = random.Random(0)
+    allowed = {*pairs("train"), *pairs("shared")}
+    kept = 0
+    for name in PICTURES:
+        for _ in range(100):
+            grid, source, target = picture(name, draw)
+            assert len(grid) in (9, 16, 25)
+            assert all(grid)
+            assert source.startswith("question: " if name == "vqa" else "caption:")
+            assert target
+            for place in grid:
+                words = [word for word, _ in place]
+                if len(words) == 4 and (words[0], words[1]) in {*pairs("train"), *pairs("shared"), *pairs("test")}:
+                    kept += (words[0], words[1]) in allowed
+    assert kept > 100
+
+
+def test_a_thing_is_where_it_is() -> None:
+    """A shape in the corner of a grid of three is in that corner, and nowhere near the other one."""
+    grid = places((Thing("red", "circle", 0, 2, 8),), random.Random(0))
+    side = round(len(grid) ** 0.5)
+    words = [[word for word, _ in place] for place in grid]
+    assert "red" in words[side - 1]
+    assert words[-side] == [NOTHING]
 
 
 def test_other_words_keep_what_a_row_says(materials: Materials) -> None:

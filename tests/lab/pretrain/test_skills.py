@@ -53,6 +53,12 @@ def test_comparing(materials: Materials) -> None:
         one, other = parts(source)
         assert len(set(one) & set(other)) == int(target)
 
+    for source, target in drawn("together", corpora):
+        asked, words = parts(source)
+        sentences = " ".join(words).split(".")
+        assert any(set(asked) <= set(sentence.split()) for sentence in sentences) == (target == "1")
+        assert set(asked) <= set(" ".join(sentences).split())
+
 
 def test_meaning(materials: Materials) -> None:
     corpora = materials.corpora

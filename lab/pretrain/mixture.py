@@ -12,7 +12,6 @@ import random
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache
-from itertools import pairwise
 
 from transformers import PreTrainedTokenizerFast
 
@@ -20,78 +19,22 @@ from dept.tasks import Task, load_task
 from dept.tasks.sample import sample_rows
 from dept.tasks.samples.lexicon import stable_seed
 from lab.pretrain.corpora import Corpora, is_allowed
+from lab.pretrain.course import TEXT, disguise, has_digit, level, other_words_share, shares, short_share
 from lab.pretrain.framed import FRAMED, framed_pairs
 from lab.pretrain.pictures import PICTURES, Places, picture
 from lab.pretrain.short import SHORT, short_pairs, with_other_words
 from lab.pretrain.skills import SKILLS
-from lab.pretrain.vocabulary import END, MARK, SENTINELS, TASKS, Vocabulary
+from lab.pretrain.vocabulary import END, MARK, SENTINELS, Vocabulary
 
-TEXT = "text"  # raw text, which has no name
 CHUNK = 4096  # examples made together
 WIDTH = 8  # inputs are padded to multiples of it
 PARTS = 4  # of a step, by length
 _NAMELESS = 0.1  # share of the supervised examples
 _NO_JUNK, _LITTLE_JUNK = 0.5, 0.93  # cumulative shares; else up to 100 random words
 _MOST_SPANS, _MOST_TEXT = 3, 24  # spans left out of a text, tokens of it
-_TOP = 5_000  # where junk is drawn from, as a soft prompt's first vectors are
-
-# The curriculum: shares of the mixture. What takes heads that look for a word near another comes first, nearly alone,
-# then what takes heads that copy and compare, then what words mean and questions, then everything.
-_NONE = dict.fromkeys((TEXT, *SKILLS, *TASKS, *PICTURES), 0.0)
-_ALONE = {**_NONE, "together": 6, "holds": 1, "equal": 1, "copy": 0.5, "feeling": 0.5}
-_FIRST = {**_NONE, "copy": 1, "after": 1, "holds": 1, "missing": 1, "shared": 1, "equal": 1, "overlap": 1, "fact": 1,
-          "together": 3, "feeling": 2, "sst2": 1}  # fmt: skip
-_SECOND = {**_NONE, "copy": 0.6, "after": 0.6, "holds": 0.6, "missing": 0.6, "shared": 0.6, "equal": 1, "overlap": 1,
-           "together": 3, "ordered": 0.6, "relation": 1.5, "kind": 1, "feeling": 2, "fact": 3, "nq": 1, "searchqa": 1,
-           "newsqa": 1, "hotpotqa": 1, "sst2": 1.5, "mrpc": 1, "stsb": 1, "qnli": 1, "yelp_polarity": 0.5, "boolq": 2,
-           "multirc": 2, "vqa": 1}  # fmt: skip
-_LATE = {TEXT: 1, "copy": 0.3, "after": 0.3, "holds": 0.3, "missing": 0.3, "shared": 0.3, "equal": 0.5, "overlap": 0.5,
-         "together": 1, "ordered": 0.5, "relation": 1, "kind": 0.7, "feeling": 0.7, "acceptable": 0.7, "fact": 1,
-         **dict.fromkeys(TASKS, 1.0), "nq": 1.5, "searchqa": 1.5, "newsqa": 1.5, "hotpotqa": 1.5, "sst2": 2,
-         "cola": 1.5, "boolq": 1.5, "multirc": 1.5, "paws": 0.7, "wsc": 0.2, "winogrande": 0.2, "wic": 0.2, "vqa": 1,
-         "coco_captions": 0.5}  # fmt: skip
-# What is learnt by then gives way to what is not.
-_LAST = {**_LATE, "copy": 0.2, "after": 0.2, "holds": 0.2, "missing": 0.2, "shared": 0.3, "equal": 0.3,
-         "overlap": 0.3, "together": 0.5, "feeling": 2, "acceptable": 1, "scitail": 0.5, "sst2": 2.5, "cola": 2,
-         "boolq": 2, "multirc": 1.5, "mnli": 1.5, "rte": 1.5}  # fmt: skip
-_END = {**_LAST, "relation": 2, "kind": 0.5, "feeling": 1.5, "ordered": 0.2, "fact": 0.5, "sst2": 3,
-        "yelp_polarity": 1.5, "mrpc": 2, "qqp": 2, "rte": 2.5, "mnli": 2.5, "cb": 1.5}  # fmt: skip
-_COURSE = ((0.0, _ALONE), (0.02, _ALONE), (0.025, _FIRST), (0.045, _FIRST), (0.05, _SECOND), (0.1, _SECOND), (0.15, _LATE), (0.375, _LATE),
-           (0.39, _LAST), (0.7, _LAST), (0.71, _END), (1.0, _END))  # fmt: skip
-_NOISY = {**_END, "feeling": 3, "relation": 3, "sst2": 4, "yelp_polarity": 2}  # beyond 1, when features are noisy
-_SHORT, _SHORT_FROM, _SHORT_UNTIL = 0.6, 0.02, (0.5, 0.75)  # share of the short forms, and where they come and go
 _FRAMED = 0.6  # share of the rows in further frames, where a task has such
-# Shares of the rows with other words when features are noisy; half of them from the course's middle on.
-_OTHER_WORDS = {"sst2": 0.7, "yelp_polarity": 0.7, "mrpc": 0.5, "stsb": 0.5, "qqp": 0.5, "cb": 0.4,
-                **dict.fromkeys(("nq", "hotpotqa", "searchqa", "newsqa", "qnli", "boolq", "multirc"), 0.35),
-                **dict.fromkeys(("rte", "mnli"), 0.3)}  # fmt: skip
 _OTHER_NOUNS = ("mrpc", "stsb", "qqp", "cb")  # whose labels do not depend on what a noun is a kind of
-_WORDS_FROM = (0.2, 0.5)  # where other words begin to come, and come in half of their share
-_LEVEL = (0.025, 0.08)  # where the skills begin to grow longer, and are at their full length
-_DIGIT_FROM = 0.55  # without a name: first a token that no task has, then the digit 0, the same for every label
-_DISGUISE = (0.06, 0.2)  # where names begin to be left out and put among random words, and are fully so
-
-
-def ramp(progress: float, span: tuple[float, float]) -> float:
-    """0 before the span, 1 behind it, evenly between."""
-    return min(1.0, max(0.0, (progress - span[0]) / (span[1] - span[0])))
-
-
-def shares(progress: float) -> dict[str, float]:
-    """The mixture's shares at a point of training: from 0 to 1, and beyond in the noisy steps."""
-    if progress > 1:
-        return _NOISY
-    for (start, before), (end, after) in pairwise(_COURSE):
-        if progress <= end:
-            turned = ramp(progress, (start, end))
-            return {name: (1 - turned) * before[name] + turned * after[name] for name in _LATE}
-    raise ValueError(f"progress is at least 0, not {progress}")
-
-
-def short_share(progress: float) -> float:
-    """How many of a task's examples have its short form, where it has one."""
-    return 0.0 if progress < _SHORT_FROM else _SHORT * (1 - ramp(progress, _SHORT_UNTIL))
-
+_TOP = 5_000  # where junk is drawn from, as a soft prompt's first vectors are
 
 Bags = list[list[tuple[int, float]]]
 
@@ -149,13 +92,13 @@ class Mixture:
                 examples += self._text_examples(draw, count)
             elif count:
                 seed = draw.getrandbits(48)
-                nothing = self._nothing[progress >= _DIGIT_FROM]
+                nothing = self._nothing[has_digit(progress)]
                 if name in PICTURES:
                     made = self.pictures(name, count, seed)
                 else:
-                    pairs = self.pairs(name, count, seed, ramp(progress, _LEVEL), short_share(progress), _FRAMED)
+                    pairs = self.pairs(name, count, seed, level(progress), short_share(progress), _FRAMED)
                     made = self.encoded(name, self._with_other_words(name, pairs, seed, progress))
-                examples += self._as_trained(made, draw, ramp(progress, _DISGUISE), nothing)
+                examples += self._as_trained(made, draw, disguise(progress), nothing)
         return examples
 
     def pairs(
@@ -175,7 +118,7 @@ class Mixture:
     def _with_other_words(
         self, name: str, pairs: Sequence[tuple[str, str]], seed: int, progress: float
     ) -> Sequence[tuple[str, str]]:
-        share = (1.0 if progress > 1 else 0.5 * ramp(progress, _WORDS_FROM)) * _OTHER_WORDS.get(name, 0.0)
+        share = other_words_share(name, progress)
         draw = random.Random(seed)
         return [
             with_other_words(pair, draw, self._corpora, nouns=name in _OTHER_NOUNS) if draw.random() < share else pair

@@ -70,7 +70,9 @@ def collate(examples: Sequence[Example]) -> Batch:
 
 
 def _bags(examples: Sequence[Example], width: int) -> Bags | None:
-    positions, starts, words = [], [], []
+    positions: list[int] = []
+    starts: list[int] = []
+    words: list[tuple[int, float]] = []
     for row, example in enumerate(examples):
         for place, bag in enumerate(example.places):
             positions.append(row * width + len(example.prefix) + place)

@@ -18,7 +18,7 @@ from dept.errors import DataError
 from dept.tasks import load_task
 from dept.tasks.sample import DRAWN_TASKS, sample_rows
 from dept.tasks.samples import scenes
-from dept.tasks.samples.lexicon import SHARED, SPLITS
+from dept.tasks.samples.lexicon import SHARED, SPLITS, load, own_spellings
 
 Row = dict[str, Any]
 
@@ -87,7 +87,7 @@ def test_pictures_show_what_is_said() -> None:
         for thing in things:
             place = [round(scenes.SIZE * (index + 0.5) / 3) for index in (thing.column, thing.row)]
             assert picture.getpixel((place[0], place[1])) == scenes.COLOURS[thing.colour]
-        captions = scenes._captions(rng, things)
+        captions = scenes.captions(rng, things)
         assert len(set(captions)) == 5
         assert sum(all(thing.name in caption.lower() for thing in things) for caption in captions) >= 4
 
@@ -106,3 +106,9 @@ def test_questions_are_answered_by_the_picture_alone() -> None:
         chance = 1 / len(answers)
         assert max(answers.values()) / answers.total() < chance + 0.15, (kind, answers)
         assert answers.total() > 30, kind
+
+
+def test_the_words_of_pictures_belong_to_all_splits() -> None:
+    assert set(load("templates.yaml")["pictures"].split()) == {*scenes.COLOURS, *scenes.SHAPES}
+    for split in SPLITS:
+        assert own_spellings(split).isdisjoint({*scenes.COLOURS, *scenes.SHAPES})

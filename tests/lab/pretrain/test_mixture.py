@@ -11,18 +11,16 @@ from dept.tasks.sample import SAMPLE_TASKS, sample_rows
 from dept.tasks.samples.lexicon import load, tokens
 from dept.tasks.samples.scenes import Thing, pairs
 from lab.pretrain.corpora import held_out
+from lab.pretrain.course import TEXT, shares, short_share
 from lab.pretrain.framed import FRAMED, framed_pairs, frames
 from lab.pretrain.loop import Materials
 from lab.pretrain.mixture import (
     CHUNK,
     PARTS,
-    TEXT,
     WIDTH,
     Example,
     Mixture,
     batches,
-    shares,
-    short_share,
     task_pairs,
 )
 from lab.pretrain.pictures import NOTHING, PICTURES, picture, places

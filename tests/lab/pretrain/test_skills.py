@@ -52,12 +52,11 @@ def test_comparing(materials: Materials) -> None:
     for source, target in drawn("overlap", corpora):
         one, other = parts(source)
         assert len(set(one) & set(other)) == int(target)
-
     for source, target in drawn("together", corpora):
-        asked, words = parts(source)
-        sentences = " ".join(words).split(".")
-        assert any(set(asked) <= set(sentence.split()) for sentence in sentences) == (target == "1")
-        assert set(asked) <= set(" ".join(sentences).split())
+        pair, context = parts(source)
+        sentences = " ".join(context).split(".")
+        assert any(set(pair) <= set(sentence.split()) for sentence in sentences) == (target == "1")
+        assert set(pair) <= set(" ".join(sentences).split())
 
 
 def test_meaning(materials: Materials) -> None:

@@ -75,6 +75,9 @@ def sweep(
         raise ConfigError("--prune reads the other runs' folders as they grow: it needs --engine local")
     if gpus_per_job is not None and engine == "local":
         raise ConfigError("--gpus-per-job is of a Ray cluster: add --engine ray (a local run has one GPU to itself)")
+    for flag, text in (("--tasks", tasks), ("--backbone", backbone)):
+        if text and not words(text):
+            raise ConfigError(f"{flag} is empty")
     if track is not None:
         check_tracker(track)
     asked = narrowed(

@@ -156,6 +156,7 @@ def test_pruned_runs_are_out_and_stay_out(grid: Path, tmp_path: Path, one_thread
     [
         (["table9"], "unknown sweep 'table9'"),
         (["table8", "--tasks", "rtee"], "unknown task 'rtee'"),
+        (["table8", "--tasks", ","], "--tasks is empty"),
         (["table8", "--set", "prompt_lr=0.1"], "belongs to the cases"),
         (["table8", "--seeds", "x"], "--seeds takes whole numbers"),
         (["table8", "--random", "0"], "--random must be at least 1"),

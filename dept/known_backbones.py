@@ -13,6 +13,8 @@ import yaml
 
 Source = Literal["hub", "package", "folder", "random", "embedded"]
 
+DEFAULT_TOWER = "clip-vit-base-patch32"
+
 
 @dataclass(frozen=True)
 class BackboneInfo:
@@ -68,6 +70,12 @@ def list_backbones() -> list[BackboneInfo]:
 def default_backbone() -> str:
     """For trials on any machine: the embedded model where this version has it, else the one that a package brings."""
     return "mini-t5" if "mini-t5" in registry() else "smollm2-135m"
+
+
+def default_tower(backbone: str) -> str:
+    """The image encoder of a backbone for which none was named: the registered one, else a CLIP of the hub."""
+    tower: str = registry().get(backbone, {}).get("vision_backbone", DEFAULT_TOWER)
+    return tower
 
 
 def suggestion(name: str) -> str:

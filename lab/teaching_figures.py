@@ -3,12 +3,15 @@
 Runs over their steps are drawn by `lab.figures`, measured speeds by `lab.bench_figures`.
 """
 
+import base64
 from collections.abc import Mapping, Sequence
 
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from dept.budget import Split, TradeOff, split_of
+from dept.images import thumbnail
+from dept.tasks.task import ImageValue
 from lab.figures import running_mean
 from lab.runs import Run
 
@@ -16,6 +19,7 @@ from lab.runs import Run
 PARTS = {"soft prompt": "#D55E00", "A": "#0072B2", "B": "#56B4E9", "left over": "#F0E442", "source": "#b4bec7"}
 _LINES = (("#0072B2", "solid"), ("#D55E00", "dash"), ("#009E73", "dot"), ("#CC79A7", "dashdot"))
 _HEIGHT = 300
+_PICTURE_PIXELS, _PICTURE_HEIGHT = 160, 170
 
 
 def decomposition(split: Split, hidden_size: int, max_seq_length: int, budget_tokens: int) -> go.Figure:
@@ -159,6 +163,37 @@ def compared(runs: Mapping[str, Run], split: str, value: str, title: str, unit: 
         )
     figure.update_layout(
         **_layout(title, height=360), xaxis={"title": "optimiser step"}, yaxis={"title": unit}, hovermode="x unified"
+    )
+    return figure
+
+
+def pictures(images: Sequence[ImageValue], told: Sequence[str], columns: int = 4) -> go.Figure:
+    """Images in rows, each below its text.
+
+    Args:
+        told: of each image; `<br>` parts lines, `<b>` makes them bold.
+    """
+    rows = -(-len(images) // columns)
+    lines = max(text.count("<br>") + 1 for text in told)
+    gap = min(1 / rows, 0.03 + 0.09 * lines / rows)
+    figure = make_subplots(
+        rows=rows, cols=columns, subplot_titles=list(told), horizontal_spacing=0.02, vertical_spacing=gap
+    )
+    for index, image in enumerate(images):
+        small = base64.b64encode(thumbnail(image, _PICTURE_PIXELS)).decode()
+        figure.add_image(
+            source=f"data:image/jpeg;base64,{small}",
+            hoverinfo="skip",
+            row=index // columns + 1,
+            col=index % columns + 1,
+        )
+    figure.update_xaxes(visible=False)
+    figure.update_yaxes(visible=False)
+    figure.update_annotations(font_size=12)
+    figure.update_layout(
+        template="plotly_white",
+        height=rows * (_PICTURE_HEIGHT + 18 * lines) + 30,
+        margin={"l": 10, "r": 10, "t": 18 * lines + 20, "b": 10},
     )
     return figure
 

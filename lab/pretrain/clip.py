@@ -11,6 +11,7 @@ Shapes in comments: B pictures, P patches, W width, N captions, F phrases.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -26,7 +27,7 @@ from lab.pretrain.drawings import WORDS, Phrase
 CONFIG = CLIPVisionConfig(
     hidden_size=128, intermediate_size=512, num_hidden_layers=4, num_attention_heads=4, image_size=63, patch_size=21
 )
-PREPROCESSING = {
+PREPROCESSING: dict[str, Any] = {
     "size": {"shortest_edge": 64},
     "crop_size": {"height": 63, "width": 63},
     "image_mean": [0.5, 0.5, 0.5],

@@ -17,18 +17,25 @@ pipeline_tag: image-feature-extraction
 
 # mini-clip
 
-The image tower of a tiny CLIP, of {parameters:,} parameters (a ViT of {layers} layers and width {width}, {positions}
-patches of {patch} x {patch} pixels), made to try `vqa` and `coco_captions` in a minute or two on a CPU, offline. It
-comes with `dept` (`--vision-backbone mini-clip`) and is the image encoder of `--backbone mini-t5` where no other is
-named. **No number on it is comparable with the paper's**: it knows drawn shapes, and has never seen a photograph.
+The image tower of a tiny CLIP, of {parameters:,} parameters: a ViT of {layers} layers and width {width} over
+{positions} patches of {patch} x {patch} pixels. It was made to try `vqa` and `coco_captions` in a minute or two on a
+CPU, offline, comes with `dept` (`--vision-backbone mini-clip`) and is the image encoder of `--backbone mini-t5` where
+no other is named. **No number on it is comparable with the paper's**: it knows drawn shapes, and has never seen a
+photograph.
 
 ## What it was trained on
 
 Pictures drawn on the spot (`lab/pretrain/drawings.py`), each of one to four shapes on a light background, of any size
-and place: {shapes}; in {colours}. A caption has a phrase for each shape, such as "red circle top left". Of the
-samples' pairs of a colour and a shape (`dept/tasks/samples/scenes.py`), only the shared and the training part's were
-drawn: those of the validation and test parts it has never seen. Two colours and one shape are there beyond the
-samples', since the package easy-vqa has them; none of its pictures was used.
+and place:
+
+- {shapes};
+- {colours}.
+
+"blob" is any other shape and "colored" any other colour: so that a colour is not known by the shapes that it comes
+with. A caption has a phrase for each shape, such as "red circle top left". Of the samples' pairs of a colour and a
+shape (`dept/tasks/samples/scenes.py`), only the shared and the training part's were drawn: those of the validation and
+test parts it has never seen. Brown, teal and rectangles are there for the package easy-vqa, none of whose pictures was
+used.
 
 The loss is contrastive: which caption is a picture's, among the captions of all pictures of a batch and some that are
 nearly right (words exchanged between two phrases, a word replaced), and which picture a caption's. As in FILIP (Yao et
@@ -44,14 +51,15 @@ is more like its caption than like each of 15 that are nearly the same (this tak
 
 {table}
 
-It counts, names and places flat, one-coloured shapes. On photographs its features mean nothing: take
-`clip-vit-base-patch32` for those.
+It tells flat, one-coloured shapes on a plain light background. The patches are the ninths of a picture, and so are
+the cells of the samples' scenes: there a shape lies within one patch, in general across several. On photographs its
+features mean nothing: take `clip-vit-base-patch32` for those.
 
 ## How it was made
 
-`dept-lab pretrain-mini-clip --steps {steps} --seed {seed}`: {pictures:,} pictures, {minutes:.0f} minutes on {threads}
-CPU core{plural}, torch {torch}, commit {commit}. The same seed gives the same pictures, and on one machine and thread
-the same weights.
+`dept-lab pretrain-mini-clip --steps {steps} --seed {seed}`: {pictures:,} pictures, {minutes:.1f} minutes on {threads}
+CPU core{plural}, torch {torch}, commit {commit}. The same seed gives the same pictures, and on one machine and
+thread the same weights.
 
 The model is MIT-licensed, as the project; it is derived from nothing else.
 """
@@ -75,7 +83,8 @@ def clip_card(training: Mapping[str, Any], tower: CLIPVisionModel) -> str:
         table=f"| {' | '.join(scores)} |\n{'|---' * len(scores)}|\n| {' | '.join(map(str, scores.values()))} |",
         pictures=training["steps"] * training["batch_size"],
         plural="" if training["threads"] == 1 else "s",
-        **{name: training[name] for name in ("steps", "seed", "minutes", "threads", "torch", "commit")},
+        commit=str(training["commit"])[:12],
+        **{name: training[name] for name in ("steps", "seed", "minutes", "threads", "torch")},
     )
 
 

@@ -25,6 +25,7 @@ from transformers.models.clip.image_processing_pil_clip import CLIPImageProcesso
 from dept.errors import ConfigError, RunError
 from dept.provenance import checkout
 from dept.run import RunFolder, read_json, whole_folder, write_json, write_text
+from dept.saved_model import quiet
 from dept.tasks.samples import scenes
 from dept.tasks.samples.lexicon import stable_seed
 from lab.pretrain.clip import PREPROCESSING, MiniClip, as_numbers, as_pixels
@@ -160,7 +161,7 @@ class _Pretraining:
             "commit": (checkout() or {}).get("id"),
             "scores": scores,
         }
-        with whole_folder(self.folder.path / "model") as temporary:
+        with whole_folder(self.folder.path / "model") as temporary, quiet():
             self.model.tower.half().save_pretrained(temporary)
             CLIPImageProcessorPil(**PREPROCESSING).save_pretrained(temporary)
             write_json(temporary / "training.json", made)

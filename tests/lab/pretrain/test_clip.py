@@ -23,7 +23,6 @@ from lab.pretrain.clip import CONFIG, PREPROCESSING, MiniClip, as_numbers, as_pi
 from lab.pretrain.clip_loop import ClipConfig, pretrain_clip
 from lab.pretrain.drawings import COLUMNS, ROWS, Picture, altered, pairs, picture
 
-
 _SYMMETRICAL = ("circle", "square", "diamond", "cross", "rectangle")
 
 
@@ -98,7 +97,8 @@ def test_equal_captions_are_no_wrong_answers() -> None:
         scores = torch.cat([model.likeness(patches, captions), model.likeness(patches, wrong)], 1)
         scores[0, 1] = scores[1, 0] = -torch.inf
         ways = [torch.nn.functional.cross_entropy(each, torch.arange(7)) for each in (scores, scores[:, :7].T)]
-        assert model.loss(pixels, captions, wrong).item() == pytest.approx(sum(ways).item() / 2, rel=1e-5)
+        expected = torch.stack(ways).mean().item()
+        assert model.loss(pixels, captions, wrong).item() == pytest.approx(expected, rel=1e-5)
 
 
 def test_settings_and_rates() -> None:

@@ -86,7 +86,7 @@ def suggestion(name: str) -> str:
 
 def whole_path(name: str) -> str:
     """A local path as one that holds from any folder; other names (aliases, hub ids) as they are."""
-    if name in registry() or name in ("hub", "sample"):
+    if name in registry() or name in ("hub", "sample", "easy-vqa"):
         return name
     kind, path = ("random:", name.removeprefix("random:")) if name.startswith("random:") else ("", name)
     return f"{kind}{Path(path).resolve()}" if Path(path).exists() else name

@@ -1,4 +1,4 @@
-"""`dept-lab`: demo, bench, reproduce, sweep, results, runs, app, and how the embedded backbone is made."""
+"""`dept-lab`: demo, bench, reproduce, sweep, results, runs, app, and how the embedded models are made."""
 
 import sys
 from collections.abc import Sequence
@@ -136,6 +136,20 @@ def pretrain_mini(
         return STOPPED
     print(f"Model: {output_dir / 'model'}")
     return 0
+
+
+@app.command(name="pretrain-mini-clip")
+def pretrain_mini_clip(
+    steps: Annotated[int, typer.Option(help="Optimiser steps.", min=1)] = 800,
+    seed: Annotated[int, typer.Option(help="Of the weights and the pictures.", min=0)] = 0,
+    output_dir: Annotated[Path, typer.Option(help="Where checkpoints and model/ go.")] = Path("runs/mini-clip"),
+    resume: Annotated[bool, typer.Option("--resume", help="Go on from the last checkpoint.")] = False,
+) -> None:
+    """Make the embedded image tower mini-clip anew, from pictures that are drawn on the spot."""
+    from lab.pretrain.clip_loop import ClipConfig, pretrain_clip
+
+    pretrain_clip(output_dir, ClipConfig(steps=steps, seed=seed), resume=resume)
+    print(f"Model: {output_dir / 'model'}")
 
 
 app.command()(reproduce)

@@ -28,6 +28,7 @@ from lab import paper
 from lab.bench import measure_apart
 from lab.bench_cost import pass_cost
 from lab.bench_plan import Job, Variant
+from lab.units import duration
 
 TOKENS_PER_WORD = 1.35  # 1.2 to 1.4 by SmolLM2's tokenizer over real rows of the tasks, in our templates
 START_SECONDS = 10.0  # of a run: importing torch and transformers takes about 6, then loading and tokenising
@@ -103,14 +104,6 @@ class Estimate:
             hours = self.seconds / 3600
             found.append(f"about {hours * price_per_hour:,.2f} at {price_per_hour:g} an hour")
         return found
-
-
-def duration(seconds: float) -> str:
-    """Seconds in the unit that a person would use."""
-    for unit, size in (("days", 86_400), ("h", 3600), ("min", 60)):
-        if seconds >= 2 * size:
-            return f"{seconds / size:.{0 if seconds >= 20 * size else 1}f} {unit}"
-    return f"{seconds:.0f} s"
 
 
 def workload(config: TrainConfig) -> Workload:

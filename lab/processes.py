@@ -12,7 +12,7 @@ from typing import Any
 
 import psutil
 
-SILENCE_SECONDS = 60.0  # after which a process on another machine, which sends heartbeats, counts as gone
+SILENCE_SECONDS = 60.0  # after which a worker on another machine, which sends heartbeats, counts as gone
 _SAME_START_SECONDS = 2.0  # the system's clock may be set while a process lives
 _ROOT = Path(__file__).resolve().parents[1]
 
@@ -41,12 +41,12 @@ def find(recorded: Mapping[str, Any]) -> psutil.Process | None:
         return None
 
 
-def is_alive(recorded: Mapping[str, Any]) -> bool:
-    """Whether a recorded process still runs; on another machine, whether it was heard of in the last minute."""
+def is_alive(recorded: Mapping[str, Any], silence_s: float = SILENCE_SECONDS) -> bool:
+    """Whether a recorded process still runs; on another machine, whether it was heard of in that many seconds."""
     if recorded.get("host") == socket.gethostname():
         return find(recorded) is not None
     heartbeat = recorded.get("heartbeat")
-    return isinstance(heartbeat, float) and time.time() - heartbeat < SILENCE_SECONDS
+    return isinstance(heartbeat, float) and time.time() - heartbeat < silence_s
 
 
 def terminate(recorded: Mapping[str, Any]) -> None:

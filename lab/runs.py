@@ -1,28 +1,25 @@
 """Run folders, found and read back. Writing them is `dept.run`'s; nothing here changes a folder."""
 
-import contextlib
 import functools
 import os
 import socket
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, get_args
 
-import psutil
-
 from dept.config import TrainConfig
 from dept.errors import ConfigError, RunError
 from dept.known_backbones import Source
 from dept.run import FINGERPRINTS, RunFolder, read_json, read_metrics
+from lab.processes import is_alive
 
 METHOD_NAMES = {"dept": "DePT", "prompt_tuning": "PT"}
 DATA_SOURCES = ("hub", "sample", "folder", "package")  # dept.sources.Source, which loads datasets
 BACKBONE_SOURCES = get_args(Source)
 STATUSES = ("queued", "running", "stopping", "stopped", "interrupted", "completed", "failed")
 READS_SCHEMA = 1  # the result.json that this module knows (dept.result.SCHEMA_VERSION)
-SILENCE_S = 900.0  # a run on another machine that was not heard of for so long is taken for dead
+SILENCE_S = 900.0  # a run on another machine is heard of at its steps and evaluations, which can be long
 
 # What readers of result.json rely on; a dot goes into an object.
 _RESULT_KINDS: Mapping[str, type | tuple[type, ...]] = {
@@ -98,12 +95,7 @@ class Run:
     @property
     def is_alive(self) -> bool:
         """Whether the process that state.json names is there; on another machine: whether it was heard of lately."""
-        if self.state.get("host") == socket.gethostname():
-            with contextlib.suppress(psutil.Error):
-                # A process number is used again: the start time tells them apart.
-                return abs(psutil.Process(self.state["pid"]).create_time() - self.state["pid_started"]) < 1
-            return False
-        return time.time() - self.state.get("heartbeat", 0.0) < SILENCE_S
+        return is_alive(self.state, SILENCE_S)
 
     @property
     def steps(self) -> int:

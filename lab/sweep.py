@@ -24,13 +24,14 @@ from dept.provenance import checkout
 from dept.run import read_json, write_json
 from lab.bench import machine
 from lab.engines import Engine, Event
-from lab.estimate import Pace, duration, estimate, measured_pace, run_cost
+from lab.estimate import Pace, estimate, measured_pace, run_cost
 from lab.guards import locked_folder
 from lab.jobs import Job, Pruning, is_done
 from lab.results import Spread
 from lab.sweep_choice import Candidate, Choice, choices, is_pruned, result_of
 from lab.sweep_plan import Sweep, Trial, trials
 from lab.sweep_prune import check_pruner
+from lab.units import duration
 
 SCHEMA_VERSION = 1
 

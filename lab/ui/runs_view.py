@@ -12,7 +12,7 @@ from lab.figures import STYLES
 from lab.run_summary import RunSummary
 from lab.runs import METHOD_NAMES
 from lab.ui.html_parts import facts, notice, text
-from lab.ui.train_view import duration
+from lab.units import duration
 
 # After STYLES' two, for runs beyond the first of their method; Okabe and Ito's too.
 _MORE_COLORS = ("#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#7A7A7A")

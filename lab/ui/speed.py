@@ -17,7 +17,7 @@ from lab.paper import FIGURE_4, HARDWARE, TABLE_6
 from lab.ui.components import Choices, Figure
 from lab.ui.html_parts import notice, table, text
 from lab.ui.site import QUIET, Site
-from lab.ui.train_view import duration
+from lab.units import duration
 
 POLL_SECONDS = 1.5
 _WHATS = {"Inference": ("inference",), "Training time and memory": ("train",), "Both": ("inference", "train")}

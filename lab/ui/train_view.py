@@ -5,6 +5,7 @@ import plotly.graph_objects as go
 from lab.figures import STYLES
 from lab.ui.expected import Expectation, Expected
 from lab.ui.html_parts import facts
+from lab.units import duration, si
 
 
 def numbers(expectation: Expectation) -> str:
@@ -59,23 +60,6 @@ def _basis(expectation: Expectation) -> str:
 
 def _duration(expected: Expected) -> str:
     return "-" if expected.seconds is None else duration(expected.seconds)
-
-
-def duration(seconds: float) -> str:
-    """About how long, in the unit that people would use."""
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    if seconds < 5400:
-        return f"{seconds / 60:.0f} min"
-    return f"{seconds / 3600:.1f} h" if seconds < 172_800 else f"{seconds / 86_400:.1f} days"
-
-
-def si(number: float) -> str:
-    """Three digits and a letter: 134M, 1.20T."""
-    for size, letter in ((1e15, "P"), (1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k")):
-        if number >= size:
-            return f"{number / size:#.3g}".rstrip(".") + f" {letter}"
-    return f"{number:.0f} "
 
 
 def _bytes(number: float) -> str:

@@ -11,7 +11,7 @@ from dept import TrainConfig
 from dept.budget import inference_cost, shape_of, step_cost
 from dept.errors import BackboneError
 from dept.known_towers import tower_info
-from lab.estimate import Estimate, Pace, duration, estimate, measured_pace, run_cost, workload
+from lab.estimate import Estimate, Pace, estimate, measured_pace, run_cost, workload
 from lab.sweep import to_do
 from lab.sweep_plan import read_sweep, trials
 
@@ -82,14 +82,6 @@ def test_a_batch_in_time_and_money() -> None:
         "about 15.00 at 0.5 an hour",
     ]
     assert Estimate(1, 1, 10, None, None).lines(0.5)[-1].startswith("no pace is known")
-
-
-@pytest.mark.parametrize(
-    ("seconds", "text"),
-    [(3, "3 s"), (119, "119 s"), (150, "2.5 min"), (3600, "60 min"), (9000, "2.5 h"), (864_000, "10.0 days")],
-)
-def test_durations(seconds: float, text: str) -> None:
-    assert duration(seconds) == text
 
 
 @pytest.mark.slow

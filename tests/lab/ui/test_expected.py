@@ -8,7 +8,7 @@ from dept.budget import rank_for
 from dept.config import TrainConfig
 from lab.run_summary import RunSummary
 from lab.ui.expected import START_SECONDS, expect
-from lab.ui.train_view import duration, numbers, si, trade_off_figure
+from lab.ui.train_view import numbers, trade_off_figure
 
 CONFIG = TrainConfig(
     task="sst2", backbone="t5-base", data="sample", num_virtual_tokens=40, max_seq_length=256, max_steps=1000
@@ -56,8 +56,3 @@ def test_the_numbers_and_the_chart_are_of_the_chosen_split() -> None:
     marks = [trace for trace in figure.data if trace.mode == "markers" and list(trace.x) == [40]]
     assert len(marks) == 2
     assert figure.layout.uirevision == "trade-off"
-
-
-def test_units() -> None:
-    assert (si(1_234_567_890), si(76_800), si(12)) == ("1.23 G", "76.8 k", "12 ")
-    assert (duration(3), duration(600), duration(7200), duration(864_000)) == ("3 s", "10 min", "2.0 h", "10.0 days")

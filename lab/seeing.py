@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from dept.towers import VisionTower
 
 OWN, OTHER, BLANK = "its own picture", "another row's", "a blank one"
+GUESSED = "nothing: the most frequent answer to such a question"
 _ANSWERS = 2  # of a row, told beside what was said
 
 
@@ -51,12 +53,37 @@ def by_picture(run: LoadedRun, prepared: Prepared) -> dict[str, Evaluation]:
     return {name: evaluate(predictor, split, run.task, quick=True) for name, split in shown.items()}
 
 
-def seen_scores(evaluations: Mapping[str, Evaluation]) -> Table:
-    """The scores of `by_picture`, in per cent."""
+def guessed(prepared: Prepared) -> dict[str, float]:
+    """What the most frequent training answer to each kind of question scores on the test rows, in per cent."""
+    from dept.metrics import compute_metrics
+
+    kinds = {name: _kinds(prepared, name) for name in ("train", "test")}
+    train, test = prepared.splits["train"], prepared.splits["test"]
+    counts: dict[str, Counter[str]] = defaultdict(Counter)
+    for kind, target in zip(kinds["train"], train.targets, strict=True):
+        counts[kind][target] += 1
+    guesses = [counts[kind].most_common(1)[0][0] if counts[kind] else "" for kind in kinds["test"]]
+    return compute_metrics([prepared.task.main_metric], guesses, test.answers)
+
+
+def _kinds(prepared: Prepared, name: str) -> list[str]:
+    """The kind of each example's question: as the rows say, else its first two words."""
+    split, rows = prepared.splits[name], prepared.rows.splits[name]
+    if "question_type" in rows.column_names:
+        told = rows["question_type"]
+        return [str(told[row]) for row in split.rows]
+    return [" ".join(source.split()[1:3]) for source in split.sources]
+
+
+def seen_scores(evaluations: Mapping[str, Evaluation], guesses: Mapping[str, float] | None = None) -> Table:
+    """The scores of `by_picture`, in per cent, and of `guessed`."""
+    scores = {name: evaluation.metrics for name, evaluation in evaluations.items()}
+    if guesses is not None:
+        scores[GUESSED] = dict(guesses)
     return Table(
         [
-            {"shown": name, **{metric: f"{value:.1f}" for metric, value in evaluation.metrics.items()}}
-            for name, evaluation in evaluations.items()
+            {"shown": name, **{metric: f"{value:.1f}" for metric, value in metrics.items()}}
+            for name, metrics in scores.items()
         ]
     )
 
@@ -65,19 +92,21 @@ def rows_shown(prepared: Prepared, count: int = 4) -> go.Figure:
     """Pictures of the first training rows, with what is asked and what is to be said."""
     split = prepared.splits["train"]
     first = _first_of_each_picture(split, count)
-    told = [f"{split.sources[index]}<br><b>{split.targets[index]}</b>" for index in first]
-    return pictures(_images(prepared, "train", first), told)
+    sources, targets = split.sources, split.targets
+    return pictures(_images(prepared, "train", first), [sources[i] for i in first], [targets[i] for i in first])
 
 
 def predictions_shown(prepared: Prepared, evaluation: Evaluation, count: int = 8) -> go.Figure:
     """Pictures of the first test rows, with what is asked, what the run says, and what people said."""
     split = prepared.splits["test"]
     first = _first_of_each_picture(split, count)
-    told = []
-    for index in first:
-        right = list(dict.fromkeys(split.answers[index]))[:_ANSWERS]
-        told.append(f"{split.sources[index]}<br><b>{evaluation.predictions[index].text}</b><br>{'; '.join(right)}")
-    return pictures(_images(prepared, "test", first), told)
+    sources, answers = split.sources, split.answers
+    return pictures(
+        _images(prepared, "test", first),
+        [sources[index] for index in first],
+        [evaluation.predictions[index].text or "(nothing)" for index in first],
+        ["; ".join([*dict.fromkeys(answers[index])][:_ANSWERS]) for index in first],
+    )
 
 
 def _first_of_each_picture(split: TokenisedSplit, count: int) -> list[int]:

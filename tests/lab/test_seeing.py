@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +13,17 @@ from dept.config import TrainConfig
 from dept.inference import evaluate_run, load_run
 from dept.prepare import Prepared, prepare
 from dept.train import train
-from lab.seeing import BLANK, OTHER, OWN, blank_pictures, by_picture, exchanged_pictures, predictions_shown, rows_shown
+from lab.seeing import (
+    BLANK,
+    OTHER,
+    OWN,
+    blank_pictures,
+    by_picture,
+    exchanged_pictures,
+    guessed,
+    predictions_shown,
+    rows_shown,
+)
 from tests.dept.vision_helpers import save_tower
 
 
@@ -60,7 +72,29 @@ def test_pictures_are_drawn_with_what_is_asked_and_said(config: TrainConfig, pre
     assert all(trace.source.startswith("data:image/jpeg;base64,") for trace in figure.data)
     assert len({trace.source for trace in figure.data}) == 3, "each picture once"
     split = prepared.splits["train"]
-    assert figure.layout.annotations[0].text == f"{split.sources[0]}<br><b>{split.targets[0]}</b>"
+    told = [note.text.replace("<br>", " ") for note in figure.layout.annotations]
+    assert told[0] == f"{split.sources[0]} <b>{split.targets[0]}</b>"
     found = by_picture(load_run(config.output_dir), prepared)[OWN]
-    told = predictions_shown(prepared, found, 2).layout.annotations[0].text
-    assert told.split("<br>")[:2] == [prepared.splits["test"].sources[0], f"<b>{found.predictions[0].text}</b>"]
+    test = prepared.splits["test"]
+    said = [dataclasses.replace(found.predictions[0], text="a <i>long</i> answer " * 20), *found.predictions[1:]]
+    shown = predictions_shown(prepared, dataclasses.replace(found, predictions=said), 2).layout.annotations[0].text
+    lines = shown.split("<br>")
+    assert " ".join(lines).startswith(f"{test.sources[0]} <b>a &lt;i&gt;long&lt;/i&gt;")
+    assert lines[-2].endswith("...</b>") and lines[-1].startswith(test.answers[0][0])
+    assert max(map(len, lines)) < 34 + len("<b></b>") + 1
+
+
+def test_guesses_are_the_most_frequent_training_answers_of_a_kind(prepared: Prepared) -> None:
+    found = guessed(prepared)
+    train, test = (prepared.rows.splits[name] for name in ("train", "test"))
+    most = {
+        kind: Counter(row["multiple_choice_answer"] for row in train if row["question_type"] == kind)
+        for kind in train["question_type"]
+    }
+    expected = [
+        min(1, row["answers_of"].count(said) / 3)
+        for row in ({**row, "answers_of": [each["answer"] for each in row["answers"]]} for row in test)
+        for said in [most[row["question_type"]].most_common(1)[0][0] if row["question_type"] in most else ""]
+    ]
+    assert list(found) == ["vqa_accuracy"]
+    assert found["vqa_accuracy"] == pytest.approx(100 * sum(expected) / len(expected), abs=100 / len(expected) / 3)

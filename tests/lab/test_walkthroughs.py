@@ -273,12 +273,12 @@ def test_07_what_the_picture_adds(backbone: str, tmp_path: Path) -> None:
     assert parameters_told == results["vqa"]["trainable_parameters"]
     seen = [rows for rows in tables(notebook) if "shown" in rows[0]]
     for rows, (task, metric) in zip(seen, (("vqa", "vqa_accuracy"), ("coco_captions", "cider")), strict=True):
-        assert [row["shown"] for row in rows] == ["its own picture", "another row's", "a blank one"]
+        assert [row["shown"] for row in rows[:3]] == ["its own picture", "another row's", "a blank one"]
         assert rows[0][metric] == f"{results[task]['metrics']['test'][metric]:.1f}", "as the run was tested"
     pictured = [figure for figure in figures(notebook) if figure["data"][0]["type"] == "image"]
     assert [len(figure["data"]) for figure in pictured] == [4, 8, 8]
     questions = [note["text"] for note in pictured[1]["layout"]["annotations"]]
-    assert all(text.startswith("question: ") and text.count("<br>") == 2 for text in questions)
+    assert all(text.startswith("question: ") and text.count("<b>") == 1 for text in questions)
     assert any("visual projection" in text for text in streams(notebook))
     printed = next(rows for rows in tables(notebook) if "printed in" in rows[0])
     assert len(printed) == 7 and {row["printed in"] for row in printed} == {"Table 3"}

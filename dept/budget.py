@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 from dept.costs import Cost, Decoding, inference_cost, step_cost
 from dept.errors import BudgetError
+from dept.known_towers import TowerInfo
 from dept.shape import Shape, shape_of
 
 __all__ = [
@@ -136,6 +137,7 @@ def trade_off(
     batch_size: int,
     target_length: int = 2,
     *,
+    tower: TowerInfo | None = None,
     padding: bool = True,
     decoding: Decoding = "label_scoring",
     cached_prompt: bool = True,
@@ -160,7 +162,9 @@ def trade_off(
         if not m and not rank:
             continue
         batch = (shape, m, rank, source_length, batch_size, target_length)
-        train = step_cost(*batch, padding=padding)
-        inference = inference_cost(*batch, decoding=decoding, cached_prompt=cached_prompt, padding=padding)
+        train = step_cost(*batch, tower=tower, padding=padding)
+        inference = inference_cost(
+            *batch, decoding=decoding, cached_prompt=cached_prompt, tower=tower, padding=padding
+        )
         result.append(TradeOff(m, rank, train, inference))
     return result

@@ -212,10 +212,12 @@ class TrainConfig(_Checked):
     method: Method = _setting("dept", "dept or prompt_tuning")
     backbone: str = _setting("t5-base", "alias, hub id, local folder or random:<alias>")
     vision_backbone: str | None = _setting(
-        None, "image encoder, for tasks with images: alias, hub id, folder or random:<alias> [clip-vit-base-patch32]"
+        None,
+        "image encoder, for tasks with images: alias, hub id, folder or random:<alias> "
+        "[clip-vit-base-patch32; mini-t5: mini-clip]",
     )
     tokenizer: str | None = _setting(None, "tokenizer folder or hub id [the backbone's own]")
-    data: str = _setting("hub", "hub, sample, a data folder, or a table for your own task")
+    data: str = _setting("hub", "hub, sample, easy-vqa, a data folder, or a table for your own task")
     output_dir: str = _setting("runs/run", "the run folder")
 
     num_virtual_tokens: int | None = _setting(None, "m, vectors of the prompt [40; prompt_tuning: the budget]")

@@ -11,8 +11,11 @@ Bytes are those of float32 on a CPU, with transformers' layers as they are (sdpa
 Training: what autograd keeps for the backward pass, parameters aside. Inference: the most that the results of
 operators hold at one time. A kernel's own workspace and the allocator's slack are in neither (dept/activations.py).
 
-Letters: B rows, N positions read (virtual ones included), K keys attended to, T target tokens, d hidden size,
-i heads x head size, k key/value heads x head size, f width of the feed-forward layer, V vocabulary.
+Of an image its encoder's features are read, between prompt and text, through the trained projection; the encoder's own
+look at it comes once, whatever the number of steps (`TowerInfo.flops`), and is in neither.
+
+Letters: B rows, N positions read (virtual ones and an image's included), K keys attended to, T target tokens, d hidden
+size, i heads x head size, k key/value heads x head size, f width of the feed-forward layer, V vocabulary.
 """
 
 from dataclasses import dataclass
@@ -20,6 +23,7 @@ from typing import Literal, get_args
 
 from dept.activations import kept_by_decoder, kept_by_stack, live_in_decoder_only, live_in_encoder_decoder
 from dept.errors import BudgetError
+from dept.known_towers import TowerInfo
 from dept.shape import Shape
 
 Decoding = Literal["label_scoring", "generate"]
@@ -48,6 +52,7 @@ def step_cost(
     batch_size: int,
     target_length: int = 2,
     *,
+    tower: TowerInfo | None = None,
     padding: bool = True,
 ) -> Cost:
     """One training step: forward, and backward through the frozen weights to the prompt and the update.
@@ -59,6 +64,7 @@ def step_cost(
         source_length: tokens of the longest source of the batch, to which the others are padded.
         target_length: tokens of the longest target (a digit and end-of-text are 2). A decoder-only backbone reads
             them after the source, and computes logits for one position more.
+        tower: the image encoder, of a task with images.
         padding: whether any source of the batch is shorter than the longest.
 
     Raises:
@@ -68,7 +74,7 @@ def step_cost(
     if not num_virtual_tokens and not rank:
         raise BudgetError("num_virtual_tokens and rank are both 0: there is nothing to train")
     tokens = source_length + (0 if shape.is_encoder_decoder else target_length)
-    positions = num_virtual_tokens + tokens
+    positions = num_virtual_tokens + (tower.positions if tower else 0) + tokens
     logits = target_length + (0 if shape.is_encoder_decoder else 1)
 
     linear, pairs = _stack(shape, batch_size * positions, batch_size * positions**2)
@@ -81,13 +87,15 @@ def step_cost(
     attention = 4 * shape.query_size * pairs
     backward = linear + (2 * attention if shape.attention_dropout else attention * 5 // 2) - unneeded
     update = 3 * 2 * tokens * rank * shape.hidden_size  # A·B, and the gradients of A and B
+    projection = 2 * _projection(shape, tower, batch_size)  # and the gradient of its weight
 
     kept = kept_by_stack(shape, batch_size, positions, padding)
     if shape.is_encoder_decoder:
         kept += kept_by_decoder(shape, batch_size, target_length, positions, padding)
     kept += batch_size * logits * (shape.vocab_size + 2)  # the loss: log-probabilities, and labels in 8 bytes
     kept += batch_size * tokens * 2 if rank else 0  # which row of the update each token has, in 8 bytes
-    return Cost(linear + attention + backward + update, kept * _FLOAT)
+    kept += batch_size * tower.positions * tower.width if tower else 0
+    return Cost(linear + attention + backward + update + projection, kept * _FLOAT)
 
 
 def inference_cost(
@@ -102,6 +110,7 @@ def inference_cost(
     cached_prompt: bool = True,
     branches: int = 1,
     prefix_length: int = 0,
+    tower: TowerInfo | None = None,
     padding: bool = True,
 ) -> Cost:
     """One batch of predictions. A·B, and a cached prompt's own keys and values, are computed beforehand.
@@ -115,6 +124,7 @@ def inference_cost(
         cached_prompt: whether a decoder-only backbone reuses the prompt's keys and values; encoder-decoders cannot.
         branches: places where the labels' tokens part, and `prefix_length` the most tokens before one (dept.scoring);
             labels that differ in their first token have one, without a prefix.
+        tower: the image encoder, of a task with images.
         padding: whether any source of the batch is shorter than the longest.
 
     Raises:
@@ -127,7 +137,7 @@ def inference_cost(
         raise BudgetError(f"decoding must be one of {', '.join(get_args(Decoding))}, not {decoding!r}")
     generates = decoding == "generate"
     rows = batch_size if generates else batch_size * branches
-    keys = num_virtual_tokens + source_length
+    keys = num_virtual_tokens + (tower.positions if tower else 0) + source_length
     if shape.is_encoder_decoder:
         targets = target_length if generates else 1 + prefix_length
         own_pairs = targets * (targets + 1) // 2 if generates else targets**2
@@ -146,7 +156,13 @@ def inference_cost(
         live = live_in_decoder_only(shape, rows, queries, keys, steps, generates, masked)
     if generates:  # label scoring computes the logits of a few tokens in place of the vocabulary's
         linear += 2 * rows * target_length * shape.hidden_size * shape.vocab_size
+    linear += _projection(shape, tower, batch_size if shape.is_encoder_decoder else rows)
     return Cost(linear + 4 * shape.query_size * pairs, live * _FLOAT)
+
+
+def _projection(shape: Shape, tower: TowerInfo | None, rows: int) -> int:
+    """From the features of each row's image to embeddings."""
+    return 2 * rows * tower.positions * tower.width * shape.hidden_size if tower else 0
 
 
 def _check(num_virtual_tokens: int, rank: int, source_length: int, batch_size: int, target_length: int) -> None:

@@ -6,7 +6,7 @@ from dept.errors import BackboneError
 from dept.gguf import INSTALL, smollm2_folder
 from dept.known_backbones import Source, known_backbone, registry, suggestion
 
-EMBEDDED = Path(__file__).parent  # a backbone that comes with us lies in <alias, with _ for ->/
+EMBEDDED = Path(__file__).parent  # a backbone or image encoder that comes with us lies in <alias, with _ for ->/
 
 
 def locate(name: str, patterns: list[str]) -> tuple[Path, Source]:

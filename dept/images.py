@@ -129,6 +129,19 @@ def decode(data: bytes, name: str = "the image") -> Image:
         raise DataError(f"{name} is damaged ({reason})") from fault
 
 
+def thumbnail(value: ImageValue, side: int) -> bytes:
+    """A small JPEG of an image, at most `side` pixels high and wide.
+
+    Raises:
+        DataError: as `content` and `decode`.
+    """
+    small = decode(content(value), named(value))
+    small.thumbnail((side, side))
+    target = io.BytesIO()
+    small.save(target, "JPEG", quality=90)
+    return target.getvalue()
+
+
 def named(value: ImageValue) -> str:
     """What to call an image in a message."""
     path = as_stored(value)["path"]

@@ -13,6 +13,8 @@ import yaml
 
 Source = Literal["hub", "package", "folder", "random", "embedded"]
 
+DEFAULT_TOWER = "clip-vit-base-patch32"
+
 
 @dataclass(frozen=True)
 class BackboneInfo:
@@ -70,6 +72,12 @@ def default_backbone() -> str:
     return "mini-t5" if "mini-t5" in registry() else "smollm2-135m"
 
 
+def default_tower(backbone: str) -> str:
+    """The image encoder of a backbone for which none was named: the registered one, else a CLIP of the hub."""
+    tower: str = registry().get(backbone, {}).get("vision_backbone", DEFAULT_TOWER)
+    return tower
+
+
 def suggestion(name: str) -> str:
     """' (did you mean t5-base?)' for a name that is nearly an alias, else nothing."""
     close = [] if name in registry() else difflib.get_close_matches(name, registry(), n=1)
@@ -78,7 +86,7 @@ def suggestion(name: str) -> str:
 
 def whole_path(name: str) -> str:
     """A local path as one that holds from any folder; other names (aliases, hub ids) as they are."""
-    if name in registry() or name in ("hub", "sample"):
+    if name in registry() or name in ("hub", "sample", "easy-vqa"):
         return name
     kind, path = ("random:", name.removeprefix("random:")) if name.startswith("random:") else ("", name)
     return f"{kind}{Path(path).resolve()}" if Path(path).exists() else name

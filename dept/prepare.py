@@ -24,11 +24,11 @@ from dept.data import TokenisedSplit, tokenise
 from dept.errors import BackboneError, ConfigError
 from dept.evaluate import check_positions
 from dept.features import FeatureStore, with_features
-from dept.known_backbones import whole_path
+from dept.known_backbones import default_tower, whole_path
 from dept.model import PromptedModel
 from dept.sources import Rows, load_rows
 from dept.tasks import Task, load_task
-from dept.towers import DEFAULT_TOWER, VisionTower, load_tower
+from dept.towers import VisionTower, load_tower
 from dept.wrap import get_prompted_model
 
 PAPER_LARGE_DATA = 100_000  # rows; beyond them the paper trains longer (appendix D)
@@ -81,7 +81,7 @@ def prepare(config: TrainConfig, *, progress: bool = True) -> Prepared:
     )
     tower = None
     if task.image_column is not None:
-        tower = load_tower(config.vision_backbone or DEFAULT_TOWER)
+        tower = load_tower(config.vision_backbone or default_tower(config.backbone))
     if tokenizer is None:
         raise BackboneError(f"{config.backbone} has no tokenizer: name one with --tokenizer FOLDER-or-hub-id")
     rates = dict(zip(("prompt_lr", "low_rank_lr"), default_learning_rates(backbone), strict=True))
@@ -164,7 +164,7 @@ def resolve(
         raise ConfigError(f"task {task.name} has no labels to score: leave out --decoding or use generate")
     places: dict[str, Any] = {name: whole_path(getattr(config, name)) for name in ("task", "backbone", "data")}
     if task.image_column is not None:
-        places["vision_backbone"] = whole_path(config.vision_backbone or DEFAULT_TOWER)
+        places["vision_backbone"] = whole_path(config.vision_backbone or default_tower(config.backbone))
         if config.projection_lr is None:
             values["projection_lr"] = values.get("low_rank_lr")
     else:

@@ -1,5 +1,6 @@
-"""What a run leaves for its readers: `result.json`, the best adapter, where every number came from."""
+"""What a run leaves for its readers: `result.json`, the best adapter, some predictions, where every number is from."""
 
+import base64
 import platform
 import resource
 import sys
@@ -8,12 +9,15 @@ from typing import Any
 import torch
 
 from dept.caption_scores import notes
-from dept.evaluate import Evaluation
+from dept.evaluate import Evaluation, Prediction
+from dept.images import thumbnail
 from dept.prepare import Prepared
 from dept.provenance import checkout, version
-from dept.run import RunFolder, run_key
+from dept.run import RunFolder, run_key, write_json
 
 SCHEMA_VERSION = 1
+SHOWN_ROWS = 24  # of the test rows, in predictions.json
+SHOWN_PIXELS = 160  # of the longer side of their images
 _PACKAGES = ("dept-lab", "torch", "transformers", "accelerate", "datasets", "numpy", "safetensors")
 
 
@@ -41,6 +45,20 @@ def save_best(folder: RunFolder, prepared: Prepared, step: int, metrics: dict[st
             "max_steps": config.max_steps,
         },
     )
+
+
+def save_predictions(folder: RunFolder, prepared: Prepared, test: Evaluation) -> None:
+    """Write `predictions.json`: what the best adapter says of the first test rows, their images made small."""
+    split, rows = prepared.splits["test"], prepared.rows
+    column, table = rows.image_column, rows.splits["test"]
+    shown = slice(SHOWN_ROWS)
+
+    def line(row: int, source: str, answers: tuple[str, ...], prediction: Prediction) -> dict[str, Any]:
+        image = None if column is None else base64.b64encode(thumbnail(table[row][column], SHOWN_PIXELS)).decode()
+        return {"source": source, "answers": list(answers), "prediction": prediction.text, "image": image}
+
+    lines = zip(split.rows[shown], split.sources[shown], split.answers[shown], test.predictions[shown], strict=True)
+    write_json(folder.predictions_file, [line(*values) for values in lines])
 
 
 def build_result(

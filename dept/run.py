@@ -133,6 +133,10 @@ class RunFolder:
         return self.path / "result.json"
 
     @property
+    def predictions_file(self) -> Path:
+        return self.path / "predictions.json"
+
+    @property
     def adapter(self) -> Path:
         return self.path / "adapter"
 

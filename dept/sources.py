@@ -1,4 +1,4 @@
-"""Where rows come from: the hub, a data folder, one file of one's own, or the embedded samples.
+"""Where rows come from: the hub, a data folder, one file of one's own, the embedded samples, the package easy-vqa.
 
 All give the same: train, validation and test rows in the task's schema, checked column by column. The hub's
 splits follow the paper's rules (`Task.splits`); a folder's files are the splits, as they are (`load_rows`).
@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import datasets
 import pyarrow as pa
 
+from dept import easy_vqa
 from dept.errors import DataError
 from dept.images import as_stored, found_in, without_content
 from dept.karpathy import READERS
@@ -87,8 +88,8 @@ def load_rows(
 
     Args:
         task: whose rows, and in which schema.
-        data: "hub"; "sample"; a folder with FOLDER/<task>/{train,validation,test}.jsonl or .parquet (or with
-            these files directly); one file (.csv, .tsv, .jsonl, .parquet); for an own task also a hub id. In
+        data: "hub"; "sample"; "easy-vqa"; a folder with FOLDER/<task>/{train,validation,test}.jsonl or .parquet (or
+            with these files directly); one file (.csv, .tsv, .jsonl, .parquet); for an own task also a hub id. In
             a folder a test file with hidden labels counts as missing; without test, validation is halved;
             without validation, a tenth of train (at most 1,000 rows) is taken. One file is such a train file.
         sample_sizes: rows per split for "sample"; None for its defaults.
@@ -107,6 +108,8 @@ def load_rows(
         return _from_sample(task, splits, sample_sizes or {}, seed)
     if data == "hub":
         return _from_hub(task, task.hub_id, splits)
+    if data == easy_vqa.NAME:
+        return _from_easy_vqa(task, splits)
     path = local_path(data)
     if path is not None:
         return _from_files(task, files_of(task, path), splits, str(path))
@@ -165,6 +168,16 @@ def _from_sample(task: Task, wanted: Sequence[str] | None, sizes: Mapping[str, i
         rows = sample_rows(task.name, name, sizes.get(name, SAMPLE_SIZES[name]), seed=seed)
         made[name] = _checked(task, [(f"sample, {name} row {i}", row) for i, row in enumerate(rows, start=1)])
     return _rows(task, made, "sample", f"embedded sample, seed {seed}")
+
+
+def _from_easy_vqa(task: Task, wanted: Sequence[str] | None) -> Rows:
+    if task.name != "vqa":
+        raise DataError(f"--data {easy_vqa.NAME} has questions about images: it is for --task vqa, not {task.name}")
+    made = {}
+    for name in wanted or SPLITS:
+        rows = easy_vqa.easy_vqa_rows(name)
+        made[name] = _checked(task, [(f"{easy_vqa.NAME}, {name} row {i}", row) for i, row in enumerate(rows, start=1)])
+    return _rows(task, made, "package", easy_vqa.version())
 
 
 def _rows(task: Task, made: Mapping[str, datasets.Dataset], source: Source, location: str) -> Rows:

@@ -3,8 +3,9 @@
 VL-Adapter and LST (Sung et al., 2022), whose numbers the paper's Table 3 quotes, take the 2,048 channels of a CLIP
 ResNet-101, which transformers does not have; whatever satisfies `VisionTower` can stand in its place.
 
-A name is one of: an alias of `known_towers.yaml`; `random:<alias>` or `random:<folder>`, that shape with seeded random
-weights; a local folder as transformers saves CLIP or its vision part; a hub id. Weights come from safetensors only.
+A name is one of: an alias of `known_towers.yaml` (`mini-clip` comes with us); `random:<alias>` or `random:<folder>`,
+that shape with seeded random weights; a local folder as transformers saves CLIP or its vision part; a hub id. Weights
+come from safetensors only.
 """
 
 from __future__ import annotations
@@ -25,15 +26,14 @@ from transformers.models.clip.image_processing_pil_clip import CLIPImageProcesso
 
 from dept.errors import BackboneError
 from dept.fingerprints import fingerprint
-from dept.hub import locate
-from dept.known_backbones import Source
+from dept.hub import EMBEDDED, locate
+from dept.known_backbones import DEFAULT_TOWER, Source
 from dept.random_weights import random_backbone
 from dept.saved_model import CONFIG_PATTERNS, WEIGHT_PATTERNS, checked_weight_files, explained, quiet
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-DEFAULT_TOWER = "clip-vit-base-patch32"
 _RANDOM = "random:"
 
 
@@ -42,7 +42,7 @@ class VisionTower(Protocol):
 
     Attributes:
         name: as `load_tower` takes it.
-        source: hub, folder or random.
+        source: hub, embedded, folder or random.
         fingerprint: sha256 hex over weights and preprocessing: equal ones give equal features.
         width: V, channels of a feature. positions: P, features of an image.
         parameters: how many it has, all frozen.
@@ -90,19 +90,18 @@ _PREPROCESSING = ("do_", "size", "crop_size", "resample", "rescale_factor", "ima
 
 @functools.cache
 def known_towers() -> Mapping[str, dict[str, Any]]:
-    """The towers that have a short name: hub_id, width, positions and the config of their shape."""
+    """The towers that have a short name: hub_id (or that they come with us), width, positions, config."""
     text = (Path(__file__).parent / "known_towers.yaml").read_text(encoding="utf-8")
     towers: dict[str, dict[str, Any]] = yaml.safe_load(text)
     return towers
 
 
-def check_tower(name: str | None) -> None:
-    """Find out that an image encoder is not to be had; only its config is looked for. None is the default one.
+def check_tower(name: str) -> None:
+    """Find out that an image encoder is not to be had; only its config is looked for.
 
     Raises:
         BackboneError: as `load_tower`.
     """
-    name = name or DEFAULT_TOWER
     if name.startswith(_RANDOM):
         _random_config(name)
     else:
@@ -110,7 +109,10 @@ def check_tower(name: str | None) -> None:
 
 
 def _found(name: str, patterns: list[str]) -> tuple[Path, Source]:
-    return locate(known_towers()[name]["hub_id"] if name in known_towers() else name, patterns)
+    known = known_towers().get(name, {})
+    if known.get("source") == "embedded":
+        return EMBEDDED / name.replace("-", "_"), "embedded"
+    return locate(known.get("hub_id", name), patterns)
 
 
 def load_tower(name: str) -> VisionTower:

@@ -29,7 +29,7 @@ from dept.model import PromptedModel
 from dept.optim import AdamWSettings, build_optimizer, rate_factor, set_rates, warmup_steps
 from dept.placement import compile_backbone, is_placed
 from dept.prepare import Prepared, prepare
-from dept.result import build_result, save_best
+from dept.result import build_result, save_best, save_predictions
 from dept.resume import load_checkpoint, save_checkpoint
 from dept.run import FINGERPRINTS, RunFolder, is_untested, read_json, write_json
 
@@ -366,6 +366,8 @@ class _Run:
             self.model.load_state_dict(best.state_dict())
             if self.test and "test" in self.prepared.splits:
                 test = self._evaluate("test")
+                if self.main:
+                    save_predictions(self.folder, self.prepared, test)
         result = self._write_result(status, test, None) if self.main else {"status": status}
         if self.main:
             self.folder.set_state(status, step=self.step, max_steps=self.max_steps)

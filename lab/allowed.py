@@ -1,4 +1,4 @@
-"""What a browser may name: settings from a list, backbones and data by the names that the operator gave them.
+"""What a browser may name: settings from a list, backbones, image encoders and data by the operator's names for them.
 
 No path, hub id or file is taken from a browser as it is. Its settings are a mapping; what comes out is a checked
 `TrainConfig`, or one line that names the field.
@@ -15,17 +15,20 @@ from typing import Any, Self
 from dept.config import TrainConfig
 from dept.errors import ConfigError
 from dept.known_backbones import list_backbones
-from dept.tasks import list_tasks
+from dept.known_towers import registry as known_towers
+from dept.tasks import load_task
+from dept.tasks.registry import TASK_NAMES
 from lab.limits import Limits
 from lab.uploads import ROWS_FILE, TASK_FILE
 
 OWN_TASK = "own"
 FOLDER, UPLOAD, RUN = "folder:", "upload:", "run:"
 ELSEWHERE = "path/to/"  # how a folder of this machine's is called where it may not be told
+IMAGE_SETTINGS = ("vision_backbone", "projection_lr")  # of tasks with images alone
 # Of `TrainConfig`'s fields. Not: output_dir and tokenizer (paths), compile, quantize and device_map (what the
 # machine can do is the operator's business).
 SETTINGS = (
-    *("task", "method", "backbone", "data"),
+    *("task", "method", "backbone", "data", *IMAGE_SETTINGS),
     *("num_virtual_tokens", "rank", "budget_tokens", "max_seq_length", "low_rank_alpha", "low_rank_init"),
     *("prompt_init", "prompt_init_text", "preset", "prompt_lr", "low_rank_lr", "max_steps", "batch_size"),
     *("gradient_accumulation", "eval_every", "eval_batch_size", "early_stopping", "warmup_proportion"),
@@ -38,13 +41,17 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9 _.-]{0,59}")
 _WHOLE = {item.name for item in fields(TrainConfig) if int in (item.type, *typing.get_args(item.type))}
 
 
-def text_tasks() -> tuple[str, ...]:
-    """The shipped tasks that the page offers: those with images run from the command line and in batches."""
-    return tuple(task.name for task in list_tasks() if task.image_column is None)
+def has_images(task: object) -> bool:
+    """Whether a browser's task is one with images; own rows have none."""
+    return isinstance(task, str) and task in TASK_NAMES and load_task(task).image_column is not None
 
 
 def _open_backbones() -> tuple[str, ...]:
     return tuple(info.name for info in list_backbones() if not info.gated)
+
+
+def _open_towers() -> tuple[str, ...]:
+    return (*known_towers(), *(f"random:{name}" for name in known_towers()))
 
 
 @dataclass(frozen=True)
@@ -53,7 +60,8 @@ class Allowed:
 
     Attributes:
         backbones: aliases and hub ids; by default every alias that needs no licence to be accepted.
-        backbone_folders, data_folders: name -> folder on this machine; a browser says `folder:<name>`.
+        towers: the same of image encoders; by default every alias, and its shape with random weights.
+        backbone_folders, tower_folders, data_folders: name -> folder on this machine; a browser says `folder:<name>`.
         hub: whether rows may be fetched from the hub.
         uploads: whether visitors may bring their own rows.
 
@@ -62,13 +70,15 @@ class Allowed:
     """
 
     backbones: tuple[str, ...] = field(default_factory=_open_backbones)
+    towers: tuple[str, ...] = field(default_factory=_open_towers)
     backbone_folders: Mapping[str, Path] = field(default_factory=dict)
+    tower_folders: Mapping[str, Path] = field(default_factory=dict)
     data_folders: Mapping[str, Path] = field(default_factory=dict)
     hub: bool = True
     uploads: bool = True
 
     def __post_init__(self) -> None:
-        for folders in (self.backbone_folders, self.data_folders):
+        for folders in (self.backbone_folders, self.tower_folders, self.data_folders):
             for name, path in folders.items():
                 if not _NAME.fullmatch(name):
                     raise ConfigError(f"{name[:60]!r} is no name for a folder: letters, digits, spaces, - _ . only")
@@ -76,17 +86,24 @@ class Allowed:
                     raise ConfigError(f"{path} is not a folder")
 
     @classmethod
-    def named(cls, backbone_folders: tuple[Path, ...] = (), data_folders: tuple[Path, ...] = (), **more: Any) -> Self:
+    def named(
+        cls,
+        backbone_folders: tuple[Path, ...] = (),
+        data_folders: tuple[Path, ...] = (),
+        tower_folders: tuple[Path, ...] = (),
+        **more: Any,
+    ) -> Self:
         """With folders that go by their own last names."""
         return cls(
             backbone_folders={path.resolve().name: path.resolve() for path in backbone_folders},
+            tower_folders={path.resolve().name: path.resolve() for path in tower_folders},
             data_folders={path.resolve().name: path.resolve() for path in data_folders},
             **more,
         )
 
     def without_places(self, said: str) -> str:
         """A text of this machine's, with the folders as somebody elsewhere would write them."""
-        folders = {**self.data_folders, **self.backbone_folders}
+        folders = {**self.data_folders, **self.tower_folders, **self.backbone_folders}
         for name, path in sorted(folders.items(), key=lambda item: len(str(item[1])), reverse=True):
             for written in (str(path), json.dumps(str(path))[1:-1]):
                 said = said.replace(written, f"{ELSEWHERE}{name}")
@@ -95,6 +112,10 @@ class Allowed:
     def backbone_names(self) -> list[str]:
         """All that a browser may send as `backbone`."""
         return [*self.backbones, *(FOLDER + name for name in self.backbone_folders)]
+
+    def tower_names(self) -> list[str]:
+        """All that a browser may send as `vision_backbone`."""
+        return [*self.towers, *(FOLDER + name for name in self.tower_folders)]
 
     def data_names(self) -> list[str]:
         """All that a browser may send as `data`, own rows aside."""
@@ -106,11 +127,21 @@ class Allowed:
         Raises:
             ConfigError: not on the list.
         """
-        if isinstance(name, str) and name in self.backbones:
-            return name
-        if isinstance(name, str) and name.startswith(FOLDER) and name.removeprefix(FOLDER) in self.backbone_folders:
-            return str(self.backbone_folders[name.removeprefix(FOLDER)])
-        raise ConfigError(f"backbone: choose one of {', '.join(self.backbone_names())}")
+        found = _named(name, self.backbones, self.backbone_folders)
+        if found is None:
+            raise ConfigError(f"backbone: choose one of {', '.join(self.backbone_names())}")
+        return found
+
+    def tower(self, name: object) -> str:
+        """An image encoder as `load_tower` takes it.
+
+        Raises:
+            ConfigError: not on the list.
+        """
+        found = _named(name, self.towers, self.tower_folders)
+        if found is None:
+            raise ConfigError(f"vision_backbone: choose one of {', '.join(self.tower_names())}")
+        return found
 
     def data(self, name: object) -> str:
         """Rows as `load_rows` takes them; own rows are not looked for here.
@@ -149,15 +180,28 @@ class Allowed:
         else:
             if values.get("task") == OWN_TASK:
                 raise ConfigError("data: bring your own rows first, or choose one of the tasks")
-            if values.get("task") not in text_tasks():
-                raise ConfigError(f"task: choose one of {', '.join(text_tasks())}, or {OWN_TASK}")
+            if values.get("task") not in TASK_NAMES:
+                raise ConfigError(f"task: choose one of {', '.join(TASK_NAMES)}, or {OWN_TASK}")
             values["data"] = self.data(data)
         values["backbone"] = self.backbone(values.get("backbone"))
+        for name in IMAGE_SETTINGS:
+            if values.get(name) is not None and not has_images(request["task"]):
+                raise ConfigError(f"{name}: this task has no images")
+        if values.get("vision_backbone") is not None:
+            values["vision_backbone"] = self.tower(values["vision_backbone"])
         if values.get("max_steps") is None:  # else a preset could ask for more than the limit
             values["max_steps"] = min(DEFAULT_STEPS, limits.steps)
         config = TrainConfig.from_dict(values)
         limits.check(config)
         return config, own
+
+
+def _named(name: object, known: tuple[str, ...], folders: Mapping[str, Path]) -> str | None:
+    """A browser's name as it is, or the folder that it stands for; None for what is on neither list."""
+    if not isinstance(name, str):
+        return None
+    folder = folders.get(name.removeprefix(FOLDER)) if name.startswith(FOLDER) else None
+    return str(folder) if folder is not None else name if name in known else None
 
 
 def _plain(request: Mapping[str, Any]) -> dict[str, Any]:

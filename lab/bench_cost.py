@@ -28,12 +28,14 @@ def _batch_cost(job: Job, shape: Shape, batch: tuple[int, ...]) -> Cost:
     sizes = job.variant.num_virtual_tokens, job.variant.rank, length, len(batch), TARGET_TOKENS
     padding = length > min(batch)
     if job.what in ("train", "memory"):
-        return step_cost(shape, *sizes, padding=padding)
-    cost = inference_cost(shape, *sizes, cached_prompt=job.variant.cache_prompt, padding=padding)
+        return step_cost(shape, *sizes, tower=job.tower, padding=padding)
+    cost = inference_cost(shape, *sizes, cached_prompt=job.variant.cache_prompt, tower=job.tower, padding=padding)
     if job.variant.decoding == "label_scoring":
         return cost
     # The release generates, then runs a full forward pass whose logits cover the vocabulary at every position.
-    generated = inference_cost(shape, *sizes, decoding="generate", cached_prompt=False, padding=padding)
+    generated = inference_cost(
+        shape, *sizes, decoding="generate", cached_prompt=False, tower=job.tower, padding=padding
+    )
     positions = len(batch) * (TARGET_TOKENS if shape.is_encoder_decoder else job.width(batch) + TARGET_TOKENS)
     logits = positions * shape.vocab_size
     return Cost(

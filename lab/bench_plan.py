@@ -11,6 +11,8 @@ from typing import Any, Literal
 from dept.backbones import backbone_info
 from dept.budget import rank_for
 from dept.errors import ConfigError
+from dept.known_towers import TowerInfo, tower_for
+from dept.tasks import load_task
 from lab.bench_lengths import GLUE_MEAN_TOKENS, Lengths
 
 WHATS = ("train", "inference", "memory", "decoding")
@@ -36,6 +38,7 @@ class BenchConfig:
         repeats: pairs A B per comparison, each measurement in a fresh process.
         passes: timed passes over the batches of a measurement, after one that warms up.
         threads: of torch, in every measurement; None for its default.
+        vision_backbone: the image encoder, for tasks with images; None for the backbone's default.
         data, tokenizer: where a task's rows and its tokens come from; the tokenizer defaults to the backbone's.
         dtype: of the frozen weights.
     """
@@ -50,6 +53,7 @@ class BenchConfig:
     repeats: int = 3
     passes: int = 3
     threads: int | None = None
+    vision_backbone: str | None = None
     data: str = "sample"
     tokenizer: str | None = None
     dtype: str = "float32"
@@ -69,6 +73,8 @@ class BenchConfig:
             tokens = Lengths.parse(text).tokens
             if tokens > self.max_seq_length:
                 raise ConfigError(f"--lengths {text}: more than --max-seq-length {self.max_seq_length}")
+        if self.vision_backbone is not None and not any(map(_has_images, self.lengths)):
+            raise ConfigError("--vision-backbone goes with a task that has images: --task vqa or coco_captions")
         least: tuple[tuple[str, int | None], ...] = (
             ("batch_size", self.batch_size),
             ("repeats", self.repeats),
@@ -85,6 +91,11 @@ class BenchConfig:
         """The same question in a few minutes: one prompt length, few repeats."""
         m = self.virtual_tokens if self.virtual_tokens != PAPER_VIRTUAL_TOKENS else (20,)
         return dataclasses.replace(self, virtual_tokens=m, repeats=min(self.repeats, 2), passes=1, quick=True)
+
+
+def _has_images(lengths: str) -> bool:
+    found = Lengths.parse(lengths)
+    return found.kind == "task" and load_task(found.task).image_column is not None
 
 
 def numbers(text: str, flag: str) -> tuple[int, ...]:
@@ -167,6 +178,7 @@ class Job:
     Attributes:
         batches: the source tokens of each row of each batch.
         pad_to: columns that every source is padded to; None pads to the batch's longest.
+        tower: the image encoder whose features stand before each source; they are there, as from the cache.
         count_flops: whether to count them too, in a pass of its own after the timed ones.
         parent_pid: the process whose end ends the measurement; 0 for none.
     """
@@ -180,6 +192,7 @@ class Job:
     passes: int
     dtype: str
     seed: int
+    tower: TowerInfo | None = None
     threads: int | None = None
     count_flops: bool = False
     parent_pid: int = 0
@@ -189,8 +202,9 @@ class Job:
         return sum(map(len, self.batches))
 
     def width(self, batch: Sequence[int]) -> int:
-        """Positions of each row of a batch: its padded sources and the virtual tokens."""
-        return (self.pad_to or max(batch)) + self.variant.num_virtual_tokens
+        """Positions of each row of a batch: its padded source, its image's features and the virtual tokens."""
+        image = self.tower.positions if self.tower else 0
+        return (self.pad_to or max(batch)) + image + self.variant.num_virtual_tokens
 
     def to_dict(self) -> dict[str, Any]:
         return dataclasses.asdict(self)
@@ -199,7 +213,8 @@ class Job:
     def from_dict(cls, values: dict[str, Any]) -> "Job":
         variant = Variant(**values["variant"])
         batches = tuple(tuple(batch) for batch in values["batches"])
-        return cls(**{**values, "variant": variant, "batches": batches})
+        tower = values["tower"] and TowerInfo(**values["tower"])
+        return cls(**{**values, "variant": variant, "batches": batches, "tower": tower})
 
 
 @dataclass(frozen=True)
@@ -306,5 +321,18 @@ def job_of(config: BenchConfig, group: Group, variant: Variant, batches: Sequenc
         passes=1 if group.what == "memory" else config.passes,
         dtype=config.dtype,
         seed=config.seed,
+        tower=tower_of(config, group),
         threads=config.threads,
     )
+
+
+def tower_of(config: BenchConfig, group: Group) -> TowerInfo | None:
+    """The image encoder of a group whose task has images.
+
+    Raises:
+        BackboneError: its sizes cannot be told.
+    """
+    lengths = Lengths.parse(group.lengths)
+    if lengths.kind != "task":
+        return None
+    return tower_for(load_task(lengths.task), group.backbone.removeprefix("random:"), config.vision_backbone)

@@ -12,7 +12,7 @@ from dept.run import write_text
 from lab import html_page
 from lab.bench import Bench
 from lab.bench_figures import relative_cost, relative_speed, samples_per_second, size_name
-from lab.bench_plan import Group, Variant
+from lab.bench_plan import Group, Variant, tower_of
 from lab.bench_summary import Ratio, Summary, best_matmul, does_not_fit, summarise
 from lab.html_page import Cell
 from lab.paper import FIGURE_3_SAVING, FIGURE_4, HARDWARE, OVERALL_SAVING, TABLE_6, PrintedSpeed, printed_speed
@@ -40,13 +40,27 @@ def provenance(bench: Bench) -> str:
     weights = "random weights" if len(random_weights) == len(backbones) else "the named weights"
     peak = best_matmul(bench.measured)
     at_best = f", whose best matrix product in this run did {peak / 1e9:,.0f} GFLOP/s" if peak else ""
+    images = _images(bench)
     return (
         f"Measured on this machine ({box['processor']}, {box['cores']} cores, {box['memory_bytes'] / 2**30:.0f} GiB; "
         f"device {', '.join(devices) or 'none'}, {', '.join(map(str, threads)) or '-'} threads{at_best}) with "
         f"{weights} in {config.dtype}, random token ids, batch {config.batch_size}, PT with {config.budget_tokens} "
         f"virtual tokens and DePT within the same number of trainable parameters. Times are this machine's; the "
-        f"paper's are those of {HARDWARE}."
+        f"paper's are those of {HARDWARE}.{images}"
     )
+
+
+def _images(bench: Bench) -> str:
+    """What is in the numbers of tasks with images, and what is not."""
+    groups = dict.fromkeys(pair.pair.group for pair in bench.measured)
+    towers = dict.fromkeys(tower for group in groups if (tower := tower_of(bench.config, group)) is not None)
+    told = [
+        f"{tower.positions} positions of an image ({tower.name}, width {tower.width}) stand between prompt and text; "
+        f"its features are there already, for the frozen encoder looks at each image once "
+        f"({tower.flops / 1e9:,.2g} GFLOP) and they are kept."
+        for tower in towers
+    ]
+    return "".join(f" {sentence}" for sentence in told)
 
 
 def rows(summaries: Iterable[Summary]) -> list[dict[str, str]]:

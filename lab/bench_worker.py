@@ -31,6 +31,7 @@ from dept.model import PromptedModel
 from dept.optim import build_optimizer
 from dept.saved_model import input_embeddings
 from dept.scoring import LabelTrie, score_labels
+from dept.visual import VisualProjection
 from dept.wrap import get_prompted_model
 from lab.bench_cost import needed_bytes
 from lab.bench_plan import TARGET_TOKENS, Job, Measurement, Variant
@@ -73,7 +74,7 @@ def _measure(job: Job, device: torch.device) -> Measurement:
     backbone.to(device)  # type: ignore[arg-type] # transformers narrows nn.Module.to
     for weight in backbone.parameters():  # a mapped file is read when it is touched: let that be now
         weight.detach().sum()
-    model = build(job.variant, backbone, job.max_seq_length)
+    model = build(job.variant, backbone, job.max_seq_length, job.tower.width if job.tower else None)
     loading = time.perf_counter() - started
 
     batches = random_batches(job, model)
@@ -114,11 +115,17 @@ def _measure(job: Job, device: torch.device) -> Measurement:
     )
 
 
-def build(variant: Variant, backbone: Any, max_seq_length: int) -> PromptedModel:
-    """The model of a variant; random vectors do for a prompt, since speed does not depend on them."""
+def build(variant: Variant, backbone: Any, max_seq_length: int, visual_width: int | None = None) -> PromptedModel:
+    """The model of a variant; random vectors do for a prompt, since speed does not depend on them.
+
+    Args:
+        visual_width: of the image features that it reads, None for text.
+    """
     if variant.method == "backbone":
         # No prompt and no update: what `get_prompted_model` refuses, since there is nothing to train.
-        model = PromptedModel(backbone, PromptTuningConfig(num_virtual_tokens=1), None, None)
+        hidden_size = input_embeddings(backbone).shape[1]
+        projection = None if visual_width is None else VisualProjection(visual_width, hidden_size, scale=1.0)
+        model = PromptedModel(backbone, PromptTuningConfig(num_virtual_tokens=1), None, None, projection)
     else:
         model = get_prompted_model(
             backbone,
@@ -131,13 +138,17 @@ def build(variant: Variant, backbone: Any, max_seq_length: int) -> PromptedModel
             )
             if variant.method == "dept"
             else PromptTuningConfig(num_virtual_tokens=variant.num_virtual_tokens, prompt_init="random"),
+            visual_width=visual_width,
         )
     model.cache_prompt = variant.cache_prompt
     return model
 
 
 def random_batches(job: Job, model: PromptedModel) -> list[dict[str, Tensor]]:
-    """Collated batches of random token ids with the job's lengths: [B, L], labels for training."""
+    """Collated batches of random token ids with the job's lengths: [B, L], labels for training.
+
+    For a task with images also random features, [B, P, V]: a frozen encoder's are computed once and then cached.
+    """
     generator = torch.Generator().manual_seed(job.seed)
     vocabulary = input_embeddings(model.backbone).shape[0]
     training = job.what in ("train", "memory")
@@ -146,16 +157,20 @@ def random_batches(job: Job, model: PromptedModel) -> list[dict[str, Tensor]]:
     def ids(count: int) -> list[int]:
         return torch.randint(2, vocabulary, (count,), generator=generator).tolist()
 
-    return [
-        collate([{"source_ids": ids(length), "target_ids": ids(TARGET_TOKENS)} for length in batch])
-        for batch in job.batches
-    ]
+    def item(length: int) -> dict[str, Any]:
+        made: dict[str, Any] = {"source_ids": ids(length), "target_ids": ids(TARGET_TOKENS)}
+        if job.tower is not None:
+            features = torch.randn(job.tower.positions, job.tower.width, generator=generator)
+            made["visual_features"] = features.to(torch.float16).numpy()
+        return made
+
+    return [collate([item(length) for length in batch]) for batch in job.batches]
 
 
 def training_step(model: PromptedModel) -> Step:
     """An optimiser step as `dept.train` makes it: dropout on, clipped gradients, AdamW on the adapter's tensors."""
     model.train()
-    optimizer = build_optimizer(model, prompt_lr=1e-3, low_rank_lr=1e-5)
+    optimizer = build_optimizer(model, prompt_lr=1e-3, low_rank_lr=1e-5, projection_lr=1e-5)
     tensors = list(model.adapter_tensors().values())
 
     def step(batch: dict[str, Tensor]) -> None:
@@ -199,6 +214,7 @@ def inference_step(model: PromptedModel, variant: Variant) -> Step:
             torch.cat([batch["attention_mask"], torch.ones_like(target)], 1),
             labels=torch.cat([ignored, target], 1),
             source_mask=torch.cat([batch["attention_mask"], torch.zeros_like(target)], 1),
+            visual_features=batch.get("visual_features"),
         )
 
     return generate_then_forward if variant.decoding == "release" else score

@@ -1,4 +1,4 @@
-"""`dept-lab`: demo, bench, reproduce, sweep, results, runs, app, and how the embedded backbone is made."""
+"""`dept-lab`: demo, bench, reproduce, sweep, results, runs, app, and how the embedded models are made."""
 
 import sys
 from collections.abc import Sequence
@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from dept.errors import ConfigError
 from dept.flags import STOPPED, run_app
 from lab.page_cli import serve
 from lab.reproduce_cli import reproduce
@@ -59,8 +60,17 @@ def bench(
     ] = "random:t5-small",
     virtual_tokens: Annotated[str, typer.Option(help="DePT's m, each beside PT; by commas.")] = "0,20,40,60,80",
     lengths: Annotated[
-        str, typer.Option(help="padded:256 (the paper's), fixed:N, task:NAME (a task's own lengths); by commas.")
-    ] = "padded:256",
+        str | None,
+        typer.Option(
+            help="padded:256 (the paper's), fixed:N, task:NAME (a task's own lengths); by commas [padded:256]."
+        ),
+    ] = None,
+    task: Annotated[
+        str | None, typer.Option(help="The same as --lengths task:NAME; vqa and coco_captions bring images.")
+    ] = None,
+    vision_backbone: Annotated[
+        str | None, typer.Option(help="Image encoder of a task with images [the backbone's default].")
+    ] = None,
     batch_size: Annotated[int, typer.Option(help="Examples a step, and a batch of inference.")] = 16,
     budget_tokens: Annotated[int, typer.Option(help="l, length of the PT prompt to match.")] = 100,
     max_seq_length: Annotated[int, typer.Option(help="s, rows of the update.")] = 256,
@@ -82,11 +92,14 @@ def bench(
     from lab.bench_plan import BenchConfig, numbers, words
     from lab.bench_report import print_table, write_report
 
+    if task is not None and lengths is not None:
+        raise ConfigError(f"--task {task} is --lengths task:{task}: give one of the two")
     config = BenchConfig(
         what=words(what),
         backbones=words(backbones),
         virtual_tokens=numbers(virtual_tokens, "--virtual-tokens"),
-        lengths=words(lengths),
+        lengths=(f"task:{task}",) if task is not None else words(lengths or "padded:256"),
+        vision_backbone=vision_backbone,
         batch_size=batch_size,
         budget_tokens=budget_tokens,
         max_seq_length=max_seq_length,
@@ -123,6 +136,20 @@ def pretrain_mini(
         return STOPPED
     print(f"Model: {output_dir / 'model'}")
     return 0
+
+
+@app.command(name="pretrain-mini-clip")
+def pretrain_mini_clip(
+    steps: Annotated[int, typer.Option(help="Optimiser steps.", min=1)] = 800,
+    seed: Annotated[int, typer.Option(help="Of the weights and the pictures.", min=0)] = 0,
+    output_dir: Annotated[Path, typer.Option(help="Where checkpoints and model/ go.")] = Path("runs/mini-clip"),
+    resume: Annotated[bool, typer.Option("--resume", help="Go on from the last checkpoint.")] = False,
+) -> None:
+    """Make the embedded image tower mini-clip anew, from pictures that are drawn on the spot."""
+    from lab.pretrain.clip_loop import ClipConfig, pretrain_clip
+
+    pretrain_clip(output_dir, ClipConfig(steps=steps, seed=seed), resume=resume)
+    print(f"Model: {output_dir / 'model'}")
 
 
 app.command()(reproduce)

@@ -17,11 +17,13 @@ from dept.backbones import backbone_info
 from dept.budget import inference_cost, rank_for, shape_of, step_cost
 from dept.config import DeptConfig, TrainConfig
 from dept.costs import Decoding
+from dept.known_towers import tower_for
 from dept.prepare import resolve
 from dept.sources import load_rows
 from dept.tasks import Task, load_task
 from dept.tasks.registry import TASK_NAMES
 from dept.tasks.splits import counts_from_hub
+from dept.tasks.template import columns_of
 from lab import paper
 from lab.bench import measure_apart
 from lab.bench_cost import pass_cost
@@ -41,20 +43,27 @@ class Workload:
     Attributes:
         rows: of train, validation and test.
         source_tokens, target_tokens: mean lengths, end-of-text included.
+        images: different ones, of a task with images.
     """
 
     rows: tuple[int, int, int]
     source_tokens: int
     target_tokens: int
+    images: int = 0
 
 
 @dataclass(frozen=True)
 class RunCost:
-    """FLOPs of one run: its optimiser steps, all its evaluations on validation, one on test."""
+    """FLOPs of one run: its optimiser steps, all its evaluations on validation, one on test.
+
+    Attributes:
+        features: of an image encoder's look at every image, which is kept: other runs on them have it for nothing.
+    """
 
     training: int
     validation: int
     test: int
+    features: int = 0
 
 
 @dataclass(frozen=True)
@@ -107,7 +116,8 @@ def workload(config: TrainConfig) -> Workload:
     known = _known if config.data == "hub" and config.task in TASK_NAMES else _read
     found = known(config.task, config.data, limits)
     rows = [count if limit is None else min(count, limit) for count, limit in zip(found.rows, limits, strict=True)]
-    return Workload((rows[0], rows[1], rows[2]), found.source_tokens, found.target_tokens)
+    images = min(found.images, sum(rows))
+    return Workload((rows[0], rows[1], rows[2]), found.source_tokens, found.target_tokens, images)
 
 
 @functools.cache
@@ -115,10 +125,13 @@ def _known(task_name: str, data: str, limits: tuple[int | None, ...]) -> Workloa
     task, counts = load_task(task_name), paper.data_counts().get(task_name)
     rows = counts_from_hub(task)
     words = counts.source_words if counts is not None else None
-    # Without a printed length (squad), the longest there can be.
+    if not columns_of(task.template):  # every source is the template (captions)
+        words = 0.0
+    # Without a printed length (squad, vqa), the longest there can be.
     source = task.max_seq_length if words is None else _tokens(words + _template_words(task))
     target = _target(task, None if counts is None else counts.target_words)
-    return Workload((rows["train"], rows["validation"], rows["test"]), source, target)
+    images = sum(counts.images.values()) if counts is not None and counts.images is not None else 0
+    return Workload((rows["train"], rows["validation"], rows["test"]), source, target, images)
 
 
 @functools.cache
@@ -135,7 +148,8 @@ def _read(task_name: str, data: str, limits: tuple[int | None, ...]) -> Workload
     source = _tokens(fmean(len(example.source.split()) for example in examples))
     target = _target(task, fmean(len(example.target.split()) for example in examples))
     counts = rows.sizes
-    return Workload((counts["train"], counts["validation"], counts["test"]), source, target)
+    images = 0 if task.image_column is None else sum(counts.values())
+    return Workload((counts["train"], counts["validation"], counts["test"]), source, target, images)
 
 
 def _template_words(task: Task) -> int:
@@ -155,7 +169,7 @@ def run_cost(config: TrainConfig) -> RunCost:
     """FLOPs of a run of these settings, to its last step.
 
     Raises:
-        DeptError: as `workload`; a backbone whose shape the cost model does not know.
+        DeptError: as `workload`; a backbone or an image encoder whose shape the cost model does not know.
     """
     work, task, shape = workload(config), load_task(config.task), shape_of(config.backbone)
     open_rates = {"prompt_lr": 0.0, "low_rank_lr": 0.0}  # they cost nothing
@@ -163,13 +177,15 @@ def run_cost(config: TrainConfig) -> RunCost:
     assert config.max_steps is not None and config.eval_every is not None and config.max_seq_length is not None
     m, rank = _split(config, shape.hidden_size)
     source = min(work.source_tokens, config.max_seq_length)
-    step = step_cost(shape, m, rank, source, config.batch_size, work.target_tokens).flops
-    decoding: Decoding = "generate" if config.decoding == "generate" else "label_scoring"
+    tower = tower_for(task, config.backbone, config.vision_backbone)
+    step = step_cost(shape, m, rank, source, config.batch_size, work.target_tokens, tower=tower).flops
+    decoding: Decoding = "label_scoring" if config.decoding == "label_scoring" else "generate"
     rows = config.eval_batch_size
-    batch = inference_cost(shape, m, rank, source, rows, work.target_tokens, decoding=decoding).flops
+    batch = inference_cost(shape, m, rank, source, rows, work.target_tokens, decoding=decoding, tower=tower).flops
     evaluations = 1 + -(-config.max_steps // config.eval_every)  # and the untrained one
     _, validation, test = work.rows
-    return RunCost(config.max_steps * step, evaluations * validation * batch // rows, test * batch // rows)
+    features = work.images * tower.flops if tower else 0
+    return RunCost(config.max_steps * step, evaluations * validation * batch // rows, test * batch // rows, features)
 
 
 def _split(config: TrainConfig, hidden_size: int) -> tuple[int, int]:
@@ -196,6 +212,11 @@ def estimate(
     """
     costs = [run_cost(config) for config in training]
     flops = sum(cost.training + cost.validation for cost in costs) + sum(run_cost(config).test for config in testing)
+    looks = {
+        (config.task, config.data, config.vision_backbone): cost.features
+        for config, cost in zip(training, costs, strict=True)
+    }
+    flops += sum(looks.values())
     starts = (len(training) + len(testing)) * START_SECONDS / workers
     seconds = None if pace is None else starts + flops / pace.flops_per_s
     return Estimate(len(training), len(testing), flops, pace, seconds)
@@ -223,6 +244,7 @@ def measured_pace(config: TrainConfig) -> Pace | None:
         passes=1,
         dtype="bfloat16" if config.dtype == "bfloat16" else "float32",
         seed=0,
+        tower=tower_for(task, config.backbone, config.vision_backbone),
         parent_pid=os.getpid(),
     )
     cost, measurement = pass_cost(job), measure_apart(job)

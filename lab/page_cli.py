@@ -42,6 +42,10 @@ def serve(
     backbone_folder: Annotated[
         list[Path] | None, typer.Option(metavar="FOLDER", help="Backbone folder that may be chosen (repeatable).")
     ] = None,
+    tower_folder: Annotated[
+        list[Path] | None,
+        typer.Option(metavar="FOLDER", help="Image encoder's folder that may be chosen (repeatable)."),
+    ] = None,
     backbone: Annotated[
         list[str] | None, typer.Option(metavar="ID", help="Hub id that may be chosen beside the aliases (repeatable).")
     ] = None,
@@ -61,6 +65,7 @@ def serve(
         allowed=Allowed.named(
             tuple(backbone_folder or ()),
             tuple(data_folder or ()),
+            tuple(tower_folder or ()),
             backbones=(*aliases, *(name for name in backbone or () if name not in aliases)),
             hub=hub,
             uploads=uploads,

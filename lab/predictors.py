@@ -19,6 +19,7 @@ from dept.evaluate import Prediction
 from dept.inference import LoadedRun, load_run, predict_texts
 from dept.model import PromptedModel
 from dept.run import FINGERPRINTS, read_json
+from dept.tasks.task import ImageValue
 from dept.wrap import get_prompted_model
 from lab.zero_gpu import lent_gpu
 
@@ -48,7 +49,7 @@ class Answers:
     """What one side says of the texts.
 
     Attributes:
-        seconds_per_text: of the prediction itself, tokenising included, loading not.
+        seconds_per_text: of the prediction itself, tokenising and looking at images included, loading not.
         device: where it ran.
     """
 
@@ -95,16 +96,19 @@ class _Loaded:
 
 
 def _same_frozen_part(one: TrainConfig, other: TrainConfig) -> bool:
-    names = ("task", "backbone", "tokenizer", "dtype", "quantize", "device_map")
+    names = ("task", "backbone", "vision_backbone", "tokenizer", "dtype", "quantize", "device_map")
     return all(getattr(one, name) == getattr(other, name) for name in names)
 
 
 def _untrained(loaded: LoadedRun) -> LoadedRun:
-    """The prompt and the update that the run began with, drawn again from its seed."""
+    """The prompt, the update and the projection that the run began with, drawn again from its seed."""
     assert loaded.config is not None
     with torch.random.fork_rng():
         torch.manual_seed(loaded.config.seed)
-        model = get_prompted_model(loaded.model.backbone, loaded.config.method_config(), loaded.tokenizer)
+        width = None if loaded.tower is None else loaded.tower.width
+        model = get_prompted_model(
+            loaded.model.backbone, loaded.config.method_config(), loaded.tokenizer, visual_width=width
+        )
     model.to(loaded.model.device)
     return dataclasses.replace(loaded, model=model.eval())
 
@@ -113,27 +117,31 @@ _LOADED = _Loaded()
 
 
 @lent_gpu(_GPU_SECONDS)
-def compare(sides: Sequence[Side], texts: Sequence[str], batch_size: int = 16) -> list[Answers]:
+def compare(
+    sides: Sequence[Side], texts: Sequence[str], images: Sequence[ImageValue] | None = None, batch_size: int = 16
+) -> list[Answers]:
     """What each side predicts for the same texts, and how long it takes.
 
     Args:
         texts: as `dept.inference.as_source` takes them: plain text, a row as JSON, or a whole source.
+        images: of each text, for a task with images.
 
     Raises:
-        DeptError: an adapter or a backbone that cannot be loaded, or a text that is no source of the task.
+        DeptError: an adapter or a backbone that cannot be loaded, a text that is no source of the task, an image that
+            cannot be read.
     """
     with _LOADED.lock:
         if not torch.cuda.is_available():
             torch.set_num_threads(1)
-        return [_answers(side, texts, batch_size) for side in sides]
+        return [_answers(side, texts, images, batch_size) for side in sides]
 
 
-def _answers(side: Side, texts: Sequence[str], batch_size: int) -> Answers:
+def _answers(side: Side, texts: Sequence[str], images: Sequence[ImageValue] | None, batch_size: int) -> Answers:
     loaded = _LOADED.get(side)
-    predict_texts(loaded, texts[:1])  # a cached prompt, the allocator
+    predict_texts(loaded, texts[:1], images=images and images[:1])  # a cached prompt, the allocator
     times = []
     for _ in range(_TIMED if len(texts) <= _FEW else 1):
         started = time.perf_counter()
-        predictions = predict_texts(loaded, texts, batch_size=batch_size)
+        predictions = predict_texts(loaded, texts, images=images, batch_size=batch_size)
         times.append(time.perf_counter() - started)
     return Answers(side, tuple(predictions), statistics.median(times) / len(texts), str(loaded.model.device))

@@ -211,6 +211,15 @@ class RunQueue:
         """
         return [self.allowed.without_places(line) for line in log_tail(self._entry(run_id, visitor).path)[-lines:]]
 
+    def predictions(self, run_id: str, visitor: Visitor) -> list[dict[str, Any]]:
+        """What a run's best adapter says of its first test rows (docs/run_folder.md); nothing before it is tested.
+
+        Raises:
+            RunError: no such run.
+        """
+        found = self.folder.json.read(RunFolder(self._entry(run_id, visitor).path).predictions_file)
+        return found if isinstance(found, list) else []
+
     def adapter_files(self, run_id: str, visitor: Visitor) -> dict[str, bytes]:
         """The files of a run's adapter, to be taken elsewhere: no place on this machine is named in them.
 

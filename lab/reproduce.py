@@ -12,7 +12,7 @@ from typing import Any
 from dept.config import Method, TrainConfig
 from dept.errors import ConfigError, DataError
 from dept.hub import locate
-from dept.known_backbones import default_backbone, known_backbone, registry
+from dept.known_backbones import DEFAULT_TOWER, default_backbone, default_tower, known_backbone, registry
 from dept.sources import files_of, local_path
 from dept.tasks import load_task
 from dept.tasks.registry import TASK_NAMES
@@ -32,8 +32,8 @@ PRESETS: Mapping[str, Mapping[str, Any]] = {
     # Table 8 and appendix D; its grid is `dept-lab sweep`'s.
     "paper": {"data": "hub", "backbone": "t5-base", "preset": "paper"},
 }
-# The image encoder of the small presets: its shape alone, so that they need no download. The paper preset takes the
-# default one (dept.towers); the paper's own, a CLIP ResNet-101, is not to be had.
+# The image encoder of the small presets where none comes with the backbone: a shape alone, so that they need no
+# download. The paper preset takes the default one (dept.towers); the paper's own, a CLIP ResNet-101, is not to be had.
 SMALL_TOWER = "random:clip-vit-base-patch32"
 VISION_SETTINGS = ("vision_backbone", "projection_lr")
 # m of the authors' released adapters, for T5-base and l = 100; elsewhere the paper's example (section 3.1).
@@ -172,7 +172,7 @@ def config_of(request: Request, task: str, method: str, seed: int) -> TrainConfi
     settings = dict(request.settings)
     if load_task(task).image_column is None:  # settings of a whole batch, which has text tasks too
         settings = {name: value for name, value in settings.items() if name not in VISION_SETTINGS}
-    elif request.preset != "paper":
+    elif request.preset != "paper" and default_tower(values["backbone"]) == DEFAULT_TOWER:
         values["vision_backbone"] = SMALL_TOWER
     return TrainConfig.from_dict({**values, **settings, "task": task, "method": method, "seed": seed})
 
@@ -191,7 +191,7 @@ def check_backbones(jobs: Sequence[Job]) -> None:
             locate(name, ["config.json"])
     for job in jobs:
         if load_task(job.config.task).image_column is not None:
-            check_tower(job.config.vision_backbone)
+            check_tower(job.config.vision_backbone or default_tower(job.config.backbone))
 
 
 def parameters(config: TrainConfig, names: Sequence[str]) -> dict[str, Any]:

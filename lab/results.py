@@ -72,6 +72,12 @@ class Row:
         return result
 
     @property
+    def tower(self) -> str | None:
+        """The image encoder, of a task with images."""
+        seen = self.result.get("vision_backbone")
+        return None if seen is None else seen["name"]
+
+    @property
     def seeds(self) -> tuple[int, ...]:
         return tuple(run.config["seed"] for run in self.runs)
 
@@ -230,12 +236,13 @@ def _order(row: Row) -> tuple[Any, ...]:
 
 
 def _means(rows: Sequence[Row]) -> tuple[list[Mean], list[LeftOut]]:
-    """Of reproducing rows and of marked ones, never of both together."""
+    """Of reproducing rows and of marked ones, never of both together; none where the paper prints none (Table 3)."""
     groups: dict[tuple[str, str, str, str, bool], list[Row]] = {}
     for row in rows:
-        if row.benchmark is not None and row.test is not None:
-            kind = (row.benchmark, row.method, row.backbone, row.result["data"]["source"], row.reproduces)
-            groups.setdefault(kind, []).append(row)
+        if row.benchmark is None or row.test is None or paper.mean("dept", row.benchmark) is None:
+            continue
+        kind = (row.benchmark, row.method, row.backbone, row.result["data"]["source"], row.reproduces)
+        groups.setdefault(kind, []).append(row)
     means, incomplete = [], []
     for (benchmark, method, backbone, source, _), found in groups.items():
         chosen = [best([row for row in found if row.task == task]) for task in paper.benchmarks()[benchmark]]

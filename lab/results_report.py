@@ -34,7 +34,8 @@ LEGEND = (
     "over all tasks of its benchmark, each with the setting that is best on validation."
 )
 _CSV = (
-    *("benchmark", "task", "method", "backbone", "backbone_source", "data_source", "metric", "seeds"),
+    *("benchmark", "task", "method", "backbone", "backbone_source", "vision_backbone"),
+    *("data_source", "metric", "seeds"),
     *("validation_mean", "validation_deviation", "test_mean", "test_deviation"),
     *("paper", "paper_deviation", "paper_table", "difference", "reproduces", "marks"),
     *("num_virtual_tokens", "rank", "prompt_lr", "low_rank_lr", "steps", "batch_size", "trainable_parameters", "runs"),
@@ -83,7 +84,8 @@ def cells(one: Row | Mean, results: Results) -> dict[str, str]:
     """A row's or a mean's texts, by the names of `HEADS`."""
     if isinstance(one, Row):
         what = f"{one.task} ({one.metric})"
-        where = f"{backbone_name(one.backbone)}, {split_and_rates(one, results.rows)}"
+        tower = f" with {backbone_name(one.tower)}" if one.tower is not None else ""
+        where = f"{backbone_name(one.backbone)}{tower}, {split_and_rates(one, results.rows)}"
         seeds = str(len(one.test.values if one.test is not None else one.seeds))
     else:
         what, where, seeds = "mean", backbone_name(one.backbone), str(len(one.seeds)) if one.seeds else "-"
@@ -206,6 +208,7 @@ def as_csv(results: Results) -> str:
                 **_shared_fields(row),
                 "task": row.task,
                 "backbone_source": result["backbone"]["source"],
+                "vision_backbone": row.tower or "",
                 "data_source": result["data"]["source"],
                 "metric": row.metric,
                 "seeds": " ".join(map(str, row.seeds)),

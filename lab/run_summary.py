@@ -60,6 +60,11 @@ class RunSummary:
         return str(self.request.get("backbone", ""))
 
     @property
+    def vision_backbone(self) -> str:
+        """The image encoder, "" where none was named."""
+        return str(self.request.get("vision_backbone") or "")
+
+    @property
     def data(self) -> str:
         return str(self.request.get("data", ""))
 

@@ -3,12 +3,17 @@
 Runs over their steps are drawn by `lab.figures`, measured speeds by `lab.bench_figures`.
 """
 
+import base64
+import html
+import textwrap
 from collections.abc import Mapping, Sequence
 
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from dept.budget import Split, TradeOff, split_of
+from dept.images import thumbnail
+from dept.tasks.task import ImageValue
 from lab.figures import running_mean
 from lab.runs import Run
 
@@ -16,6 +21,7 @@ from lab.runs import Run
 PARTS = {"soft prompt": "#D55E00", "A": "#0072B2", "B": "#56B4E9", "left over": "#F0E442", "source": "#b4bec7"}
 _LINES = (("#0072B2", "solid"), ("#D55E00", "dash"), ("#009E73", "dot"), ("#CC79A7", "dashdot"))
 _HEIGHT = 300
+_PICTURE_PIXELS = 160
 
 
 def decomposition(split: Split, hidden_size: int, max_seq_length: int, budget_tokens: int) -> go.Figure:
@@ -161,6 +167,47 @@ def compared(runs: Mapping[str, Run], split: str, value: str, title: str, unit: 
         **_layout(title, height=360), xaxis={"title": "optimiser step"}, yaxis={"title": unit}, hovermode="x unified"
     )
     return figure
+
+
+def pictures(
+    images: Sequence[ImageValue],
+    asked: Sequence[str],
+    said: Sequence[str],
+    right: Sequence[str] = (),
+    columns: int = 4,
+) -> go.Figure:
+    """Images in rows, above each what is asked, what is said (bold), and what is right."""
+    told = [
+        [*_lines(question), *(f"<b>{line}</b>" for line in _lines(answer)), *_lines(right[index] if right else "")]
+        for index, (question, answer) in enumerate(zip(asked, said, strict=True))
+    ]
+    rows, heading = -(-len(images) // columns), 16 * max(map(len, told)) + 10
+    drawn = rows * _PICTURE_PIXELS + (rows - 1) * heading
+    figure = make_subplots(
+        rows=rows,
+        cols=columns,
+        subplot_titles=["<br>".join(lines) for lines in told],
+        horizontal_spacing=0.02,
+        vertical_spacing=heading / drawn if rows > 1 else 0,
+    )
+    for index, image in enumerate(images):
+        figure.add_image(
+            source=f"data:image/jpeg;base64,{base64.b64encode(thumbnail(image, _PICTURE_PIXELS)).decode()}",
+            hoverinfo="skip",
+            row=index // columns + 1,
+            col=index % columns + 1,
+        )
+    figure.update_xaxes(visible=False)
+    figure.update_yaxes(visible=False)
+    figure.update_annotations(font_size=12)
+    margin = {"l": 10, "r": 10, "t": heading, "b": 10}
+    figure.update_layout(template="plotly_white", height=drawn + heading + 10, margin=margin)
+    return figure
+
+
+def _lines(text: str) -> list[str]:
+    """A text in lines that fit above a picture; plotly would read some of its characters as tags."""
+    return textwrap.wrap(html.escape(text, quote=False), 34, max_lines=3, placeholder=" ...")
 
 
 def _layout(title: str = "", height: int = _HEIGHT) -> dict[str, object]:

@@ -57,7 +57,7 @@ def tensors(model: PromptedModel) -> Table:
         [
             {
                 "tensor": name,
-                "in the paper": _LETTERS[name],
+                "in the paper": _LETTERS.get(name, "the visual projection"),
                 "shape": " x ".join(map(str, tensor.shape)),
                 "parameters": f"{tensor.numel():,}",
             }
@@ -339,7 +339,7 @@ def left_out(results: Results) -> Table:
 
 
 def printed_scores(task: str) -> Table:
-    """Every method's score on a task that Table 1 or 2 prints."""
+    """Every method's score on a task that Tables 1 to 3 print."""
     names = paper.methods()
     return Table(
         [
@@ -350,7 +350,7 @@ def printed_scores(task: str) -> Table:
                 "printed in": score.where,
             }
             for score in paper.scores()
-            if score.task == task and score.shots is None and score.table in (1, 2)
+            if score.task == task and score.shots is None and score.table in (1, 2, 3)
         ]
     )
 

@@ -116,6 +116,19 @@ class Choice(gr.Dropdown):
         return payload if isinstance(payload, str) else None
 
 
+class Picture(gr.Image):
+    """An image that a visitor brings: the path of what this server has put into its own folder of uploads.
+
+    gradio has looked that it lies there. Nothing is decoded on the way, as gr.Image would without bounds of ours:
+    whoever reads the file checks it.
+    """
+
+    is_template = True
+
+    def preprocess(self, payload: Any) -> str | None:
+        return payload.path if payload is not None else None
+
+
 class Choices(gr.Dropdown):
     """As `Choice`, for several values; it wants `multiselect=True`."""
 

@@ -14,6 +14,7 @@ from dept.backbones import BackboneInfo, backbone_info
 from dept.budget import Cost, Split, TradeOff, rank_for, shape_of, split_of, trade_off
 from dept.config import TrainConfig
 from dept.errors import BackboneError, DeptError
+from dept.known_towers import TowerInfo, tower_for
 from dept.shape import Shape
 from dept.tasks import load_task
 from dept.tasks.registry import TASK_NAMES
@@ -67,6 +68,7 @@ class Expectation:
     Attributes:
         source_tokens: that a batch's sources are thought to have.
         points: the cost of every m, the last one PT; empty where the cost model does not know the backbone.
+        tower: the image encoder, of a task with images.
     """
 
     backbone: BackboneInfo
@@ -75,10 +77,16 @@ class Expectation:
     source_tokens: int
     points: Sequence[TradeOff]
     pace: Pace
+    tower: TowerInfo | None = None
+
+    @property
+    def projection_parameters(self) -> int:
+        """Trained beside the budget, by both methods alike: from the encoder's features to embeddings."""
+        return self.tower.projection_parameters(self.backbone.hidden_size) if self.tower else 0
 
 
 def expect(config: TrainConfig, runs: Sequence[RunSummary]) -> Expectation:
-    """What a DePT run and its PT run will take.
+    """What a DePT run and its PT run will take; an image encoder's look at each image, once, is not in it.
 
     Args:
         config: of the DePT run.
@@ -96,7 +104,18 @@ def expect(config: TrainConfig, runs: Sequence[RunSummary]) -> Expectation:
     points = _points(config, rows, tokens)
     costs = {point.num_virtual_tokens: point.train for point in points}
     dept, pt = (_expected(split, costs.get(split.num_virtual_tokens), config.max_steps or 0, pace) for split in splits)
-    return Expectation(info, dept, pt, tokens, points, pace)
+    return Expectation(info, dept, pt, tokens, points, pace, tower_of(config))
+
+
+def tower_of(config: TrainConfig) -> TowerInfo | None:
+    """The image encoder of a run on a task with images.
+
+    Raises:
+        BackboneError: its sizes cannot be told.
+    """
+    if config.task not in TASK_NAMES:
+        return None
+    return tower_for(load_task(config.task), config.backbone, config.vision_backbone)
 
 
 def _expected(split: Split, cost: Cost | None, steps: int, pace: Pace) -> Expected:
@@ -129,12 +148,14 @@ def _points(config: TrainConfig, rows: int, tokens: int) -> list[TradeOff]:
         shape = shape_of(config.backbone)
     except BackboneError:
         return []
-    return list(_trade_off(shape, config.budget_tokens, rows, tokens, config.batch_size))
+    return list(_trade_off(shape, config.budget_tokens, rows, tokens, config.batch_size, tower_of(config)))
 
 
 @functools.lru_cache(maxsize=256)
-def _trade_off(shape: Shape, budget: int, rows: int, tokens: int, batch_size: int) -> tuple[TradeOff, ...]:
-    return tuple(trade_off(shape, budget, rows, tokens, batch_size))
+def _trade_off(
+    shape: Shape, budget: int, rows: int, tokens: int, batch_size: int, tower: TowerInfo | None
+) -> tuple[TradeOff, ...]:
+    return tuple(trade_off(shape, budget, rows, tokens, batch_size, tower=tower))
 
 
 def source_tokens(config: TrainConfig) -> int:

@@ -12,7 +12,7 @@ import yaml
 
 from dept.config import TrainConfig
 from dept.errors import DeptError
-from lab.allowed import ELSEWHERE, FOLDER, OWN_TASK
+from lab.allowed import ELSEWHERE, FOLDER, IMAGE_SETTINGS, OWN_TASK, has_images
 from lab.owners import Visitor
 from lab.queue import RunQueue
 
@@ -28,6 +28,8 @@ class Form(NamedTuple):
         method: a key of `METHODS`.
         num_virtual_tokens: m, of DePT alone: PT has `budget_tokens`.
         prompt_lr, low_rank_lr: None for the backbone's own; the second is of DePT alone.
+        vision_backbone, projection_lr: of tasks with images alone; None for the backbone's own encoder, and for
+            `low_rank_lr`.
     """
 
     backbone: Any
@@ -43,6 +45,8 @@ class Form(NamedTuple):
     max_seq_length: Any
     eval_every: Any
     seed: Any
+    vision_backbone: Any = None
+    projection_lr: Any = None
 
 
 PRESETS: Mapping[str, Mapping[str, Any]] = {
@@ -66,7 +70,10 @@ def requests(form: Form) -> list[dict[str, Any]]:
     """The runs that the fields ask for, as `RunQueue.submit` takes them; PT comes first, as the paper's baseline."""
     found = []
     for method in METHODS.get(form.method, ("dept",)):
-        left_out = _OF_DEPT if method == "prompt_tuning" else ()
+        left_out = {
+            *(_OF_DEPT if method == "prompt_tuning" else ()),
+            *(() if has_images(form.task) else IMAGE_SETTINGS),
+        }
         request = {**form._asdict(), "method": method}
         found.append({name: value for name, value in request.items() if value is not None and name not in left_out})
     return found
@@ -86,7 +93,8 @@ def problems(form: Form, queue: RunQueue, visitor: Visitor) -> dict[str, str]:
 def words(name: str) -> str:
     """A setting as the page calls it."""
     short = {"num_virtual_tokens": "m", "budget_tokens": "l", "max_seq_length": "s"}
-    known = {"prompt_lr": "the prompt's rate", "low_rank_lr": "A's and B's rate", "max_steps": "steps"}
+    rates = {"prompt_lr": "the prompt's rate", "low_rank_lr": "A's and B's rate", "projection_lr": "its rate"}
+    known = {**rates, "max_steps": "steps", "vision_backbone": "image encoder"}
     return {**short, **known}.get(name, name.replace("_", " ") if name in Form._fields else name)
 
 
@@ -102,7 +110,7 @@ def _faults(request: dict[str, Any], queue: RunQueue, visitor: Visitor) -> Itera
                 yield ("form" if name not in Form._fields else name), message
                 return
             yield name, message
-            if name in ("backbone", "task", "data", "method"):
+            if name in ("backbone", "task", "data", "method", "vision_backbone"):
                 return
             request = {field: value for field, value in request.items() if field != name}
         else:
@@ -118,7 +126,7 @@ def settings(config: TrainConfig, request: Mapping[str, Any]) -> dict[str, Any]:
     default = TrainConfig()
     found = {name: getattr(config, name) for name in ("task", "method", "backbone", "data")}
     found |= {name: value for name, value in config.to_dict().items() if value != getattr(default, name)}
-    for name in ("backbone", "data"):
+    for name in ("backbone", "vision_backbone", "data"):
         if str(request.get(name)).startswith(FOLDER):
             found[name] = f"{ELSEWHERE}{str(request[name]).removeprefix(FOLDER)}"
     if request.get("task") == OWN_TASK:

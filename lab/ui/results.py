@@ -16,7 +16,7 @@ from lab.run_summary import RunSummary
 from lab.runs import METHOD_NAMES, Run, read_run
 from lab.ui.components import Choice
 from lab.ui.html_parts import download_on_click, notice, table, text, to_download
-from lab.ui.runs_view import backbone_name
+from lab.ui.runs_view import backbone_name, tower_name
 from lab.ui.site import QUIET, Site
 
 ALL = "all"
@@ -27,6 +27,7 @@ _PAPER_TABLES = {
     "Table 1: SuperGLUE": "super_glue",
     "Table 2: MRQA": "mrqa",
     "Table 2: other data sets": "other",
+    "Table 3: vision and language": "vision_language",
 }
 
 
@@ -71,10 +72,13 @@ class _Results:
 
 def without_places(run: Run, summary: RunSummary) -> Run:
     """The run by the names that its visitor chose, where it says where on this machine things lie."""
-    names = {name: summary.request[name] for name in ("task", "backbone", "data") if name in summary.request}
+    known = ("task", "backbone", "vision_backbone", "data")
+    names = {name: summary.request[name] for name in known if name in summary.request}
     result = dict(run.result or {})
     result["config"] = {**result.get("config", {}), **names}
     result["backbone"] = {**result.get("backbone", {}), "name": backbone_name(summary)}
+    if result.get("vision_backbone") is not None and summary.vision_backbone:
+        result["vision_backbone"] = {**result["vision_backbone"], "name": tower_name(summary)}
     return dataclasses.replace(run, path=Path(summary.run_id), config={**run.config, **names}, result=result)
 
 

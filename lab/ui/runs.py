@@ -1,4 +1,4 @@
-"""The Runs tab: what waits, trains and has ended; live curves; stop, kill, resume, repeat, delete.
+"""The Runs tab: what waits, trains and has ended; live curves, predictions; stop, kill, resume, repeat, delete.
 
 The page keeps no state of a visitor on the server: which runs are open stands in the browser, and in its address.
 """
@@ -12,12 +12,15 @@ from typing import Any
 import gradio as gr
 
 from dept.errors import DeptError, RunError
+from dept.tasks import load_task
+from dept.tasks.registry import TASK_NAMES
 from lab.allowed import OWN_TASK, RUN, UPLOAD
 from lab.owners import Visitor
 from lab.run_summary import RunSummary
 from lab.ui.components import Figure, RunList
 from lab.ui.form import Form
 from lab.ui.html_parts import notice
+from lab.ui.predictions_view import predictions_view
 from lab.ui.runs_view import log_text, run_head, run_list, together
 from lab.ui.shared_curves import SharedCurves
 from lab.ui.site import QUIET, Site
@@ -61,7 +64,7 @@ class _Runs:
         self._curves = SharedCurves()
 
     def look(self, identity: Any, opened: Any, seen: Any, request: gr.Request) -> list[Any]:
-        """List, head, buttons, figures and log; what the browser has already is left out.
+        """List, head, buttons, figures, predictions and log; what the browser has already is left out.
 
         Args:
             seen: fingerprints of what the browser has, as this function gave them.
@@ -73,6 +76,7 @@ class _Runs:
         curves = [(each, self.site.queue.curves(each.run.run_id, who)) for each in drawn]
         there = [(each, found) for each, found in curves if found is not None]
         log = self.site.queue.log(current.run_id, who) if current else []
+        predictions = self._predictions(current, who)
         known = _known(seen)
         listed, head = run_list(runs, drawn), run_head(current)
         version, figures = self._curves.of(there)
@@ -80,6 +84,7 @@ class _Runs:
             "list": _print(listed),
             "head": _print(head),
             "curves": _print(version),
+            "predictions": _print(predictions),
             "log": _print(log),
             "buttons": _print(_possible(current)),
         }
@@ -93,9 +98,16 @@ class _Runs:
                 else [gr.skip()] * len(_ACTIONS)
             ),
             *(figures if new["curves"] else [gr.skip()] * len(_FIGURES)),
+            predictions if new["predictions"] else gr.skip(),
             log_text(log) if new["log"] else gr.skip(),
             json.dumps(fresh) if any(new.values()) else gr.skip(),
         ]
+
+    def _predictions(self, run: RunSummary | None, who: Visitor) -> str:
+        if run is None:
+            return ""
+        task = load_task(run.task) if run.task in TASK_NAMES else None
+        return predictions_view(self.site.queue.predictions(run.run_id, who), task)
 
     def _opened(self, opened: Any, runs: Sequence[RunSummary], who: Visitor) -> list[RunSummary]:
         """The runs that the address names and that there are."""
@@ -238,6 +250,8 @@ def build(site: Site, identity: gr.BrowserState) -> RunsTab:
             said = gr.HTML(apply_default_css=False, elem_id="run-said", elem_classes="said")
             with gr.Row(elem_classes="curves"):
                 figures = [Figure(name, height=230, elem_id=f"curve-{i}") for i, name in enumerate(_FIGURES)]
+            with gr.Accordion("What it says of test rows"):
+                predictions = gr.HTML(apply_default_css=False, elem_id="run-predictions")
             with gr.Accordion("What it printed last", open=False):
                 log = gr.HTML(apply_default_css=False)
     opened = gr.Textbox(visible="hidden", elem_id="opened")
@@ -248,7 +262,7 @@ def build(site: Site, identity: gr.BrowserState) -> RunsTab:
     look: dict[str, Any] = {
         "fn": does.look,
         "inputs": [identity, opened, seen],
-        "outputs": [runs, head, *buttons.values(), *figures, log, seen],
+        "outputs": [runs, head, *buttons.values(), *figures, predictions, log, seen],
         **QUIET,
     }
     timer.tick(**look)

@@ -56,6 +56,11 @@ def backbone_name(run: RunSummary) -> str:
     return run.backbone.removeprefix(FOLDER)
 
 
+def tower_name(run: RunSummary) -> str:
+    """The image encoder, "" for a text task."""
+    return run.vision_backbone.removeprefix(FOLDER)
+
+
 def status_words(run: RunSummary) -> str:
     """Where a run stands, in a few words."""
     done, all_steps = run.step or 0, run.max_steps
@@ -130,8 +135,9 @@ def run_head(run: RunSummary | None) -> str:
     ]
     pairs.append(_score(run.result or {}))
     kind = "wrong" if run.status == "failed" else "note"
+    tower = f" with {tower_name(run)}" if tower_name(run) else ""
     return (
-        f"<h2>{text(method_name(run))} on {text(task_name(run))}, {text(backbone_name(run))}</h2>"
+        f"<h2>{text(method_name(run))} on {text(task_name(run))}, {text(backbone_name(run) + tower)}</h2>"
         f'<p class="status-line {run.status}">{text(status_words(run))}</p>{_bar(run)}'
         f"{notice(run.error or '', kind)}{facts(pairs)}"
         f'<p class="fine">{text(_rows_words(run.data))} Run {text(run.run_id)}.</p>'

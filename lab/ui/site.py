@@ -12,8 +12,9 @@ import gradio as gr
 from dept.errors import ConfigError
 from dept.gguf import PACKAGE
 from dept.known_backbones import list_backbones
-from dept.tasks import load_task
-from lab.allowed import FOLDER, Allowed, text_tasks
+from dept.known_towers import registry as known_towers
+from dept.tasks import list_tasks
+from lab.allowed import FOLDER, Allowed
 from lab.bench_jobs import BenchJobs
 from lab.limits import Limits
 from lab.owners import Visitor, operator_key, visitor
@@ -112,10 +113,19 @@ class Site:
         values = [value for _, value in self.backbones()]
         return next((name for name in DEFAULT_BACKBONES if name in values), values[0])
 
+    def towers(self) -> list[tuple[str, str]]:
+        """(label, value) of each image encoder that may be chosen."""
+        allowed = self.config.allowed
+        found = []
+        for name in allowed.towers:
+            shape = name.removeprefix("random:")
+            group = "Shape alone" if shape != name else _GROUPS[known_towers().get(name, {}).get("source", "hub")]
+            found.append((f"{group}: {shape}", name))
+        return found + [(f"{_GROUPS['folder']}: {name}", FOLDER + name) for name in allowed.tower_folders]
+
     def tasks(self) -> list[tuple[str, str]]:
-        """(label, value) of each task that the page offers, in the order of the paper's tables."""
-        offered = [load_task(name) for name in text_tasks()]
-        return [(f"{task.name}: {task.title} ({task.benchmark})", task.name) for task in offered]
+        """(label, value) of each shipped task, in the order of the paper's tables."""
+        return [(f"{task.name}: {task.title} ({task.benchmark})", task.name) for task in list_tasks()]
 
     def data(self) -> list[tuple[str, str]]:
         """(label, value) of each source of rows, the visitor's own last."""

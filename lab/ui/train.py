@@ -8,13 +8,13 @@ import gradio as gr
 
 from dept.config import TrainConfig
 from dept.errors import DeptError
-from dept.known_backbones import list_backbones
+from dept.known_backbones import default_tower, list_backbones
 from dept.tasks import load_task
 from dept.tasks.registry import TASK_NAMES
-from lab.allowed import OWN_TASK, RUN, UPLOAD
+from lab.allowed import OWN_TASK, RUN, UPLOAD, has_images
 from lab.runs import METHOD_NAMES
 from lab.ui.components import Amount, Choice, Figure, LogSlider
-from lab.ui.expected import expect
+from lab.ui.expected import expect, tower_of
 from lab.ui.form import PRESETS, Form, as_yaml, commands, problems, requests, settings, words
 from lab.ui.html_parts import download_on_click, notice, text, to_download
 from lab.ui.notebook import as_notebook
@@ -24,20 +24,23 @@ from lab.ui.train_view import numbers, trade_off_figure
 
 _HELP = {
     "backbone": "The frozen language model (sections 2.1 and 3.1).",
-    "task": "What it learns to do (section 3.1, Table 7).",
+    "task": "What it learns to do: the paper's 23 tasks (section 3.1, Table 7), then two source tasks.",
     "data": "Where its rows come from (the paper's: section 3.1).",
     "method": "DePT (section 2.2), prompt tuning (section 2.1), or both at the same budget (section 3.3).",
     "num_virtual_tokens": "m: the prompt's length; the rank takes what is left of the budget (section 2.2).",
     "budget_tokens": "l: length of the PT prompt whose parameters are matched; 100 in the paper (section 3.1).",
     "prompt_lr": "alpha_1, of the prompt: 0.3 to 0.5 for T5 in the paper (Table 8); empty: this backbone's.",
     "low_rank_lr": "alpha_2, of A and B: 1e-4 to 1e-3 in the paper (Table 8); empty: this backbone's.",
+    "vision_backbone": "Frozen, as the language model: each image becomes some positions after the prompt (Table 3).",
+    "projection_lr": "Of the trained way from image features to embeddings; empty: as A and B.",
     "max_steps": "30,000 in the paper (Table 8).",
     "batch_size": "Examples a step; 16 in the paper (Table 8).",
     "max_seq_length": "s: source tokens, and rows of the update; 256 in the paper (Table 8).",
     "eval_every": "Steps between evaluations; empty: a tenth of the steps.",
     "seed": "Of the prompt, the order of rows and dropout.",
 }
-_RATES = ("prompt_lr", "low_rank_lr")
+_RATES = ("prompt_lr", "low_rank_lr", "projection_lr")
+_OF_BACKBONE = (*_RATES, "vision_backbone")  # what follows where another one is chosen
 _USUAL_LENGTH = 40  # m, where nobody has chosen one
 
 
@@ -65,8 +68,8 @@ class _Train:
     def look(self, request: gr.Request, identity: Any, *values: Any) -> list[Any]:
         """What the fields' values lead to.
 
-        In the order of the outputs: each field's help or fault, the rates' faults, the numbers, the chart, the
-        same as a command, as YAML and as a notebook, the line by the button, the button.
+        In the order of the outputs: each field's help or fault, the rates' faults, the part for images, the numbers,
+        the chart, the same as a command, as YAML and as a notebook, the line by the button, the button.
         """
         form, who = Form(*values), self.site.visitor(identity, request)
         wrong = problems(form, self.site.queue, who)
@@ -75,10 +78,13 @@ class _Train:
         if wrong:
             return self._wrong(form, wrong)
         configs = [self.site.queue.check(asked, who) for asked in requests(form)]
-        try:
+        read = "vision_backbone"
+        try:  # a config that is damaged, or on a hub that does not answer
+            tower_of(configs[-1])
+            read = "backbone"
             expectation = expect(self._dept(configs, form), self.site.queue.runs(who))
-        except DeptError as fault:  # its config is damaged, or on a hub that does not answer
-            return self._wrong(form, {"backbone": self.site.config.allowed.without_places(str(fault))})
+        except DeptError as fault:
+            return self._wrong(form, {read: self.site.config.allowed.without_places(str(fault))})
         same = {config.method: settings(config, asked) for config, asked in zip(configs, requests(form), strict=True)}
         return [
             *self._helps(form, {}),
@@ -101,11 +107,12 @@ class _Train:
         return [*self._helps(form, wrong), *unchanged, notice(line, "wrong"), gr.update(interactive=False)]
 
     def _helps(self, form: Form, wrong: Mapping[str, str]) -> list[Any]:
-        """Each field's help or fault, and the rates' faults."""
+        """Each field's help or fault, the rates' faults, the part for images."""
         helps: list[Any] = [self._help(name, wrong.get(name)) for name in Form._fields]
         if "budget_tokens" not in wrong:  # the slider goes as far as m can
             helps[Form._fields.index("num_virtual_tokens")]["maximum"] = int(form.budget_tokens)
-        return helps + [notice(wrong.get(name, ""), "wrong") for name in _RATES]
+        helps += [notice(wrong.get(name, ""), "wrong") for name in _RATES]
+        return [*helps, gr.update(visible=has_images(form.task))]
 
     @staticmethod
     def _dept(configs: Sequence[TrainConfig], form: Form) -> TrainConfig:
@@ -142,9 +149,11 @@ class _Train:
 
     @staticmethod
     def on_backbone(backbone: Any) -> list[Any]:
-        """The backbone's own rates; empty where they follow from its weights, which nobody looks for here."""
+        """The backbone's own rates, empty where they follow from its weights, which nobody looks for here; and its
+        image encoder."""
         info = next((info for info in list_backbones() if info.name == backbone), None)
-        return [info.prompt_lr if info else None, info.low_rank_lr if info else None]
+        rates = [info.prompt_lr, info.low_rank_lr] if info else [None, None]
+        return [*rates, None, default_tower(str(backbone))]
 
     def on_task(self, task: Any) -> Any:
         most = self.site.config.limits.seq_length
@@ -179,7 +188,7 @@ def build(site: Site, identity: gr.BrowserState) -> TrainTab:
     does = _Train(site)
     limits = site.config.limits
     backbone = site.default_backbone()
-    rates = does.on_backbone(backbone)
+    own = dict(zip(_OF_BACKBONE, does.on_backbone(backbone), strict=True))
     quick = PRESETS["Quick look"]
     with gr.Row(equal_height=False, elem_classes="sides"):
         with gr.Column(scale=5, min_width=320):
@@ -189,7 +198,7 @@ def build(site: Site, identity: gr.BrowserState) -> TrainTab:
                     "task": Choice(site.tasks(), value=DEFAULT_TASK, label="Task", info=_HELP["task"]),
                     "data": Choice(site.data(), value="sample", label="Rows", info=_HELP["data"]),
                 }
-            own = OwnRows(site, identity)
+            own_rows = OwnRows(site, identity)
             with gr.Group():
                 fields["method"] = gr.Radio(
                     [("DePT", "dept"), ("PT", "prompt_tuning"), ("Both, side by side", "both")],
@@ -202,16 +211,14 @@ def build(site: Site, identity: gr.BrowserState) -> TrainTab:
                 with gr.Row():
                     fields["budget_tokens"] = _number("budget_tokens", "l, the budget", 100)
                     fields["max_seq_length"] = _number("max_seq_length", "s, source tokens", 256)
-            faults = []
             with gr.Group():
-                for name, label, value, span in zip(
-                    _RATES, ("Learning rate of the prompt", "Learning rate of A and B"), rates, ((-4, 0.5), (-6, -1)),
-                    strict=True,
-                ):  # fmt: skip
-                    fields[name] = LogSlider(
-                        label, _HELP[name], span, "default", value=value, elem_id=name.replace("_", "-")
-                    )
-                    faults.append(gr.HTML(apply_default_css=False, elem_classes="said"))
+                fields["prompt_lr"], of_prompt = _rate("prompt_lr", "the prompt", (-4, 0.5), own)
+                fields["low_rank_lr"], of_low_rank = _rate("low_rank_lr", "A and B", (-6, -1), own)
+            with gr.Group(visible=False, elem_id="images") as images:
+                fields["vision_backbone"] = Choice(
+                    site.towers(), value=own["vision_backbone"], label="Image encoder", info=_HELP["vision_backbone"]
+                )
+                fields["projection_lr"], of_projection = _rate("projection_lr", "the projection", (-6, -1), own)
             with gr.Group():
                 with gr.Row():
                     fields["max_steps"] = _number("max_steps", "Steps", quick["max_steps"])
@@ -241,13 +248,15 @@ def build(site: Site, identity: gr.BrowserState) -> TrainTab:
 
     order = [fields[name] for name in Form._fields]
     inputs = [identity, *order]
-    outputs = [*order, *faults, shown, chart, in_shell, *in_yaml, *as_notebooks, line, launch]
+    faults = [of_prompt, of_low_rank, of_projection]
+    outputs = [*order, *faults, images, shown, chart, in_shell, *in_yaml, *as_notebooks, line, launch]
     look: dict[str, Any] = {"fn": does.look, "inputs": inputs, "outputs": outputs, **QUIET}
     gr.on([field.change for field in order], trigger_mode="always_last", **look)
-    fields["backbone"].input(does.on_backbone, fields["backbone"], [fields[name] for name in _RATES], **QUIET)
+    follow = [fields[name] for name in _OF_BACKBONE]
+    fields["backbone"].input(does.on_backbone, fields["backbone"], follow, **QUIET)
     fields["task"].input(does.on_task, fields["task"], fields["max_seq_length"], **QUIET)
-    fields["data"].change(does.on_data, [fields["data"], fields["task"]], [own.group, fields["task"]], **QUIET)
-    own.connect(fields["data"], fields["task"])
+    fields["data"].change(does.on_data, [fields["data"], fields["task"]], [own_rows.group, fields["task"]], **QUIET)
+    own_rows.connect(fields["data"], fields["task"])
     for name, button in presets.items():
         chosen = PRESETS[name]
         button.click(lambda chosen=chosen: list(chosen.values()), None, [fields[field] for field in chosen], **QUIET)
@@ -255,6 +264,14 @@ def build(site: Site, identity: gr.BrowserState) -> TrainTab:
     for button, makes in zip(as_notebooks, (does.dept_notebook, does.pt_notebook), strict=True):
         download_on_click(button, makes, inputs)
     return TrainTab(order, launched, look)
+
+
+def _rate(name: str, of: str, span: tuple[float, float], values: Mapping[str, Any]) -> tuple[LogSlider, gr.HTML]:
+    """A field for a learning rate; the place of what is wrong with it."""
+    field = LogSlider(
+        f"Learning rate of {of}", _HELP[name], span, "default", value=values[name], elem_id=name.replace("_", "-")
+    )
+    return field, gr.HTML(apply_default_css=False, elem_classes="said")
 
 
 def _number(name: str, label: str, value: int) -> gr.Number:

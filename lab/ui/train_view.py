@@ -21,6 +21,17 @@ def numbers(expectation: Expectation) -> str:
         ("Trainable parameters", f"{dept.split.trainable_parameters:,}", f"{share}{spare}"),
         ("Input length", f"{dept.split.input_length}", f"m + s tokens; PT: {pt.split.input_length}"),
     ]
+    tower = expectation.tower
+    if tower is not None:
+        projection, trained = expectation.projection_parameters, dept.split.trainable_parameters
+        pairs[1:] = [
+            ("Trainable parameters", f"{trained + projection:,}", f"{trained:,} within PT's budget{spare}"),
+            ("Projection", f"{projection:,}", f"of them, from image to text: {tower.width} x d + d, in PT too"),
+            (
+                "Input length", f"{dept.split.input_length + tower.positions}",
+                f"m + {tower.positions} of the image + s tokens; PT: {pt.split.input_length + tower.positions}",
+            ),
+        ]  # fmt: skip
     if dept.flops and pt.flops and dept.activation_bytes and pt.activation_bytes:
         weights = f" and {_bytes(4 * info.parameters)} of weights" if info.parameters else ""
         pairs += [
@@ -38,9 +49,12 @@ def numbers(expectation: Expectation) -> str:
 def _basis(expectation: Expectation) -> str:
     if not expectation.points:
         return "The cost model knows the families T5, GPT-2 and LLaMA: no FLOPs, memory or time for this backbone."
+    tower = expectation.tower
+    image = f" and {tower.positions} positions of an image" if tower else ""
+    once = " The image encoder's look at each image comes before, once, and is kept." if tower else ""
     return (
-        f"Calculated for sources of about {expectation.source_tokens} tokens, float32, on this machine's CPU; "
-        f"time {expectation.pace.source}."
+        f"Calculated for sources of about {expectation.source_tokens} tokens{image}, float32, on this machine's CPU; "
+        f"time {expectation.pace.source}.{once}"
     )
 
 

@@ -1,39 +1,46 @@
-"""The Try it tab: one text, or a file of rows, by DePT, PT and the untrained prompt side by side; take the adapter."""
+"""The Try it tab: one text or image, or a file of rows, by DePT, PT and the untrained prompt; take the adapter."""
 
 import csv
 import io
 import json
 import zipfile
 from collections.abc import Sequence
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import gradio as gr
 
 from dept.errors import DataError, DeptError, RunError
+from dept.images import content, thumbnail
 from dept.run import read_json
-from dept.sources import load_rows
 from dept.tables import read_rows
 from dept.tasks import Task, load_task
-from dept.tasks.template import columns_of
+from dept.tasks.task import ImageValue
 from lab.allowed import OWN_TASK
 from lab.owners import Visitor
 from lab.run_summary import RunSummary
-from lab.ui.components import Choice
+from lab.ui.components import Choice, Picture
 from lab.ui.expected import LOADING
 from lab.ui.html_parts import download_on_click, notice, text, to_download
 from lab.ui.push import push_adapter
 from lab.ui.runs_view import backbone_name, method_name, status_words, task_name
 from lab.ui.site import QUIET, Site
+from lab.ui.try_rows import (
+    MOST_BOXES,
+    MOST_CHARACTERS,
+    MOST_PICTURES,
+    boxes_of,
+    examples_of,
+    image_of,
+    line_of,
+    pictures_of,
+)
 from lab.ui.try_view import answers_table, answers_view
-from lab.uploads import ROWS_FILE, in_plain_columns
+from lab.uploads import in_plain_columns
 
 MOST_ROWS = 200  # of a file
-MOST_CHARACTERS = 20_000
-_BOXES = 4
-_EXAMPLES = 20
 _SHOWN_ROWS = 10
+_PICTURE_PIXELS = 160  # of a sample to pick
 NO_RUNS = "No run has an adapter yet: launch one in the Train tab; after its first evaluation it can be tried here."
 
 
@@ -56,33 +63,58 @@ class _TryIt:
         return f"{method_name(run)}, {task_name(run)}, {backbone_name(run)}: {status_words(run)} ({run.run_id[-4:]})"
 
     def opened(self, identity: Any, run_id: Any, request: gr.Request) -> list[Any]:
-        """A box for each text that the run's task reads, filled with an example."""
-        return self.example(identity, run_id, 0, request)
+        """As `example`, the first one; then images to pick from, for a task with images; else the part for a file."""
+        shown = self.example(identity, run_id, 0, request)
+        try:
+            pictures = [
+                to_download(thumbnail(value, _PICTURE_PIXELS), "sample.jpg")
+                for value in self._pictures(identity, run_id, request).values()
+            ]
+        except DeptError:
+            pictures = []
+        return [*shown, gr.update(visible=bool(pictures), value=pictures), gr.update(visible=not pictures)]
+
+    def pick(self, identity: Any, run_id: Any, event: gr.SelectData, request: gr.Request) -> list[Any]:
+        """As `example`, the one whose image was chosen."""
+        try:
+            rows = list(self._pictures(identity, run_id, request))
+        except DeptError:
+            rows = []
+        # From a browser: whatever it says.
+        row = rows[event.index] if isinstance(event.index, int) and 0 <= event.index < len(rows) else 0
+        return self.example(identity, run_id, row, request)
+
+    def _pictures(self, identity: Any, run_id: Any, request: gr.Request) -> dict[int, ImageValue]:
+        run, task = self._run(identity, run_id, request)
+        return pictures_of(task, examples_of(run, task, self._path(identity, run_id, request)))
 
     def example(self, identity: Any, run_id: Any, number: Any, request: gr.Request) -> list[Any]:
-        """The boxes with a row of the task in them, and the number of the next example."""
-        hidden = [gr.update(visible=False)] * _BOXES
-        if not run_id:
-            return [*hidden, 0]
+        """The image and a box for each text that the task reads, with a row of it; the number of the next example."""
+        hidden = [gr.update(visible=False)] * MOST_BOXES
         try:
             run, task = self._run(identity, run_id, request)
-            rows = _examples(run, task, self._path(identity, run_id, request))
+            rows = examples_of(run, task, self._path(identity, run_id, request))
         except DeptError:
-            return [*hidden, 0]
-        index = int(number or 0) % len(rows)
-        boxes = _boxes(task)
-        row = rows[index]
-        texts = [str(row.get(name, "")) for name in boxes] if boxes else [json.dumps(row, ensure_ascii=False)]
-        labels = boxes or ("row, as JSON",)
-        shown = [gr.update(visible=True, label=name, value=value) for name, value in zip(labels, texts, strict=True)]
-        return [*shown, *hidden[len(shown) :], index + 1]
+            return [gr.update(visible=False), *hidden, 0]
+        index = number % len(rows) if isinstance(number, int) else 0
+        row, column = rows[index], task.image_column
+        picture = gr.update(visible=False, value=None)
+        if column is not None:
+            picture = gr.update(visible=True, value=to_download(content(row[column]), "sample.png"))
+        boxes = boxes_of(task)
+        texts = [str(row.get(name, "")) for name in boxes or ()]
+        if boxes is None:
+            boxes, texts = ("row, as JSON",), [json.dumps(row, ensure_ascii=False)]
+        shown = [gr.update(visible=True, label=name, value=value) for name, value in zip(boxes, texts, strict=True)]
+        return [picture, *shown, *hidden[len(shown) :], index + 1]
 
-    def predict(self, request: gr.Request, identity: Any, run_id: Any, *texts: Any) -> str:
-        """What each side says of the text, as HTML."""
+    def predict(self, request: gr.Request, identity: Any, run_id: Any, picture: Any, *texts: Any) -> str:
+        """What each side says of the text, or of the image, as HTML."""
         try:
             run, task = self._run(identity, run_id, request)
-            line = _line(task, texts)
-            return answers_view(task, self._compare(run, [line], identity, request))
+            line = line_of(task, texts)
+            images = None if task.image_column is None else [image_of(picture, self.site.config.limits.upload_bytes)]
+            return answers_view(task, self._compare(run, [line], identity, request, images))
         except DeptError as fault:
             return notice(str(fault), "wrong")
 
@@ -90,6 +122,8 @@ class _TryIt:
         """The same for a file's rows: a table of the first ones, and all of them to download."""
         try:
             run, task = self._run(identity, run_id, request)
+            if task.image_column is not None:  # such rows would name files of this machine
+                raise DataError("a file of rows with images: `dept predict` takes them")
             rows = self._file_rows(task, Path(str(file)), own=run.task == OWN_TASK)
             answers = self._compare(run, [json.dumps(row) for row in rows], identity, request)
         except DeptError as fault:
@@ -141,7 +175,14 @@ class _TryIt:
         config = read_json(self.site.queue.path(run.run_id, who) / "config.json")
         return run, load_task(config["task"])
 
-    def _compare(self, run: RunSummary, lines: Sequence[str], identity: Any, request: gr.Request) -> Any:
+    def _compare(
+        self,
+        run: RunSummary,
+        lines: Sequence[str],
+        identity: Any,
+        request: gr.Request,
+        images: Sequence[bytes] | None = None,
+    ) -> Any:
         with LOADING:
             from lab.predictors import Side, compare
 
@@ -152,7 +193,7 @@ class _TryIt:
             sides.append(Side(method_name(other), str(self.site.queue.path(other.run_id, who))))
         sides.sort(key=lambda side: side.name)
         untrained = Side("untrained", str(self.site.queue.path(run.run_id, who)), trained=False)
-        return compare([*sides, untrained], lines)
+        return compare([*sides, untrained], lines, images)
 
     def _other_method(self, run: RunSummary, who: Visitor) -> RunSummary | None:
         """The newest run of the other method on the same task, backbone and rows, if there is one."""
@@ -188,36 +229,6 @@ class _TryIt:
         return rows
 
 
-def _examples(run: RunSummary, task: Task, path: Path) -> list[dict[str, Any]]:
-    """Rows to begin with: of the test split of the task's sample, or of the visitor's own."""
-    if run.task == OWN_TASK:
-        return [row for _, row in islice(read_rows(path / "own" / ROWS_FILE, task.columns), _EXAMPLES)]
-    rows = load_rows(task, "sample", sample_sizes={"test": _EXAMPLES}, splits=["test"])
-    return [dict(row) for row in rows.splits["test"]]
-
-
-def _boxes(task: Task) -> tuple[str, ...]:
-    """The columns that get a box each; none for a task whose rows are more than a few texts."""
-    names = columns_of(task.template)
-    plain = task.preprocess is None and all(task.columns[name] == "str" for name in names)
-    return names if plain and len(names) <= _BOXES else ()
-
-
-def _line(task: Task, texts: Sequence[Any]) -> str:
-    """The boxes as what `dept.inference` takes.
-
-    Raises:
-        DataError: nothing, or too much, in them.
-    """
-    boxes = _boxes(task)
-    values = [str(value or "") for value in texts[: max(1, len(boxes))]]
-    if not any(value.strip() for value in values):
-        raise DataError("type or paste a text first, or take an example")
-    if sum(map(len, values)) > MOST_CHARACTERS:
-        raise DataError(f"the text is longer than {MOST_CHARACTERS:,} characters")
-    return json.dumps(dict(zip(boxes, values, strict=True))) if boxes else values[0]
-
-
 def build(site: Site, identity: gr.BrowserState) -> dict[str, Any]:
     """The tab's content; what brings its list of runs up to date."""
     does = _TryIt(site)
@@ -227,14 +238,22 @@ def build(site: Site, identity: gr.BrowserState) -> dict[str, Any]:
                 run = Choice(
                     [], label="Run", info="PT or DePT on the same rows is found by itself.", elem_id="try-run"
                 )
+                picture = Picture(
+                    visible=False, label="Image: bring one, or pick a sample", sources=["upload", "clipboard"],
+                    height=260, buttons=[], elem_id="try-picture",
+                )  # fmt: skip
+                pictures = gr.Gallery(
+                    visible=False, show_label=False, columns=MOST_PICTURES, height="auto", allow_preview=False,
+                    interactive=False, object_fit="contain", buttons=[], elem_id="try-pictures",
+                )  # fmt: skip
                 boxes = [
                     gr.Textbox(visible=False, lines=2, max_lines=8, max_length=MOST_CHARACTERS, elem_id=f"try-{index}")
-                    for index in range(_BOXES)
+                    for index in range(MOST_BOXES)
                 ]
             with gr.Row():
                 predict = gr.Button("Predict", variant="primary", elem_id="predict")
                 another = gr.Button("Another example")
-            with gr.Accordion("Rows of a file", open=False):
+            with gr.Accordion("Rows of a file", open=False) as of_file:
                 file = gr.File(
                     label=f"The task's columns; up to {MOST_ROWS} rows",
                     file_types=[".csv", ".tsv", ".jsonl"],
@@ -256,14 +275,16 @@ def build(site: Site, identity: gr.BrowserState) -> dict[str, Any]:
             answers = gr.HTML(apply_default_css=False, min_height=200, elem_id="answers")
             if site.config.zero_gpu:
                 gr.HTML('<p class="fine">Predictions use the Space\'s lent GPU.</p>', apply_default_css=False)
-    next_example = gr.Number(0, visible="hidden")
+    next_example = gr.Number(0, precision=0, visible="hidden")
     private_api: dict[str, Any] = {"api_visibility": "private"}
     who = [identity, run]
-    run.change(does.opened, who, [*boxes, next_example], **QUIET)
-    another.click(does.example, [*who, next_example], [*boxes, next_example], **QUIET)
+    example = [picture, *boxes, next_example]
+    run.change(does.opened, who, [*example, pictures, of_file], **QUIET)
+    pictures.select(does.pick, who, example, **QUIET)
+    another.click(does.example, [*who, next_example], example, **QUIET)
     alone: dict[str, Any] = {"concurrency_limit": 1, "concurrency_id": "predict", **private_api}
-    predict.click(does.predict, [*who, *boxes], answers, **alone)
-    boxes[0].submit(does.predict, [*who, *boxes], answers, **alone)
+    predict.click(does.predict, [*who, picture, *boxes], answers, **alone)
+    boxes[0].submit(does.predict, [*who, picture, *boxes], answers, **alone)
     file.upload(does.predict_file, [*who, file], [download, answers], **alone)
     download_on_click(get, does.adapter, who)
     push.click(does.push, [*who, repo, token, private], [pushed, token], **private_api)

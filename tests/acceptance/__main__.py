@@ -19,6 +19,7 @@ from dept.run import write_json, write_text
 from tests.acceptance import (
     adapters,
     golden,
+    mini_clip_t5,
     mini_t5,
     page_hostile,
     page_kills,
@@ -37,6 +38,7 @@ SECTIONS: dict[str, Section] = {
         golden.SECTION,
         adapters.SECTION,
         mini_t5.SECTION,
+        mini_clip_t5.SECTION,
         smollm2.SECTION,
         speed.PADDED,
         speed.GROUPED,

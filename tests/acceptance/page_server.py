@@ -32,14 +32,17 @@ class PageServer:
 
     Args:
         folder: its runs, temporary files and log go below; nothing else may change.
+        tower: the folder of an image encoder that may be chosen.
         limits: of the operator's.
     """
 
-    def __init__(self, folder: Path, **limits: int) -> None:
+    def __init__(self, folder: Path, tower: Path | None = None, **limits: int) -> None:
         self.folder = folder
         file = folder / "limits.json"
         write_json(file, limits)
         self._flags = ["--limits", str(file), "--backbone-folder", str(small_t5(folder))]
+        if tower is not None:
+            self._flags += ["--tower-folder", str(tower)]
         self.runs, self.log = folder / "runs", folder / "server.log"
         self.port = _free_port()
         self.address = f"http://127.0.0.1:{self.port}"

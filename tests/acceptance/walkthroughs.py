@@ -32,6 +32,6 @@ def measure() -> Outcome:
 SECTION = Section(
     "walkthroughs",
     "The walkthroughs",
-    f"each of the six notebooks runs from top to bottom in under {MOST_SECONDS // 60} minutes, offline.",
+    f"each of the seven notebooks runs from top to bottom in under {MOST_SECONDS // 60} minutes, offline.",
     measure,
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import dataclasses
 import io
 import json
@@ -11,6 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
@@ -18,6 +20,7 @@ from safetensors.torch import load_file
 from dept.cli import main
 from dept.config import TrainConfig
 from dept.errors import AdapterError, ConfigError, DataError
+from dept.images import decode
 from dept.inference import evaluate_run, load_run, predict_texts
 from dept.prepare import prepare
 from dept.run import RunFolder, read_metrics
@@ -81,6 +84,21 @@ def test_a_run_on_images_learns_and_says_what_it_was_made_of(config: TrainConfig
     assert [line["projection_lr"] > 0 for line in lines] == [line["prompt_lr"] > 0 for line in lines]
     tensors = load_file(RunFolder(config.output_dir).adapter / "adapter_model.safetensors")
     assert set(tensors) == {"prompt_embeddings", "low_rank_a", "low_rank_b", "projection_weight", "projection_bias"}
+
+
+def test_a_run_keeps_what_it_says_of_its_first_test_rows(config: TrainConfig) -> None:
+    train(config)
+    run = load_run(config.output_dir)
+    expected = evaluate_run(run)
+    lines = json.loads(RunFolder(config.output_dir).predictions_file.read_text())
+    assert [line["prediction"] for line in lines] == [prediction.text for prediction in expected.predictions]
+    rows = sample_rows("vqa", "test", 8, seed=config.seed)
+    for line, row in zip(lines, rows, strict=True):
+        assert line["source"] == f"question: {row['question']}" and len(line["answers"]) == 10
+        small = decode(base64.b64decode(line["image"]))
+        whole = decode(row["image"]["bytes"])
+        assert small.size == whole.size
+        assert np.abs(np.asarray(small, float) - np.asarray(whole, float)).mean() < 8
 
 
 @pytest.mark.parametrize("stop_at", [1, 4])

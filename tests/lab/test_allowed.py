@@ -33,6 +33,20 @@ def test_names_become_the_operators_paths(tmp_path: Path) -> None:
     assert _check(allowed, backbone="some/model").max_steps == 1000
 
 
+def test_image_encoders_go_with_tasks_that_have_images(tmp_path: Path) -> None:
+    allowed = Allowed.named(tower_folders=(tmp_path,))
+    asked = {"task": "vqa", "projection_lr": 0.01}
+    for name, place in (
+        (f"folder:{tmp_path.name}", str(tmp_path)),
+        ("random:clip-vit-base-patch32", "random:clip-vit-base-patch32"),
+        (None, None),
+    ):
+        config = _check(allowed, **asked, vision_backbone=name)
+        assert (config.vision_backbone, config.projection_lr) == (place, 0.01)
+    assert _check(allowed, vision_backbone=None, projection_lr=None).vision_backbone is None
+    assert allowed.without_places(f"{tmp_path}: damaged") == f"path/to/{tmp_path.name}: damaged"
+
+
 def test_no_gated_backbone_by_default() -> None:
     names = Allowed().backbone_names()
     assert "t5-base" in names and not any("llama" in name for name in names)
@@ -59,7 +73,14 @@ def test_no_gated_backbone_by_default() -> None:
         {"task": ["rte"]},
         {"output_dir": "/tmp/x"},
         {"tokenizer": "/etc"},
-        {"task": "vqa"},
+        {"vision_backbone": "random:clip-vit-base-patch32"},
+        {"projection_lr": 0.01},
+        {"task": "vqa", "vision_backbone": "/etc"},
+        {"task": "vqa", "vision_backbone": "random:/etc"},
+        {"task": "vqa", "vision_backbone": "someone/else"},
+        {"task": "vqa", "vision_backbone": ["clip-vit-base-patch32"]},
+        {"task": "vqa", "vision_backbone": "folder:../x"},
+        {"task": "vqa", "projection_lr": "fast"},
         {"compile": True},
         {"device_map": "auto"},
         {"quantize": "int8"},

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from dept.errors import BudgetError, ConfigError
+from dept.known_backbones import default_tower
 from lab.bench import Bench, schedule
 from lab.bench_figures import family, relative_cost, relative_speed, samples_per_second
 from lab.bench_lengths import Lengths, source_batches
@@ -24,7 +25,7 @@ from lab.bench_plan import (
     pairs,
     words,
 )
-from lab.bench_report import left_out, paper_rows, rows, write_report
+from lab.bench_report import left_out, paper_rows, provenance, rows, write_report
 from lab.bench_summary import best_matmul, does_not_fit, summarise
 from lab.cli import main
 from lab.paper import FIGURE_4, TABLE_6
@@ -58,6 +59,36 @@ def made_pairs(group: Group = TRAIN) -> list[MeasuredPair]:
 
 
 # Parsing and planning
+
+
+def test_a_task_with_images_brings_its_encoders_positions(tiny_t5: Path, tmp_path: Path) -> None:
+    config = BenchConfig(backbones=(str(tiny_t5),), lengths=("task:vqa", "fixed:8"), batch_size=4, max_seq_length=64)
+    named = dataclasses.replace(config, vision_backbone="random:clip-vit-large-patch14")
+    seeing, blind = groups(dataclasses.replace(config, what=("train",)))
+    batches = source_batches(config, seeing)
+    job = job_of(named, seeing, DEPT, batches)
+    assert job.tower is not None and (job.tower.width, job.tower.positions) == (1024, 256)
+    default = job_of(config, seeing, DEPT, batches).tower
+    assert default is not None and default.name == default_tower(str(tiny_t5))
+    assert job_of(named, blind, DEPT, [[8]]).tower is None
+    bench = Bench(named, [MeasuredPair(Pair(seeing, PT, DEPT), 0, made(2.0), made(1.0))])
+    told = write_report(bench, tmp_path).read_text()
+    assert "256 positions of an image (random:clip-vit-large-patch14, width 1024)" in told
+    assert "positions of an image" not in provenance(Bench(named, made_pairs(blind)))
+
+
+def test_an_encoder_without_images_and_two_ways_to_name_a_task_are_refused(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    folder = str(tmp_path / "bench")
+    for flags, message in (
+        (["--vision-backbone", "clip-vit-base-patch32"], "goes with a task that has images"),
+        (["--task", "vqa", "--lengths", "task:sst2"], "give one of the two"),
+        (["--task", "nothing"], "unknown task"),
+    ):
+        assert main(["bench", *flags, "--output-dir", folder]) == 2
+        assert message in capsys.readouterr().err
+    assert not Path(folder).exists()
 
 
 @pytest.mark.parametrize(

@@ -20,8 +20,10 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from dept.backbones import load_backbone
 from dept.errors import RunError
+from dept.known_towers import TowerInfo
 from lab import bench_worker
 from lab.bench import measure_apart, run_bench
+from lab.bench_cost import pass_cost
 from lab.bench_plan import BenchConfig, Group, Job, Measurement, Variant, job_of
 from lab.cli import main
 
@@ -72,6 +74,33 @@ def test_every_kind_of_measurement(kind: str, what: str, variant: Variant, reque
         found.trainable_parameters
         == {"dept": 20 * 32 + (256 + 32) * 53, "prompt_tuning": 3200, "backbone": 0}[variant.method]
     )
+
+
+@pytest.mark.usefixtures("quick_peak")
+@pytest.mark.parametrize("kind", ["tiny_t5", "tiny_gpt2"])
+@pytest.mark.parametrize(
+    ("what", "variant"),
+    [
+        ("train", DEPT),
+        ("inference", PT),
+        ("inference", Variant("backbone", 0, cache_prompt=True)),
+        ("decoding", dataclasses.replace(DEPT, decoding="release")),
+    ],
+    ids=["train", "plain", "backbone", "release"],
+)
+def test_images_stand_before_every_source(
+    kind: str, what: str, variant: Variant, request: pytest.FixtureRequest
+) -> None:
+    blind = tiny_job(request.getfixturevalue(kind), what, variant)
+    job = dataclasses.replace(blind, tower=TowerInfo("made up", width=24, positions=16, flops=0))
+    assert Job.from_dict(json.loads(json.dumps(job.to_dict()))) == job
+    assert job.width((3, 2, 4)) == blind.width((3, 2, 4)) + 16
+    seeing, without = bench_worker.measure(job), bench_worker.measure(blind)
+    assert seeing.fits and seeing.flops is not None and without.flops is not None
+    cost, cost_without = pass_cost(job), pass_cost(blind)
+    assert cost is not None and cost_without is not None
+    assert seeing.flops - without.flops == pytest.approx(cost.flops - cost_without.flops, rel=0.1)
+    assert (seeing.trainable_parameters or 0) - (without.trainable_parameters or 0) == 32 * 24 + 32
 
 
 @pytest.mark.usefixtures("quick_peak")

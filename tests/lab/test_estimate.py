@@ -10,6 +10,7 @@ import pytest
 from dept import TrainConfig
 from dept.budget import inference_cost, shape_of, step_cost
 from dept.errors import BackboneError
+from dept.known_towers import tower_info
 from lab.estimate import Estimate, Pace, estimate, measured_pace, run_cost, workload
 from lab.sweep import to_do
 from lab.sweep_plan import read_sweep, trials
@@ -44,6 +45,24 @@ def test_a_run_is_its_steps_and_its_evaluations() -> None:
     assert run_cost(dataclasses.replace(RTE, task="searchqa")).training == (
         300_000 * step_cost(shape, 40, 36, 512, 16, 4).flops
     ), "942.8 words are cut to s = 512"
+
+
+def test_images_are_positions_of_every_batch_and_one_look_of_the_encoder() -> None:
+    vqa = dataclasses.replace(RTE, task="vqa", vision_backbone="clip-vit-base-patch32")
+    work, shape, tower = workload(vqa), shape_of("t5-base"), tower_info("clip-vit-base-patch32")
+    assert (work.rows, work.images) == ((605_102, 26_729, 26_280), 123_200), "Table 7: several questions an image"
+    cost = run_cost(vqa)
+    step = step_cost(shape, 40, 45, work.source_tokens, 16, work.target_tokens, tower=tower)
+    assert cost.training == 300_000 * step.flops
+    batch = inference_cost(shape, 40, 45, work.source_tokens, 64, work.target_tokens, decoding="generate", tower=tower)
+    assert cost.test == 26_280 * batch.flops // 64
+    assert run_cost(dataclasses.replace(vqa, decoding="answer_list")).test == cost.test
+    assert cost.features == work.images * tower.flops
+    twice = estimate([vqa, vqa], [], workers=1, pace=None).flops
+    assert twice == 2 * (cost.training + cost.validation) + cost.features, "the features are kept"
+    assert workload(dataclasses.replace(vqa, data="sample", max_train_rows=8)).images == 8 + 128 + 256
+    assert workload(dataclasses.replace(RTE, task="coco_captions")).source_tokens == 1, "caption: and no text"
+    assert workload(RTE).images == run_cost(RTE).features == 0
 
 
 def test_a_backbone_of_unknown_shape_has_no_cost() -> None:

@@ -79,7 +79,8 @@ def test_llama_2_on_sst2_stands_beside_table_6(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("tower", "expected"), [("hub", "other tower"), ("folder", "other tower"), ("random", "random tower")]
+    ("tower", "expected"),
+    [("hub", "other tower"), ("folder", "other tower"), ("random", "random tower"), ("embedded", "embedded tower")],
 )
 def test_rows_of_table_3_are_marked_by_their_image_encoder(tower: str, expected: str, tmp_path: Path) -> None:
     result = result_of(made_run(tmp_path / "run", "vqa", "dept"))

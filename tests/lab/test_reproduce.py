@@ -35,7 +35,9 @@ def test_all_the_papers_tasks_are_planned_pt_first(tmp_path: Path) -> None:
     assert [job.config.method for job in planned.jobs] == ["prompt_tuning"] * 23 + ["dept"] * 23
     assert {job.config.task for job in planned.jobs} == set(TASK_NAMES) - {"squad", "record"}
     assert planned.left_out == ()
-    towers = {job.config.task: job.config.vision_backbone for job in planned.jobs if job.config.vision_backbone}
+    assert {job.config.vision_backbone for job in planned.jobs} == {None}, "mini-t5 has its own"
+    others = plan(Request(backbone="random:t5-small"), tmp_path).jobs
+    towers = {job.config.task: job.config.vision_backbone for job in others if job.config.vision_backbone}
     assert towers == dict.fromkeys(("vqa", "coco_captions"), SMALL_TOWER), "image tasks alone have an image encoder"
     assert len({job.key for job in planned.jobs}) == len({job.folder for job in planned.jobs}) == 46
     assert list(tmp_path.iterdir()) == [], "planning writes nothing"

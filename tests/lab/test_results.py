@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from dept.run import read_json, write_json
 from lab import paper
 from lab.cli import main
 from lab.paper_figures import figures, learning_rates, missing, score_over_length, score_over_parameters
@@ -79,6 +80,25 @@ def test_a_mean_over_a_whole_benchmark_stands_beside_the_papers(tmp_path: Path) 
     assert mean.test.deviation == pytest.approx(2**0.5)
     assert mean.paper is not None
     assert mean.difference == pytest.approx(84.5 - 85.9)
+
+
+def test_table_3_stands_beside_ours_with_the_image_encoder_told_and_marked(tmp_path: Path) -> None:
+    for task, score in (("vqa", 58.0), ("coco_captions", 101.5)):
+        path = made_run(tmp_path / task, task, "dept", test=score)
+        result = read_json(path / "result.json")
+        tower = {"name": "clip-vit-base-patch32", "source": "hub"}
+        write_json(path / "result.json", {**result, "vision_backbone": tower})
+    results = read_results(tmp_path)
+    vqa, captions = results.rows
+    assert (vqa.tower, vqa.marks, vqa.reproduces) == ("clip-vit-base-patch32", ("other tower",), False)
+    assert vqa.paper is not None and captions.paper is not None
+    assert (vqa.paper.value, captions.paper.value) == (59.8, 113.7)
+    assert (vqa.difference, captions.difference) == (pytest.approx(-1.8), pytest.approx(-12.2))
+    assert results.means == () and results.left_out == (), "accuracy and CIDEr have no mean, and the paper prints none"
+    shown = as_markdown(results)
+    assert "## Vision and language" in shown and "t5-base with clip-vit-base-patch32, m = 40" in shown
+    assert "59.8 ± 0.4 | (-1.8) | other tower" in shown and "113.7 ± 0.3 | (-12.2)" in shown
+    assert "clip-vit-base-patch32" in as_csv(results)
 
 
 def test_no_mean_without_all_tasks_and_none_that_mixes_in_a_marked_run(tmp_path: Path) -> None:

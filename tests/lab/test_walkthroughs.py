@@ -21,6 +21,7 @@ from lab.docs import NOTEBOOKS, between_pages, walkthroughs
 from lab.notebook import configure
 from lab.runs import Run, find_runs
 from lab.walkthrough_tables import Table
+from tests.dept.vision_helpers import save_tower
 from tests.notebooks import execute
 
 ALL = walkthroughs()
@@ -36,8 +37,8 @@ def text_of(name: str) -> str:
     return "\n".join(cells(nbformat.read(NOTEBOOKS / f"{name}.ipynb", as_version=4), "markdown"))
 
 
-def test_there_are_six_in_an_order_of_reading() -> None:
-    assert [name[:2] for name in NAMES] == ["01", "02", "03", "04", "05", "06"]
+def test_there_are_seven_in_an_order_of_reading() -> None:
+    assert [name[:2] for name in NAMES] == ["01", "02", "03", "04", "05", "06", "07"]
     for name, after in zip(NAMES, NAMES[1:], strict=False):
         assert f"]({after}.ipynb)" in text_of(name)
 
@@ -255,3 +256,29 @@ def test_06_marks_and_provenance(backbone: str, tmp_path: Path) -> None:
     assert all(row["seeds"] == "2" and "±" in row["test"] for row in rows)
     printed = next(rows for rows in tables(notebook) if "printed in" in rows[0])
     assert len(printed) >= 8
+
+
+@pytest.mark.slow
+def test_07_what_the_picture_adds(backbone: str, tmp_path: Path) -> None:
+    parameters = {
+        **{"backbone": backbone, "vision_backbone": str(save_tower(tmp_path / "clip")), "max_steps": 4},
+        **{"batch_size": 4, "runs_dir": str(tmp_path / "runs")},
+    }
+    notebook = executed("07_vision_language", tmp_path, **parameters)
+    results = {run.config["task"]: run.result for run in runs_of(tmp_path / "runs") if run.result is not None}
+    assert set(results) == {"vqa", "coco_captions"}
+    trained = next(rows for rows in tables(notebook) if "in the paper" in rows[0])
+    assert [row["tensor"] for row in trained][-2:] == ["projection_weight", "projection_bias"]
+    parameters_told = sum(int(row["parameters"].replace(",", "")) for row in trained)
+    assert parameters_told == results["vqa"]["trainable_parameters"]
+    seen = [rows for rows in tables(notebook) if "shown" in rows[0]]
+    for rows, (task, metric) in zip(seen, (("vqa", "vqa_accuracy"), ("coco_captions", "cider")), strict=True):
+        assert [row["shown"] for row in rows[:3]] == ["its own picture", "another row's", "a blank one"]
+        assert rows[0][metric] == f"{results[task]['metrics']['test'][metric]:.1f}", "as the run was tested"
+    pictured = [figure for figure in figures(notebook) if figure["data"][0]["type"] == "image"]
+    assert [len(figure["data"]) for figure in pictured] == [4, 8, 8]
+    questions = [note["text"] for note in pictured[1]["layout"]["annotations"]]
+    assert all(text.startswith("question: ") and text.count("<b>") == 1 for text in questions)
+    assert any("visual projection" in text for text in streams(notebook))
+    printed = next(rows for rows in tables(notebook) if "printed in" in rows[0])
+    assert len(printed) == 7 and {row["printed in"] for row in printed} == {"Table 3"}

@@ -86,7 +86,7 @@ def draw(things: Scene, background: int) -> bytes:
     canvas = ImageDraw.Draw(image)
     for thing in things:
         middle = [round(SIZE * (place + 0.5) / GRID) for place in (thing.column, thing.row)]
-        _SHAPES[thing.shape](canvas, middle[0], middle[1], thing.radius, COLOURS[thing.colour])
+        DRAWN_SHAPES[thing.shape](canvas, middle[0], middle[1], thing.radius, COLOURS[thing.colour])
     file = io.BytesIO()
     image.save(file, "PNG")
     return file.getvalue()
@@ -124,7 +124,7 @@ def _cross(canvas: ImageDraw, x: int, y: int, r: int, colour: _Colour) -> None:
     canvas.rectangle((x - 2, y - r, x + 2, y + r), fill=colour)
 
 
-_SHAPES: dict[str, Callable[[ImageDraw, int, int, int, _Colour], None]] = {
+DRAWN_SHAPES: dict[str, Callable[[ImageDraw, int, int, int, _Colour], None]] = {
     "circle": _circle, "square": _square, "triangle": _triangle, "star": _star, "diamond": _diamond, "cross": _cross,
 }  # fmt: skip
 

@@ -50,6 +50,18 @@ def test_both_methods_are_two_runs_at_one_budget() -> None:
     assert not {"num_virtual_tokens", "low_rank_lr"} & set(pt)
 
 
+def test_settings_of_images_go_with_tasks_that_have_images(queue: RunQueue) -> None:
+    seeing = form(task="vqa", vision_backbone="random:clip-vit-base-patch32", projection_lr=0.01)
+    for asked in requests(seeing):
+        assert (asked["vision_backbone"], asked["projection_lr"]) == ("random:clip-vit-base-patch32", 0.01)
+    assert problems(seeing, queue, WHO) == {}
+    blind = seeing._replace(task="sst2")
+    assert not {"vision_backbone", "projection_lr"} & set(requests(blind)[0]) and problems(blind, queue, WHO) == {}
+    wrong = seeing._replace(vision_backbone="/etc", projection_lr=-1.0)
+    assert list(problems(wrong, queue, WHO)) == ["vision_backbone"]
+    assert list(problems(seeing._replace(projection_lr=-1.0), queue, WHO)) == ["projection_lr"]
+
+
 def test_a_form_that_is_right_has_no_problems(queue: RunQueue) -> None:
     assert problems(form(), queue, WHO) == {}
     assert problems(form(prompt_lr=None, low_rank_lr=None, eval_every=None), queue, WHO) == {}

@@ -9,6 +9,7 @@ from typing import Any
 import nbformat
 import pytest
 
+from lab import paper
 from lab.allowed import Allowed
 from lab.limits import Limits
 from lab.owners import new_token
@@ -29,14 +30,28 @@ def tab(tmp_path: Path) -> _Train:
     broken = tmp_path / "broken"
     broken.mkdir()
     (broken / "config.json").write_text("{")
-    allowed = Allowed.named((broken,), backbones=("t5-small",))
+    allowed = Allowed.named((broken,), tower_folders=(broken,), backbones=("t5-small",))
     return _Train(Site(PageConfig(tmp_path / "runs", Limits(), allowed)))
 
 
 def look(tab: _Train, **changes: Any) -> dict[str, Any]:
     """The outputs, by what they are of."""
     found = tab.look(REQUEST, {"token": new_token()}, *FIELDS._replace(**changes))
-    rest = ("faults", "faults", "numbers", "chart", "command", "yaml dept", "yaml pt", "dept", "pt", "line", "launch")
+    rest = (
+        "fault",
+        "fault",
+        "fault",
+        "images",
+        "numbers",
+        "chart",
+        "command",
+        "yaml dept",
+        "yaml pt",
+        "dept",
+        "pt",
+        "line",
+        "launch",
+    )
     return dict(zip((*Form._fields, *rest), found, strict=True))
 
 
@@ -57,6 +72,31 @@ def test_a_budget_below_m_is_told_beside_m_and_can_be_raised_again(tab: _Train) 
 def test_a_backbone_that_cannot_be_read_is_told_beside_it(tab: _Train, tmp_path: Path) -> None:
     found = look(tab, backbone="folder:broken")
     assert "path/to/broken" in found["backbone"]["info"] and not found["launch"]["interactive"]
+    assert str(tmp_path) not in str(found)
+
+
+def test_a_task_with_images_asks_for_an_encoder_and_counts_the_projection(tab: _Train) -> None:
+    assert not look(tab)["images"]["visible"]
+    found = look(tab, task="vqa", vision_backbone="random:clip-vit-base-patch32")
+    assert found["images"]["visible"] and found["launch"]["interactive"]
+    projection = 768 * 512 + 512
+    assert f"{projection:,}" in found["numbers"] and f"{100 * 512 + projection:,}" in found["numbers"]
+    assert "m + 49 of the image + s" in found["numbers"] and "49 positions of an image" in found["numbers"]
+    assert "--vision-backbone random:clip-vit-base-patch32" in found["command"]
+
+
+def test_all_of_the_papers_tasks_are_offered(tab: _Train) -> None:
+    names = [name for _, name in tab.site.tasks()]
+    of_the_paper = {task for tasks in paper.benchmarks().values() for task in tasks}
+    assert len(of_the_paper) == 23 and of_the_paper < set(names) and len(names) == 25
+    assert "23 tasks" in look(tab)["task"]["info"]
+    for name in of_the_paper:
+        assert look(tab, task=name)["launch"]["interactive"], name
+
+
+def test_an_encoder_that_cannot_be_read_is_told_beside_it(tab: _Train, tmp_path: Path) -> None:
+    found = look(tab, task="coco_captions", vision_backbone="folder:broken")
+    assert "path/to/broken" in found["vision_backbone"]["info"] and not found["launch"]["interactive"]
     assert str(tmp_path) not in str(found)
 
 

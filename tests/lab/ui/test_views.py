@@ -5,12 +5,14 @@ from typing import Any
 
 import pytest
 
+from dept.tasks import load_task
 from lab.curves import Curves, Series
 from lab.run_summary import RunSummary
 from lab.ui import shared_curves
 from lab.ui.components import Amount, Choice, Choices, Figure, LogSlider
 from lab.ui.html_parts import facts, notice, table
 from lab.ui.own_rows import guessed
+from lab.ui.predictions_view import predictions_view
 from lab.ui.runs_view import curve_figures, log_text, run_head, run_list, status_words, together
 from lab.ui.shared_curves import SharedCurves
 from lab.uploads import Table
@@ -59,6 +61,23 @@ def test_words_of_visitors_are_text() -> None:
     ):
         assert "<script" not in html
         assert "&lt;script" in html
+
+
+def test_predictions_stand_beside_their_pictures() -> None:
+    line = {"source": SCRIPT, "answers": ["red"] * 8 + [SCRIPT] * 2, "prediction": "red", "image": "QUJD"}
+    shown = predictions_view([line, {**line, "prediction": SCRIPT + "x"}], load_task("vqa"))
+    assert "<script" not in shown and shown.count("&lt;script") == 5
+    assert shown.count('src="data:image/jpeg;base64,QUJD"') == 2 and "red (8); &lt;script" in shown
+    assert shown.count('class="right"') == 1, "what nobody answered is not marked"
+
+
+def test_predictions_of_text_tasks_are_named_as_labels() -> None:
+    line = {"source": "sentence: good", "answers": ["1"], "prediction": "0", "image": None}
+    shown = predictions_view([line] * 20, load_task("sst2"))
+    assert "<img" not in shown and shown.count("<tr>") == 1 + 8
+    assert "positive" in shown and "negative" in shown
+    assert "positive" not in predictions_view([line], None)
+    assert "Nothing yet" in predictions_view([], None)
 
 
 def test_a_runs_line_says_where_it_stands() -> None:

@@ -1,0 +1,64 @@
+"""easy-VQA (Victor Zhou, 2019): questions about pictures of one shape, read from the package easy-vqa (MIT).
+
+The package is only a container: its files are found and read, its code is never imported. It has train and test;
+validation is a tenth of train's pictures, drawn once and for all.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import importlib.util
+import json
+import random
+from pathlib import Path
+from typing import Any
+
+from dept.errors import DataError
+
+NAME = "easy-vqa"  # of the package, and what --data takes
+INSTALL = "pip install 'dept-lab[easy-vqa]'"
+_HELD_OUT = 0.1  # of train's pictures, for validation
+
+
+def easy_vqa_rows(split: str) -> list[dict[str, Any]]:
+    """The rows of a split in the schema of the task vqa: one answer a question, the image named by its path.
+
+    Raises:
+        DataError: the package is not installed, or damaged.
+    """
+    folder = _folder() / ("test" if split == "test" else "train")
+    try:
+        asked = json.loads((folder / "questions.json").read_text(encoding="utf-8"))
+        rows = [
+            _row(number, question, answer, image, folder) for number, (question, answer, image) in enumerate(asked)
+        ]
+    except (OSError, ValueError, TypeError) as fault:
+        raise DataError(f"{NAME} is damaged ({fault}): install it again: {INSTALL}") from fault
+    if split == "test":
+        return rows
+    images = sorted({row["image_id"] for row in rows})
+    held_out = set(random.Random(0).sample(images, round(_HELD_OUT * len(images))))
+    return [row for row in rows if (row["image_id"] in held_out) == (split == "validation")]
+
+
+def version() -> str:
+    """What to call the data in a result."""
+    return f"{NAME} {importlib.metadata.version(NAME)}"
+
+
+def _folder() -> Path:
+    found = importlib.util.find_spec("easy_vqa")  # finds a package without importing it
+    if found is None or not found.submodule_search_locations:
+        raise DataError(f"--data {NAME} comes with an optional package: {INSTALL}")
+    return Path(found.submodule_search_locations[0]) / "data"
+
+
+def _row(number: int, question: str, answer: str, image: int, folder: Path) -> dict[str, Any]:
+    return {
+        "question_id": number,
+        "image_id": image,
+        "question": question,
+        "multiple_choice_answer": answer,
+        "answers": [{"answer": answer, "answer_confidence": "yes", "answer_id": 1}],
+        "image": str(folder / "images" / f"{image}.png"),
+    }

@@ -1,0 +1,269 @@
+"""The training loop of `mini-clip`, and what a linear map can read from its patches."""
+
+from __future__ import annotations
+
+import dataclasses
+import io
+import math
+import random
+import shutil
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from PIL import Image
+from rich.console import Console
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
+
+from dept.errors import ConfigError, RunError
+from dept.provenance import checkout
+from dept.run import RunFolder, read_json, whole_folder, write_json, write_text
+from dept.saved_model import quiet
+from dept.tasks.samples import scenes
+from dept.tasks.samples.lexicon import stable_seed
+from lab.pretrain.clip import PREPROCESSING, MiniClip, as_numbers, as_pixels
+from lab.pretrain.clip_card import clip_card
+from lab.pretrain.drawings import altered, caption_of, picture
+
+_MOST_PHRASES = 5
+_LOG_EVERY = 50
+_PROBED = ("colour", "shape", "row", "column")
+
+
+@dataclass(frozen=True)
+class ClipConfig:
+    """What is set for a run; the shipped tower is made with the defaults.
+
+    Attributes:
+        steps: optimiser steps. batch_size: pictures of each. wrong_captions: of each picture, nearly its own.
+        rate: of learning, after `warmup` steps; it falls to 0 over the last `cooldown` of all steps.
+        probed_scenes: test scenes behind each score; twice as many training scenes.
+        checkpoint_every: steps.
+    """
+
+    steps: int = 800
+    batch_size: int = 128
+    wrong_captions: int = 4
+    rate: float = 2e-3
+    warmup: int = 50
+    cooldown: float = 0.7
+    seed: int = 0
+    probed_scenes: int = 600
+    checkpoint_every: int = 250
+
+    def __post_init__(self) -> None:
+        if self.steps < 1 or self.batch_size < 2:
+            raise ConfigError("steps must be at least 1, batch_size at least 2")
+
+    def rate_at(self, step: int) -> float:
+        """The learning rate of a step, counted from 0."""
+        return self.rate * min(1.0, (step + 1) / self.warmup, (self.steps - step) / (self.steps * self.cooldown))
+
+
+def pretrain_clip(output_dir: Path, config: ClipConfig, *, resume: bool = False) -> dict[str, float]:
+    """Train, write `output_dir/model/`, and return its scores (`clip_scores`).
+
+    Raises:
+        DeptError: the folder is taken or damaged, or the settings to resume differ.
+    """
+    folder = RunFolder(output_dir)
+    if not resume and folder.config_file.exists():
+        raise RunError(f"{output_dir} already holds a run: add --resume to go on with it, or choose another folder")
+    if resume and not folder.config_file.exists():
+        raise RunError(f"{output_dir} holds no run to resume")
+    with folder.lock():
+        settings = dataclasses.asdict(config)
+        if resume and read_json(folder.config_file) != settings:
+            raise RunError(f"the settings differ from those of {output_dir}: start a new run for them")
+        run = _Pretraining(folder, config)
+        if resume:
+            run.restore()
+        else:
+            write_json(folder.config_file, settings)
+        return run.go()
+
+
+class _Pretraining:
+    """The state that the loop's steps share."""
+
+    def __init__(self, folder: RunFolder, config: ClipConfig) -> None:
+        self.folder, self.config = folder, config
+        self.model = MiniClip(config.seed)
+        self.names: dict[Tensor, str] = {tensor: name for name, tensor in self.model.named_parameters()}
+        # Muon (Jordan et al., 2024) turns a matrix in all its directions alike.
+        body = [tensor for tensor, name in self.names.items() if _is_matrix(name, tensor)]
+        others = [tensor for tensor, name in self.names.items() if not _is_matrix(name, tensor)]
+        self.optimizers: tuple[torch.optim.Optimizer, ...] = (
+            torch.optim.Muon(body, weight_decay=0.0, momentum=0.95, adjust_lr_fn="match_rms_adamw"),
+            torch.optim.AdamW(others, betas=(0.9, 0.98), weight_decay=0.0, fused=True),
+        )
+        self.step, self.elapsed = 0, 0.0
+        self.console = Console(stderr=True)
+
+    def go(self) -> dict[str, float]:
+        started = time.monotonic() - self.elapsed
+        losses: list[float] = []
+        while self.step < self.config.steps:
+            losses.append(self._train())
+            self.step += 1
+            self.elapsed = time.monotonic() - started
+            last = self.step == self.config.steps
+            if self.step % _LOG_EVERY == 0 or last:
+                loss = sum(losses) / len(losses)
+                self.folder.append_metrics(
+                    {"step": self.step, "split": "train", "loss": loss, "elapsed_s": round(self.elapsed, 1)}
+                )
+                self.console.print(f"step {self.step:,} loss {loss:.3f} after {self.elapsed / 60:.1f} min")
+                losses.clear()
+            if self.step % self.config.checkpoint_every == 0 or last:
+                self._save()
+        scores = clip_scores(self.model, self.config.probed_scenes)
+        self.folder.append_metrics({"step": self.step, "split": "validation", "metrics": scores})
+        self._write_model(scores)
+        return scores
+
+    def _train(self) -> float:
+        """One step on new pictures, drawn from the seed and the step's number alone."""
+        draw = random.Random(stable_seed("pictures", self.config.seed, self.step))
+        pictures = [picture(draw) for _ in range(self.config.batch_size)]
+        captions = [one.caption for one in pictures]
+        wrong = [as_numbers([altered(draw, caption) for _ in range(self.config.wrong_captions)], _MOST_PHRASES)
+                 for caption in captions]  # fmt: skip
+        for optimizer in self.optimizers:
+            optimizer.param_groups[0]["lr"] = self.config.rate_at(self.step)
+        loss = self.model.loss(
+            as_pixels([one.pixels for one in pictures]), as_numbers(captions, _MOST_PHRASES), torch.stack(wrong)
+        )
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
+        for optimizer in self.optimizers:
+            optimizer.step()
+            optimizer.zero_grad(set_to_none=True)
+        value = loss.item()
+        if not math.isfinite(value):
+            raise RunError(f"the loss became {value} at step {self.step + 1}: lower the learning rate")
+        return value
+
+    def _write_model(self, scores: dict[str, float]) -> None:
+        """model/: the tower's weights (float16), config and preprocessing as transformers reads them, and its card."""
+        made = {
+            **{name: getattr(self.config, name) for name in ("seed", "steps", "batch_size")},
+            "minutes": round(self.elapsed / 60, 1),
+            "threads": torch.get_num_threads(),
+            "torch": torch.__version__,
+            "commit": (checkout() or {}).get("id"),
+            "scores": scores,
+        }
+        with whole_folder(self.folder.path / "model") as temporary, quiet():
+            self.model.tower.half().save_pretrained(temporary)
+            CLIPImageProcessorPil(**PREPROCESSING).save_pretrained(temporary)
+            write_json(temporary / "training.json", made)
+            write_text(temporary / "README.md", clip_card(made, self.model.tower))
+
+    def _save(self) -> None:
+        before = self.folder.checkpoints()
+        target = self.folder.path / f"checkpoint-{self.step}"
+        with whole_folder(target) as temporary:
+            state = {name: tensor.detach().contiguous() for tensor, name in self.names.items()}
+            for optimizer in self.optimizers:
+                for tensor, moments in optimizer.state.items():
+                    state |= {
+                        f"{moment}.{self.names[tensor]}": value.contiguous() for moment, value in moments.items()
+                    }
+            save_file(state, temporary / "state.safetensors")
+            write_json(temporary / "place.json", {"step": self.step, "elapsed": self.elapsed})
+        for old in before:
+            if old != target:
+                shutil.rmtree(old)
+
+    @torch.no_grad()
+    def restore(self) -> None:
+        """Go back to the last checkpoint; without one, training starts anew."""
+        found = self.folder.checkpoints()
+        if not found:
+            return
+        place: dict[str, Any] = read_json(found[-1] / "place.json")
+        tensors = load_file(found[-1] / "state.safetensors")
+        for tensor, name in self.names.items():
+            tensor.copy_(tensors.pop(name))
+        for optimizer in self.optimizers:
+            for tensor in optimizer.param_groups[0]["params"]:
+                ending = f".{self.names[tensor]}"
+                optimizer.state[tensor] = {
+                    key.removesuffix(ending): value for key, value in tensors.items() if key.endswith(ending)
+                }
+        self.step, self.elapsed = place["step"], place["elapsed"]
+        self.folder.forget_metrics_after(self.step)
+
+
+def _is_matrix(name: str, tensor: Tensor) -> bool:
+    """Whether it is a matrix of the tower's layers."""
+    return ".layers." in name and tensor.dim() == 2
+
+
+@torch.no_grad()
+def clip_scores(model: MiniClip, count: int) -> dict[str, float]:
+    """What the tower knows of the samples' test scenes, per cent.
+
+    colour, shape, row, column: how often a logistic regression, fitted on training scenes, reads it from the patch
+    that a shape is in; of the test part's own pairs of a colour and a shape, which no picture before had.
+    occupied: the same of whether there is a shape in a patch, of all patches. captions: how often a picture is more
+    like its caption than like each of 15 that are nearly the same.
+    """
+    from sklearn.linear_model import LogisticRegression
+
+    fitted_on, asked = _Seen(model, "train", 2 * count), _Seen(model, "test", count)
+    found = {}
+    for number, name in enumerate(_PROBED):
+        probe = LogisticRegression(max_iter=300).fit(fitted_on.shapes, [fact[number] for fact in fitted_on.facts])
+        found[name] = probe.score(asked.shapes, [fact[number] for fact in asked.facts])
+    probe = LogisticRegression(max_iter=300).fit(fitted_on.patches, fitted_on.occupied)
+    found["occupied"] = probe.score(asked.patches, asked.occupied)
+    found["captions"] = _captions_told_apart(model, asked)
+    return {name: round(100 * score, 1) for name, score in found.items()}
+
+
+class _Seen:
+    """Scenes of the samples as the tower sees them.
+
+    patches: [scenes * P, W], with `occupied` 0 or 1 each. shapes: [S, W], the patches with a shape of a pair that the
+    split owns, with `facts` of it: colour, shape, row, column.
+    """
+
+    def __init__(self, model: MiniClip, split: str, count: int) -> None:
+        draw = random.Random(stable_seed("probed", split))
+        self.scenes = [scenes.scene(draw, split) for _ in range(count)]
+        images = [scenes.draw(things, draw.randint(235, 255)) for things in self.scenes]
+        self.pixels = as_pixels([np.asarray(Image.open(io.BytesIO(image)).convert("RGB")) for image in images])
+        grid = torch.cat([model.features(part) for part in self.pixels.split(128)]).numpy()  # [scenes, P, W]
+        self.patches: npt.NDArray[np.float32] = grid.reshape(-1, grid.shape[-1])
+        side = math.isqrt(grid.shape[1])
+        occupied = np.zeros(grid.shape[:2], dtype=int)
+        own, shapes = set(scenes.pairs(split)), []
+        self.facts: list[tuple[str, str, int, int]] = []
+        for number, things in enumerate(self.scenes):
+            for thing in things:
+                place = thing.row * side + thing.column
+                occupied[number, place] = 1
+                if split == "train" or (thing.colour, thing.shape) in own:
+                    shapes.append(grid[number, place])
+                    self.facts.append((thing.colour, thing.shape, thing.row, thing.column))
+        self.shapes, self.occupied = np.stack(shapes), occupied.ravel()
+
+
+def _captions_told_apart(model: MiniClip, seen: _Seen, wrong: int = 15) -> float:
+    draw = random.Random(stable_seed("altered"))
+    right = 0
+    captions: Sequence[Any] = [caption_of(things) for things in seen.scenes]
+    for pixels, caption in zip(seen.pixels, captions, strict=True):
+        choices = as_numbers([caption, *(altered(draw, caption) for _ in range(wrong))], _MOST_PHRASES)
+        scores = model.likeness(model.patches(pixels[None]), choices)
+        right += int((scores[0] > scores[1:]).all())
+    return right / len(captions)

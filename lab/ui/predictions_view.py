@@ -1,0 +1,57 @@
+"""What a run says of its first test rows, as HTML: beside their pictures for a task with images, else as a table."""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from dept.tasks import Task
+from lab.ui.html_parts import table, text
+from lab.ui.try_view import label_name
+
+NOTHING = "Nothing yet: when the run is completed, its best adapter's answers to the first test rows stand here."
+_TABLE_ROWS = 8
+_MOST_ANSWERS = 3
+_LONGEST = 160  # characters of a cell
+
+
+def predictions_view(lines: Sequence[Mapping[str, Any]], task: Task | None) -> str:
+    """The lines of a run's predictions.json.
+
+    Args:
+        task: names the labels; None for one that is not known here.
+    """
+    if not lines:
+        return f'<p class="empty">{NOTHING}</p>'
+    if any(line["image"] for line in lines):
+        return f'<div class="pictures">{"".join(map(_picture, lines))}</div>'
+
+    def name(said: str) -> str:
+        return _short(label_name(task, said) if task is not None else said)
+
+    rows = [
+        [_short(line["source"]), _answers([name(answer) for answer in line["answers"]]), name(line["prediction"])]
+        for line in lines[:_TABLE_ROWS]
+    ]
+    return table(["source", "answer", "prediction"], rows, left=3, caption=f"The first {len(rows)} test rows")
+
+
+def _picture(line: Mapping[str, Any]) -> str:
+    asked, said = line["source"], line["prediction"] or "(nothing)"
+    right = ' class="right"' if said in line["answers"] else ""
+    return (
+        f'<figure><img src="data:image/jpeg;base64,{text(line["image"])}" alt="the test row\'s image">'
+        f"<figcaption>{text(asked)}<strong{right}>{text(said)}</strong>"
+        f"<small>{text(_answers(line['answers']))}</small></figcaption></figure>"
+    )
+
+
+def _answers(answers: Sequence[str]) -> str:
+    """What counts as right, the most frequent first, each with how many people said it where several did."""
+    counts = Counter(answers)
+    told = [f"{answer} ({count})" if count > 1 else answer for answer, count in counts.most_common(_MOST_ANSWERS)]
+    more = len(counts) - len(told)
+    return "; ".join(told) + (f"; and {more} more" if more else "")
+
+
+def _short(value: str) -> str:
+    return value if len(value) <= _LONGEST else value[:_LONGEST] + " ..."

@@ -1,0 +1,87 @@
+"""What a run that is tried reads: rows of its task to begin with, a box for each text, a visitor's own image."""
+
+import json
+from collections.abc import Mapping, Sequence
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from dept.errors import DataError
+from dept.images import decode, digest
+from dept.sources import load_rows
+from dept.tables import read_rows
+from dept.tasks import Task
+from dept.tasks.task import ImageValue
+from dept.tasks.template import columns_of
+from lab.allowed import OWN_TASK
+from lab.run_summary import RunSummary
+from lab.uploads import ROWS_FILE
+
+MOST_CHARACTERS = 20_000
+MOST_BOXES = 4
+MOST_PICTURES = 8  # to pick one from
+_EXAMPLES = 20
+
+
+def examples_of(run: RunSummary, task: Task, path: Path) -> list[dict[str, Any]]:
+    """Rows to begin with: of the test split of the task's sample, or of the visitor's own."""
+    if run.task == OWN_TASK:
+        return [row for _, row in islice(read_rows(path / "own" / ROWS_FILE, task.columns), _EXAMPLES)]
+    rows = load_rows(task, "sample", sample_sizes={"test": _EXAMPLES}, splits=["test"])
+    return [dict(row) for row in rows.splits["test"]]
+
+
+def boxes_of(task: Task) -> tuple[str, ...] | None:
+    """The columns that get a box each; None for a task whose rows are more than a few texts (and an image)."""
+    names = columns_of(task.template)
+    # What is computed beforehand is of texts; beside an image it is of the answers alone.
+    plain = task.preprocess is None or task.image_column is not None
+    return names if plain and all(task.columns[name] == "str" for name in names) and len(names) <= MOST_BOXES else None
+
+
+def line_of(task: Task, texts: Sequence[Any]) -> str:
+    """The boxes as what `dept.inference` takes.
+
+    Raises:
+        DataError: nothing, or too much, in them.
+    """
+    boxes = boxes_of(task)
+    values = [str(value or "") for value in texts[: 1 if boxes is None else len(boxes)]]
+    if values and not any(value.strip() for value in values):
+        raise DataError("type or paste a text first, or take an example")
+    if sum(map(len, values)) > MOST_CHARACTERS:
+        raise DataError(f"the text is longer than {MOST_CHARACTERS:,} characters")
+    return values[0] if boxes is None else json.dumps(dict(zip(boxes, values, strict=True)))
+
+
+def pictures_of(task: Task, rows: Sequence[Mapping[str, Any]]) -> dict[int, ImageValue]:
+    """Images of rows, each once, by the first row that has it; none for a text task."""
+    column = task.image_column
+    if column is None:
+        return {}
+    first: dict[str, int] = {}
+    for index, row in enumerate(rows):
+        first.setdefault(digest(row[column]), index)
+    return {index: rows[index][column] for index in [*first.values()][:MOST_PICTURES]}
+
+
+def image_of(picture: object, most_bytes: int) -> bytes:
+    """A visitor's image file, looked through; its place on this machine is not told.
+
+    Args:
+        picture: its path, as `lab.ui.components.Picture` gives it.
+
+    Raises:
+        DataError: none, too large, damaged, or no image.
+    """
+    if not isinstance(picture, str):
+        raise DataError("bring an image first, or pick one of the samples")
+    path = Path(picture)
+    try:
+        data = path.read_bytes() if path.stat().st_size <= most_bytes else b""
+    except OSError:
+        raise DataError("the image is gone from this server: bring it again") from None
+    if not data:
+        raise DataError(f"the image is empty, or larger than {most_bytes / 2**20:g} MiB")
+    decode(data)
+    return data

@@ -40,9 +40,12 @@ _END = {**_NONE, TEXT: 0.5, **dict.fromkeys(("copy", "after", "holds", "missing"
         "rte": 2.5, "cb": 2, "qnli": 1.5, "scitail": 0.7, "multirc": 0.3, "boolq": 0.4, "nq": 1.5, "searchqa": 1.2,
         "newsqa": 1.5, "hotpotqa": 1, "paws": 0.2, **dict.fromkeys(("wsc", "winogrande", "wic"), 0.05), "vqa": 1.5,
         "coco_captions": 1}  # fmt: skip
+_FINAL = {**_END, "feeling": 1.5, "fact": 0.3, "relation": 1.2, "kind": 0.7, "scitail": 0.4, "boolq": 0.2, "sst2": 6,
+          "yelp_polarity": 2.5, "mnli": 4}  # fmt: skip
 _COURSE = ((0.0, _ALONE), (0.02, _ALONE), (0.025, _FIRST), (0.045, _FIRST), (0.05, _SECOND), (0.1, _SECOND),
-           (0.15, _LATE), (0.375, _LATE), (0.39, _LAST), (0.465, _LAST), (0.475, _END), (1.0, _END))  # fmt: skip
-_NOISY = {**_END, "feeling": 3, "relation": 3, "sst2": 4, "yelp_polarity": 2}  # beyond 1, when features are noisy
+           (0.15, _LATE), (0.375, _LATE), (0.39, _LAST), (0.465, _LAST), (0.475, _END), (0.727, _END),
+           (0.735, _FINAL), (1.0, _FINAL))  # fmt: skip
+_NOISY = {**_FINAL, "feeling": 2, "relation": 2}  # beyond 1, when features are noisy
 _SHORT, _SHORT_FROM, _SHORT_UNTIL = 0.6, 0.02, (0.5, 0.75)  # share of the short forms, and where they come and go
 # Shares of the rows with other words when features are noisy; half of them from the course's middle on.
 _OTHER_WORDS = {"sst2": 0.7, "yelp_polarity": 0.7, "mrpc": 0.5, "stsb": 0.5, "qqp": 0.5, "cb": 0.4,

@@ -28,8 +28,12 @@ five thousand times larger and have read text, not templates.
 ## What it was trained on
 
 - **Generated rows** of the project's tasks (`dept/tasks/sample.py`): the shared and the training part of their words
-  and templates, never what the validation and test parts own.
+  and templates, never what the validation and test parts own. SST-2, Yelp, CoLA, MRPC, STS-B and QQP had some hundred
+  further frames (`lab/pretrain/frames.yaml`), written without sight of the validation and test templates.
 - **Small skills** made up on the spot: {skills}.
+- **Pictures in words** (`lab/pretrain/pictures.py`): scenes of the samples' training part as a grid of positions, each
+  the sum of the words that tell what is there, with a question or a caption. The model has never seen an image; this
+  gives a projection of an image's features something to aim at.
 - **Raw text** with spans left out (Raffel et al., 2020): {texts:,} definitions and example sentences of WordNet 3.0.
   Words of feeling are VADER's. Every text and word with a spelling that the samples' validation or test part owns
   was left out.
@@ -41,10 +45,10 @@ exist: the name's own embedding. That is what tuning on this model can find, and
 than one that was trained on text alone. A score on it says whether a method finds a skill that is there, not more.
 
 Its attention started with heads that look for the same word elsewhere and for the word behind it
-(`lab/pretrain/model.py`): left to chance, these take a small model longer than the whole of this training. In the
-last steps the words' features were noisy, and in part of the rows common words stood for names, WordNet's synonyms
-for nouns and VADER's words for adjectives: so that the model reads words instead of knowing the training part's few
-hundred by heart.
+(`lab/pretrain/model.py`): left to chance, these take a small model longer than the whole of this training. In part
+of the rows common words stood for names, WordNet's synonyms for nouns and VADER's words for adjectives, and in the
+last steps the words' features were noisy: so that the model reads words instead of knowing the training part's few
+hundred by heart. The order of it all is in `lab/pretrain/course.py`.
 
 The input embeddings are one learnt linear map of frozen features: SmolLM2-135M's embeddings of the same word and a
 random signature. So a word that training never showed stands near those it resembles.
@@ -54,10 +58,11 @@ random signature. So a word that training never showed stands near those it rese
 It reads short, plain, lower-cased English ({vocabulary:,} tokens; other words are cut into pieces) and answers with a
 label's digit, a score or words of the input. It knows no facts, writes no text and has seen no benchmark's training
 rows; WordNet's example sentences, however, are among its texts, and WiC was made from them. On real rows of the
-benchmarks expect little above the majority. docs/mini_t5.md has what tuning finds.
+benchmarks expect little above the majority. docs/acceptance.md ("DePT and PT on mini-t5") has what tuning finds.
 
 Per cent of targets that are right in every token, behind the task's name, {rows} rows each. Tasks: rows of words and
-templates that training never showed. Skills: new examples of known words.
+templates that training never showed; of coco_captions one of five captions counts, so that few are right in every
+word. Skills: new examples of known words.
 
 {table}
 

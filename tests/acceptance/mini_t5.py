@@ -60,14 +60,15 @@ class Score:
 def write_rows(folder: Path, *, tasks: Sequence[str] = TASKS, shuffled: bool = False) -> None:
     """A data folder of sample rows: validation and test of their own words and templates only.
 
-    shuffled: the training rows' labels (answers) change places, so that they say nothing of their rows.
+    shuffled: labels (answers) change places, so that they say nothing of their rows: those of training, and those of
+    validation, which chooses the step that is kept. The test keeps its own.
     """
     for name in tasks:
         target = folder / name
         target.mkdir(parents=True)
         for split, count in ROWS.items():
             rows = sample_rows(name, split, count, seed=1, own_only=split != "train")
-            if shuffled and split == "train":
+            if shuffled and split != "test":
                 rows = with_shuffled_labels(name, rows)
             (target / f"{split}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
 
@@ -197,7 +198,8 @@ def sample_table(scores: Sequence[Score], chance: Mapping[str, tuple[float, floa
         f"{ROWS['test']} for test are of words and templates that pretraining never saw. {STEPS} steps of batch 16, "
         f"a budget of {BUDGET_TOKENS} prompt tokens (DePT: {SHORT_PROMPT} and a low-rank pair), the backbone's "
         f"default rates; the slowest run took {slowest:.0f} s, evaluation included. Test scores of the "
-        "best adapter by validation, seeds 0, 1, 2 (controls: DePT, seed 0). Constant: the best answer that is always "
+        "best adapter by validation, seeds 0, 1, 2 (controls: DePT, seed 0; labels are shuffled in training and "
+        "validation). Constant: the best answer that is always "
         "the same. Chance: what 97.5% of resampled constant answers and of exchanged answers stay below; beyond "
         "chance: the mean of DePT's seeds is above it. Untrained: the prompt before training, on validation.\n\n"
     )

@@ -232,7 +232,9 @@ class TrainConfig(_Checked):
     preset: Literal["paper"] | None = _setting(None, "paper: the paper's labels, rates and steps (Table 8)")
     prompt_lr: float | None = _setting(None, "alpha_1, the prompt's maximum rate [the backbone's]")
     low_rank_lr: float | None = _setting(None, "alpha_2, A's and B's maximum rate [the backbone's]")
-    projection_lr: float | None = _setting(None, "the visual projection's maximum rate [low_rank_lr]")
+    projection_lr: float | None = _setting(
+        None, "the visual projection's maximum rate [the backbone's, else low_rank_lr]"
+    )
     max_steps: int | None = _setting(None, "optimiser steps [1000]")
     batch_size: int = _setting(16, "examples per step, over all processes and accumulation")
     gradient_accumulation: int = _setting(1, "parts that a step's batch is cut into")

@@ -26,6 +26,7 @@ class BackboneInfo:
         hidden_size: d, the width of an input embedding.
         parameters: exact count, tied weights once.
         prompt_lr, low_rank_lr: registered default rates; None where they are derived from the weights.
+        projection_lr: the same of the visual projection; None where it has low_rank_lr.
         gated: whether the hub asks for a licence to be accepted first.
     """
 
@@ -37,6 +38,7 @@ class BackboneInfo:
     parameters: int | None
     prompt_lr: float | None = None
     low_rank_lr: float | None = None
+    projection_lr: float | None = None
     gated: bool = False
 
 
@@ -58,6 +60,7 @@ def known_backbone(alias: str) -> BackboneInfo:
         parameters=entry["parameters"],
         prompt_lr=entry["prompt_lr"],
         low_rank_lr=entry["low_rank_lr"],
+        projection_lr=entry.get("projection_lr"),
         gated=entry.get("gated", False),
     )
 

@@ -85,6 +85,8 @@ def prepare(config: TrainConfig, *, progress: bool = True) -> Prepared:
     if tokenizer is None:
         raise BackboneError(f"{config.backbone} has no tokenizer: name one with --tokenizer FOLDER-or-hub-id")
     rates = dict(zip(("prompt_lr", "low_rank_lr"), default_learning_rates(backbone), strict=True))
+    if tower is not None and info.projection_lr is not None:
+        rates["projection_lr"] = info.projection_lr
     config = resolve(config, task, rows.sizes["train"], backbone.config.is_encoder_decoder, rates)
 
     splits = {
@@ -134,7 +136,7 @@ def resolve(
 
     Args:
         train_rows: the paper trains longer on large data sets (appendix D).
-        rates: the backbone's own prompt_lr and low_rank_lr.
+        rates: the backbone's own prompt_lr and low_rank_lr, and projection_lr if it has one.
 
     Raises:
         ConfigError: label scoring, or a verbalizer, that the task does not have; an image encoder for a text task.
@@ -166,7 +168,7 @@ def resolve(
     if task.image_column is not None:
         places["vision_backbone"] = whole_path(config.vision_backbone or default_tower(config.backbone))
         if config.projection_lr is None:
-            values["projection_lr"] = values.get("low_rank_lr")
+            values.setdefault("projection_lr", values.get("low_rank_lr"))
     else:
         for name in ("vision_backbone", "projection_lr"):
             if getattr(config, name) is not None:

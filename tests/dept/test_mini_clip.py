@@ -12,6 +12,7 @@ from PIL import Image
 from sklearn.linear_model import LogisticRegression
 
 import dept
+from dept.backbones import backbone_info
 from dept.config import TrainConfig
 from dept.known_backbones import DEFAULT_TOWER, default_tower
 from dept.run import read_json
@@ -89,6 +90,9 @@ def test_a_run_says_where_its_tower_is_from(tmp_path: Path, one_thread: None) ->
     )  # fmt: skip
     assert result["vision_backbone"]["name"] == "mini-clip"
     assert result["vision_backbone"]["source"] == "embedded"
+    assert (
+        result["config"]["projection_lr"] == backbone_info("mini-t5").projection_lr != result["config"]["low_rank_lr"]
+    )
 
 
 @pytest.mark.slow

@@ -140,7 +140,7 @@ def pretrain_mini(
 
 @app.command(name="pretrain-mini-clip")
 def pretrain_mini_clip(
-    steps: Annotated[int, typer.Option(help="Optimiser steps.", min=1)] = 800,
+    steps: Annotated[int, typer.Option(help="Optimiser steps.", min=1)] = 2_000,
     seed: Annotated[int, typer.Option(help="Of the weights and the pictures.", min=0)] = 0,
     output_dir: Annotated[Path, typer.Option(help="Where checkpoints and model/ go.")] = Path("runs/mini-clip"),
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the last checkpoint.")] = False,

@@ -48,7 +48,7 @@ class ClipConfig:
         checkpoint_every: steps.
     """
 
-    steps: int = 800
+    steps: int = 2_000
     batch_size: int = 128
     wrong_captions: int = 4
     rate: float = 2e-3

@@ -41,7 +41,7 @@ ROWS, COLUMNS = ("top", "middle", "bottom"), ("left", "center", "right")
 _LOOKS_LIKE = {"brown": "red", "teal": "green", RECTANGLE: "square"}
 WORDS = (*COLOURS, *SHAPES, *ROWS, *COLUMNS)
 
-_LIKE_SAMPLES, _NEAR_CELLS = 0.4, 0.7  # cumulative shares of how shapes are placed; the others: one, anywhere
+_LIKE_SAMPLES, _NEAR_CELLS = 0.25, 0.5  # cumulative shares of how shapes are placed; the others: one, anywhere
 _FINE = 0.4  # share of the pictures that are drawn at twice the size, so that their edges are soft
 _JITTER = 20  # of a colour's channels
 _UNLIKE = 64  # how far a colour without a name is from all that have one

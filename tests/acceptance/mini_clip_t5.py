@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import pyarrow.parquet as pq
+
 from dept import TrainConfig
 from dept.easy_vqa import NAME as EASY_VQA
 from dept.inference import evaluate_run, load_run
@@ -85,7 +87,7 @@ def with_other_images(rows: Rows, change: Change, folder: Path) -> Path:
     for name in SPLITS:
         split = rows.splits[name] if name == "test" else rows.splits[name].select([0])
         kept = split.remove_columns("image").add_column("image", change(split["image"]))
-        kept.to_parquet(folder / f"{name}.parquet")
+        pq.write_table(kept.with_format("arrow")[:], folder / f"{name}.parquet")
     return folder
 
 
@@ -109,12 +111,13 @@ def rows_of(job: Job) -> Rows:
 
 
 def most_frequent(rows: Rows, like: Callable[[Any], str]) -> float:
-    """Test accuracy of the most frequent training answer among the questions that are alike."""
+    """Test accuracy of the most frequent training answer among the questions that are alike, or of all."""
     counted: dict[str, Counter[str]] = defaultdict(Counter)
     for row in rows.splits["train"].remove_columns("image"):
         counted[like(row)][row["multiple_choice_answer"]] += 1
+    all_answers = sum(counted.values(), Counter())
     asked = list(rows.splits["test"].remove_columns("image"))
-    said = [counted[like(row)].most_common(1)[0][0] for row in asked]
+    said = [(counted[like(row)] or all_answers).most_common(1)[0][0] for row in asked]
     answers = [tuple(answer["answer"] for answer in row["answers"]) for row in asked]
     return compute_metrics(["vqa_accuracy"], said, answers, labels=None)["vqa_accuracy"]
 

@@ -19,12 +19,25 @@ import psutil
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from dept.errors import RunError
+from dept.errors import ConfigError, RunError
+from dept.known_towers import TowerInfo
 from dept.provenance import checkout, version
 from dept.run import write_json
 from lab.bench_cost import expected_seconds
 from lab.bench_lengths import source_batches
-from lab.bench_plan import BenchConfig, Group, Job, MeasuredPair, Measurement, Pair, Variant, groups, job_of, pairs
+from lab.bench_plan import (
+    BenchConfig,
+    Group,
+    Job,
+    MeasuredPair,
+    Measurement,
+    Pair,
+    Variant,
+    groups,
+    job_of,
+    pairs,
+    tower_of,
+)
 from lab.bench_summary import best_matmul, pass_seconds, summarise
 from lab.guards import stop_signals
 from lab.processes import our_environment, our_python
@@ -42,6 +55,7 @@ class Bench:
         measured: in the order of measuring.
         skipped: pairs that `--quick` had no time for.
         status: running, completed, stopped or failed.
+        towers: the image encoders whose features are read, for tasks with images.
     """
 
     config: BenchConfig
@@ -55,6 +69,7 @@ class Bench:
         default_factory=lambda: {"python": platform.python_version(), **{name: version(name) for name in _PACKAGES}}
     )
     commit: dict[str, Any] | None = None
+    towers: list[TowerInfo] = field(default_factory=list)
 
     def to_dict(self) -> dict[str, Any]:
         """Times in seconds, memory in bytes, FLOPs as counted; ratios are B over A of pairs."""
@@ -67,6 +82,7 @@ class Bench:
             "versions": self.versions,
             "commit": self.commit,
             "settings": dataclasses.asdict(self.config),
+            "image_encoders": [dataclasses.asdict(tower) for tower in self.towers],
             "matmul_peak_flops_per_s": best_matmul(self.measured),
             "summary": [dataclasses.asdict(row) for row in summarise(self.measured)],
             "pairs": [pair.to_dict() for pair in self.measured],
@@ -115,7 +131,7 @@ def run_bench(
         output_dir.mkdir(parents=True, exist_ok=True)
     except OSError as fault:
         raise RunError(f"{output_dir} cannot be made ({fault.strerror}): choose another --output-dir") from fault
-    bench = Bench(config, commit=checkout())
+    bench = Bench(config, commit=checkout(), towers=_towers(config, [pair for _, pair in plan]))
     started = time.monotonic()
 
     def keep(status: str) -> None:
@@ -149,12 +165,19 @@ def schedule(config: BenchConfig) -> list[tuple[int, Pair]]:
     is time comes last, once.
 
     Raises:
-        DeptError: an unknown backbone, a budget that cannot be.
+        DeptError: an unknown backbone, a budget that cannot be, an image encoder for text.
     """
     found = [pair for group in groups(config) for pair in pairs(config, group)]
+    if config.vision_backbone is not None and not _towers(config, found):
+        raise ConfigError("--vision-backbone goes with a task that has images: --task vqa or coco_captions")
     asked = [pair for pair in found if pair.group.backbone in config.backbones]
     extra = [pair for pair in found if pair.group.backbone not in config.backbones]
     return [(repeat, pair) for repeat in range(config.repeats) for pair in asked] + [(0, pair) for pair in extra]
+
+
+def _towers(config: BenchConfig, pairs: Sequence[Pair]) -> list[TowerInfo]:
+    groups = dict.fromkeys(pair.group for pair in pairs)
+    return list(dict.fromkeys(tower for group in groups if (tower := tower_of(config, group)) is not None))
 
 
 def _measure_pair(

@@ -73,8 +73,6 @@ class BenchConfig:
             tokens = Lengths.parse(text).tokens
             if tokens > self.max_seq_length:
                 raise ConfigError(f"--lengths {text}: more than --max-seq-length {self.max_seq_length}")
-        if self.vision_backbone is not None and not any(map(_has_images, self.lengths)):
-            raise ConfigError("--vision-backbone goes with a task that has images: --task vqa or coco_captions")
         least: tuple[tuple[str, int | None], ...] = (
             ("batch_size", self.batch_size),
             ("repeats", self.repeats),
@@ -91,11 +89,6 @@ class BenchConfig:
         """The same question in a few minutes: one prompt length, few repeats."""
         m = self.virtual_tokens if self.virtual_tokens != PAPER_VIRTUAL_TOKENS else (20,)
         return dataclasses.replace(self, virtual_tokens=m, repeats=min(self.repeats, 2), passes=1, quick=True)
-
-
-def _has_images(lengths: str) -> bool:
-    found = Lengths.parse(lengths)
-    return found.kind == "task" and load_task(found.task).image_column is not None
 
 
 def numbers(text: str, flag: str) -> tuple[int, ...]:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from dept.errors import ConfigError, RunError
+from dept.known_towers import TowerInfo
 from dept.run import read_json
 from lab.bench import SCHEMA_VERSION, Bench
 from lab.bench_plan import BenchConfig, Group, MeasuredPair, Measurement, Pair, Variant
@@ -48,6 +49,7 @@ def read_bench(file: Path) -> Bench:
             machine=values["machine"],
             versions=values["versions"],
             commit=values["commit"],
+            towers=[TowerInfo(**tower) for tower in values.get("image_encoders", ())],  # older ones read text alone
         )
     except (LookupError, TypeError, AttributeError, ConfigError) as fault:
         raise RunError(f"{file} does not hold a benchmark ({type(fault).__name__}: {fault})") from None

@@ -12,7 +12,7 @@ from dept.run import write_text
 from lab import html_page
 from lab.bench import Bench
 from lab.bench_figures import relative_cost, relative_speed, samples_per_second, size_name
-from lab.bench_plan import Group, Variant, tower_of
+from lab.bench_plan import Group, Variant
 from lab.bench_summary import Ratio, Summary, best_matmul, does_not_fit, summarise
 from lab.html_page import Cell
 from lab.paper import FIGURE_3_SAVING, FIGURE_4, HARDWARE, OVERALL_SAVING, TABLE_6, PrintedSpeed, printed_speed
@@ -52,13 +52,11 @@ def provenance(bench: Bench) -> str:
 
 def _images(bench: Bench) -> str:
     """What is in the numbers of tasks with images, and what is not."""
-    groups = dict.fromkeys(pair.pair.group for pair in bench.measured)
-    towers = dict.fromkeys(tower for group in groups if (tower := tower_of(bench.config, group)) is not None)
     told = [
         f"{tower.positions} positions of an image ({tower.name}, width {tower.width}) stand between prompt and text; "
         f"its features are there already, for the frozen encoder looks at each image once "
         f"({tower.flops / 1e9:,.2g} GFLOP) and they are kept."
-        for tower in towers
+        for tower in bench.towers
     ]
     return "".join(f" {sentence}" for sentence in told)
 

@@ -43,7 +43,7 @@ class Workload:
     Attributes:
         rows: of train, validation and test.
         source_tokens, target_tokens: mean lengths, end-of-text included.
-        images: different ones, of a task with images.
+        images: different ones, of a task with images; of local rows one each at most.
     """
 
     rows: tuple[int, int, int]

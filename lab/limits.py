@@ -28,7 +28,8 @@ class Limits:
         rank: r.
         rows: of each split, where a run asks for a number of them.
         uploads: tables of visitors' own data that are kept at a time; the oldest goes first.
-        upload_bytes, upload_rows, upload_columns, cell_characters: of one such table.
+        upload_bytes, upload_rows, upload_columns, cell_characters: of one such table; an image to ask about has at
+            most as many bytes.
     """
 
     running: int = 1

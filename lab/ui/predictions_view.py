@@ -11,7 +11,7 @@ from lab.ui.try_view import label_name
 NOTHING = "Nothing yet: when the run is completed, its best adapter's answers to the first test rows stand here."
 _TABLE_ROWS = 8
 _MOST_ANSWERS = 3
-_LONGEST = 160  # characters of a cell
+_LONGEST, _LONGEST_WORDS = 160, 40  # characters of a cell; of an answer that is a few words
 
 
 def predictions_view(lines: Sequence[Mapping[str, Any]], task: Task | None) -> str:
@@ -46,9 +46,13 @@ def _picture(line: Mapping[str, Any]) -> str:
 
 
 def _answers(answers: Sequence[str]) -> str:
-    """What counts as right, the most frequent first, each with how many people said it where several did."""
+    """What counts as right, the most frequent first, each with how many people said it where several did.
+
+    Of whole sentences (captions) the first one does.
+    """
     counts = Counter(answers)
-    told = [f"{answer} ({count})" if count > 1 else answer for answer, count in counts.most_common(_MOST_ANSWERS)]
+    most = _MOST_ANSWERS if max(map(len, counts), default=0) <= _LONGEST_WORDS else 1
+    told = [f"{answer} ({count})" if count > 1 else answer for answer, count in counts.most_common(most)]
     more = len(counts) - len(told)
     return "; ".join(told) + (f"; and {more} more" if more else "")
 

@@ -11,27 +11,26 @@ from lab.units import duration, si
 def numbers(expectation: Expectation) -> str:
     """The chosen split in numbers, PT's beside them, as HTML."""
     dept, pt, info = expectation.dept, expectation.prompt_tuning, expectation.backbone
-    share = (
-        f"{dept.split.trainable_parameters / info.parameters:.2%} of {si(info.parameters)}" if info.parameters else ""
-    )
-    left = dept.split.left_over
+    tower, trained, left = expectation.tower, dept.split.trainable_parameters, dept.split.left_over
+    share = f"{trained / info.parameters:.2%} of {si(info.parameters)}" if info.parameters else ""
+    projection, image = expectation.projection_parameters, tower.positions if tower else 0
     spare = f"; {left:,} of PT's left over" if left else "; as many as PT"
     pairs = [
         ("Rank r", f"{dept.split.rank}", "the largest within PT's budget"),
-        ("Trainable parameters", f"{dept.split.trainable_parameters:,}", f"{share}{spare}"),
-        ("Input length", f"{dept.split.input_length}", f"m + s tokens; PT: {pt.split.input_length}"),
+        (
+            "Trainable parameters",
+            f"{trained + projection:,}",
+            (f"{trained:,} within PT's budget" if tower else share) + spare,
+        ),
+        (
+            "Input length",
+            f"{dept.split.input_length + image}",
+            f"m + {f'{image} of the image + ' if tower else ''}s tokens; PT: {pt.split.input_length + image}",
+        ),
     ]
-    tower = expectation.tower
     if tower is not None:
-        projection, trained = expectation.projection_parameters, dept.split.trainable_parameters
-        pairs[1:] = [
-            ("Trainable parameters", f"{trained + projection:,}", f"{trained:,} within PT's budget{spare}"),
-            ("Projection", f"{projection:,}", f"of them, from image to text: {tower.width} x d + d, in PT too"),
-            (
-                "Input length", f"{dept.split.input_length + tower.positions}",
-                f"m + {tower.positions} of the image + s tokens; PT: {pt.split.input_length + tower.positions}",
-            ),
-        ]  # fmt: skip
+        about = f"of them, from image to text: {tower.width} x d + d, in PT too"
+        pairs.insert(2, ("Projection", f"{projection:,}", about))
     if dept.flops and pt.flops and dept.activation_bytes and pt.activation_bytes:
         weights = f" and {_bytes(4 * info.parameters)} of weights" if info.parameters else ""
         pairs += [

@@ -9,7 +9,7 @@ import pytest
 
 from dept.errors import BudgetError, ConfigError
 from dept.known_backbones import default_tower
-from lab.bench import Bench, schedule
+from lab.bench import Bench, run_bench, schedule
 from lab.bench_figures import family, relative_cost, relative_speed, samples_per_second
 from lab.bench_lengths import Lengths, source_batches
 from lab.bench_plan import (
@@ -25,6 +25,7 @@ from lab.bench_plan import (
     pairs,
     words,
 )
+from lab.bench_read import read_bench
 from lab.bench_report import left_out, paper_rows, provenance, rows, write_report
 from lab.bench_summary import best_matmul, does_not_fit, summarise
 from lab.cli import main
@@ -71,10 +72,13 @@ def test_a_task_with_images_brings_its_encoders_positions(tiny_t5: Path, tmp_pat
     default = job_of(config, seeing, DEPT, batches).tower
     assert default is not None and default.name == default_tower(str(tiny_t5))
     assert job_of(named, blind, DEPT, [[8]]).tower is None
-    bench = Bench(named, [MeasuredPair(Pair(seeing, PT, DEPT), 0, made(2.0), made(1.0))])
+    bench = run_bench(
+        dataclasses.replace(named, repeats=1, virtual_tokens=(4,)), tmp_path, measure=lambda job: made(1.0)
+    )
+    assert read_bench(tmp_path / "bench.json").towers == bench.towers == [job.tower]
     told = write_report(bench, tmp_path).read_text()
     assert "256 positions of an image (random:clip-vit-large-patch14, width 1024)" in told
-    assert "positions of an image" not in provenance(Bench(named, made_pairs(blind)))
+    assert "positions of an image" not in provenance(Bench(config, made_pairs(blind)))
 
 
 def test_an_encoder_without_images_and_two_ways_to_name_a_task_are_refused(

@@ -71,6 +71,13 @@ def test_predictions_stand_beside_their_pictures() -> None:
     assert shown.count('class="right"') == 1, "what nobody answered is not marked"
 
 
+def test_of_captions_one_is_told() -> None:
+    captions = [f"A green diamond on a light background, number {number}." for number in range(5)]
+    line = {"source": "caption:", "answers": captions, "prediction": "a green diamond .", "image": "QUJD"}
+    shown = predictions_view([line], load_task("coco_captions"))
+    assert "number 0.; and 4 more" in shown and "number 1" not in shown
+
+
 def test_predictions_of_text_tasks_are_named_as_labels() -> None:
     line = {"source": "sentence: good", "answers": ["1"], "prediction": "0", "image": None}
     shown = predictions_view([line] * 20, load_task("sst2"))

@@ -46,8 +46,8 @@ class TowerInfo:
 
 
 @functools.cache
-def registry() -> Mapping[str, dict[str, Any]]:
-    """The image encoders that have a short name (known_towers.yaml)."""
+def known_towers() -> Mapping[str, dict[str, Any]]:
+    """The image encoders with a short name: hub_id (or that they come with us), width, positions, config."""
     text = (Path(__file__).parent / "known_towers.yaml").read_text(encoding="utf-8")
     towers: dict[str, dict[str, Any]] = yaml.safe_load(text)
     return towers
@@ -73,13 +73,13 @@ def tower_info(name: str) -> TowerInfo:
         BackboneError: none of these, or a folder without the config of a CLIP with a ViT.
     """
     shape = name.removeprefix(_RANDOM)
-    if shape in registry():
-        return _from_config(name, registry()[shape]["config"])
+    if shape in known_towers():
+        return _from_config(name, known_towers()[shape]["config"])
     file = Path(shape).expanduser() / "config.json"
     try:
         config = json.loads(file.read_text(encoding="utf-8"))
     except (OSError, ValueError):
-        known = ", ".join(registry())
+        known = ", ".join(known_towers())
         raise BackboneError(f"{name!r} is neither a folder with a config.json nor one of {known}") from None
     if not isinstance(config, dict) or config.get("model_type") not in ("clip", "clip_vision_model"):
         raise BackboneError(f"{file} is not the config of a CLIP with a ViT")

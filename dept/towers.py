@@ -10,17 +10,15 @@ come from safetensors only.
 
 from __future__ import annotations
 
-import functools
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
 import torch
-import yaml
 from transformers import AutoModel, CLIPVisionConfig, CLIPVisionModel
 from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
 
@@ -28,6 +26,7 @@ from dept.errors import BackboneError
 from dept.fingerprints import fingerprint
 from dept.hub import EMBEDDED, locate
 from dept.known_backbones import DEFAULT_TOWER, Source
+from dept.known_towers import known_towers
 from dept.random_weights import random_backbone
 from dept.saved_model import CONFIG_PATTERNS, WEIGHT_PATTERNS, checked_weight_files, explained, quiet
 
@@ -86,14 +85,6 @@ class ClipTower:
 
 
 _PREPROCESSING = ("do_", "size", "crop_size", "resample", "rescale_factor", "image_")
-
-
-@functools.cache
-def known_towers() -> Mapping[str, dict[str, Any]]:
-    """The towers that have a short name: hub_id (or that they come with us), width, positions, config."""
-    text = (Path(__file__).parent / "known_towers.yaml").read_text(encoding="utf-8")
-    towers: dict[str, dict[str, Any]] = yaml.safe_load(text)
-    return towers
 
 
 def check_tower(name: str) -> None:

@@ -15,7 +15,7 @@ from typing import Any, Self
 from dept.config import TrainConfig
 from dept.errors import ConfigError
 from dept.known_backbones import list_backbones
-from dept.known_towers import registry as known_towers
+from dept.known_towers import known_towers
 from dept.tasks import load_task
 from dept.tasks.registry import TASK_NAMES
 from lab.limits import Limits

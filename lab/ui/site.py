@@ -12,7 +12,7 @@ import gradio as gr
 from dept.errors import ConfigError
 from dept.gguf import PACKAGE
 from dept.known_backbones import list_backbones
-from dept.known_towers import registry as known_towers
+from dept.known_towers import known_towers
 from dept.tasks import list_tasks
 from lab.allowed import FOLDER, Allowed
 from lab.bench_jobs import BenchJobs

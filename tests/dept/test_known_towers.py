@@ -16,7 +16,7 @@ from dept import DeptConfig, get_prompted_model
 from dept.costs import Cost, inference_cost, step_cost
 from dept.errors import BackboneError
 from dept.known_backbones import registry as backbones
-from dept.known_towers import TowerInfo, registry, tower_info
+from dept.known_towers import TowerInfo, known_towers, tower_info
 from dept.scoring import LabelTrie, score_labels
 from dept.shape import Shape
 from tests.dept.counting import LiveBytes, count_flops, count_kept_bytes, prompted, sources, training_batch
@@ -34,10 +34,10 @@ def test_a_folders_sizes_are_those_of_its_tower(tmp_path: Path) -> None:
     assert info.projection_parameters(512) == 512 * WIDTH + 512
 
 
-@pytest.mark.parametrize("name", list(registry()))
+@pytest.mark.parametrize("name", list(known_towers()))
 def test_known_towers_have_the_sizes_that_they_say(name: str) -> None:
     info = tower_info(name)
-    assert (info.width, info.positions) == (registry()[name]["width"], registry()[name]["positions"])
+    assert (info.width, info.positions) == (known_towers()[name]["width"], known_towers()[name]["positions"])
 
 
 def test_what_is_no_tower_is_named(tmp_path: Path, tiny_t5: Path) -> None:

@@ -15,9 +15,10 @@ import dept
 from dept.backbones import backbone_info
 from dept.config import TrainConfig
 from dept.known_backbones import DEFAULT_TOWER, default_tower
+from dept.known_towers import known_towers
 from dept.run import read_json
 from dept.tasks.samples import scenes
-from dept.towers import check_tower, known_towers, load_tower
+from dept.towers import check_tower, load_tower
 from dept.train import train
 from tests.acceptance import mini_clip_t5
 

@@ -13,7 +13,8 @@ from PIL import Image
 from transformers import CLIPConfig, CLIPModel, CLIPTextConfig, CLIPVisionConfig
 
 from dept.errors import BackboneError
-from dept.towers import check_tower, known_towers, load_tower
+from dept.known_towers import known_towers
+from dept.towers import check_tower, load_tower
 from tests.dept.vision_helpers import POSITIONS, SHAPE, WIDTH, pictures, save_tower, tower_of
 
 

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import dataclasses
 import io
 import math
 import random
-import shutil
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,16 +16,16 @@ import numpy.typing as npt
 import torch
 from PIL import Image
 from rich.console import Console
-from safetensors.torch import load_file, save_file
 from torch import Tensor
 from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
 
 from dept.errors import ConfigError, RunError
 from dept.provenance import checkout
-from dept.run import RunFolder, read_json, whole_folder, write_json, write_text
+from dept.run import RunFolder, whole_folder, write_json, write_text
 from dept.saved_model import quiet
 from dept.tasks.samples import scenes
 from dept.tasks.samples.lexicon import stable_seed
+from lab.pretrain.checkpoints import Trained, begin, opened
 from lab.pretrain.clip import PREPROCESSING, MiniClip, as_numbers, as_pixels
 from lab.pretrain.clip_card import clip_card
 from lab.pretrain.drawings import altered, caption_of, picture
@@ -73,20 +71,12 @@ def pretrain_clip(output_dir: Path, config: ClipConfig, *, resume: bool = False)
     Raises:
         DeptError: the folder is taken or damaged, or the settings to resume differ.
     """
-    folder = RunFolder(output_dir)
-    if not resume and folder.config_file.exists():
-        raise RunError(f"{output_dir} already holds a run: add --resume to go on with it, or choose another folder")
-    if resume and not folder.config_file.exists():
-        raise RunError(f"{output_dir} holds no run to resume")
-    with folder.lock():
-        settings = dataclasses.asdict(config)
-        if resume and read_json(folder.config_file) != settings:
-            raise RunError(f"the settings differ from those of {output_dir}: start a new run for them")
+    with opened(output_dir, config, resume=resume) as folder:
         run = _Pretraining(folder, config)
         if resume:
             run.restore()
         else:
-            write_json(folder.config_file, settings)
+            begin(folder, config)
         return run.go()
 
 
@@ -96,14 +86,7 @@ class _Pretraining:
     def __init__(self, folder: RunFolder, config: ClipConfig) -> None:
         self.folder, self.config = folder, config
         self.model = MiniClip(config.seed)
-        self.names: dict[Tensor, str] = {tensor: name for name, tensor in self.model.named_parameters()}
-        # Muon (Jordan et al., 2024) turns a matrix in all its directions alike.
-        body = [tensor for tensor, name in self.names.items() if _is_matrix(name, tensor)]
-        others = [tensor for tensor, name in self.names.items() if not _is_matrix(name, tensor)]
-        self.optimizers: tuple[torch.optim.Optimizer, ...] = (
-            torch.optim.Muon(body, weight_decay=0.0, momentum=0.95, adjust_lr_fn="match_rms_adamw"),
-            torch.optim.AdamW(others, betas=(0.9, 0.98), weight_decay=0.0, fused=True),
-        )
+        self.trained = Trained.of(self.model, _is_matrix)
         self.step, self.elapsed = 0, 0.0
         self.console = Console(stderr=True)
 
@@ -136,16 +119,11 @@ class _Pretraining:
         captions = [one.caption for one in pictures]
         wrong = [as_numbers([altered(draw, caption) for _ in range(self.config.wrong_captions)], _MOST_PHRASES)
                  for caption in captions]  # fmt: skip
-        for optimizer in self.optimizers:
-            optimizer.param_groups[0]["lr"] = self.config.rate_at(self.step)
         loss = self.model.loss(
             as_pixels([one.pixels for one in pictures]), as_numbers(captions, _MOST_PHRASES), torch.stack(wrong)
         )
         loss.backward()
-        torch.nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
-        for optimizer in self.optimizers:
-            optimizer.step()
-            optimizer.zero_grad(set_to_none=True)
+        self.trained.step(self.config.rate_at(self.step))
         value = loss.item()
         if not math.isfinite(value):
             raise RunError(f"the loss became {value} at step {self.step + 1}: lower the learning rate")
@@ -168,39 +146,13 @@ class _Pretraining:
             write_text(temporary / "README.md", clip_card(made, self.model.tower))
 
     def _save(self) -> None:
-        before = self.folder.checkpoints()
-        target = self.folder.path / f"checkpoint-{self.step}"
-        with whole_folder(target) as temporary:
-            state = {name: tensor.detach().contiguous() for tensor, name in self.names.items()}
-            for optimizer in self.optimizers:
-                for tensor, moments in optimizer.state.items():
-                    state |= {
-                        f"{moment}.{self.names[tensor]}": value.contiguous() for moment, value in moments.items()
-                    }
-            save_file(state, temporary / "state.safetensors")
-            write_json(temporary / "place.json", {"step": self.step, "elapsed": self.elapsed})
-        for old in before:
-            if old != target:
-                shutil.rmtree(old)
+        self.trained.save(self.folder, self.step, {"step": self.step, "elapsed": self.elapsed})
 
-    @torch.no_grad()
     def restore(self) -> None:
         """Go back to the last checkpoint; without one, training starts anew."""
-        found = self.folder.checkpoints()
-        if not found:
-            return
-        place: dict[str, Any] = read_json(found[-1] / "place.json")
-        tensors = load_file(found[-1] / "state.safetensors")
-        for tensor, name in self.names.items():
-            tensor.copy_(tensors.pop(name))
-        for optimizer in self.optimizers:
-            for tensor in optimizer.param_groups[0]["params"]:
-                ending = f".{self.names[tensor]}"
-                optimizer.state[tensor] = {
-                    key.removesuffix(ending): value for key, value in tensors.items() if key.endswith(ending)
-                }
-        self.step, self.elapsed = place["step"], place["elapsed"]
-        self.folder.forget_metrics_after(self.step)
+        place = self.trained.restore(self.folder)
+        if place is not None:
+            self.step, self.elapsed = place["step"], place["elapsed"]
 
 
 def _is_matrix(name: str, tensor: Tensor) -> bool:

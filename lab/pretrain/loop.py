@@ -2,25 +2,22 @@
 
 from __future__ import annotations
 
-import dataclasses
 import math
-import shutil
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 from rich.console import Console
-from safetensors.torch import load_file, save_file
 from transformers import PreTrainedTokenizerFast
 
 from dept.errors import ConfigError, RunError
 from dept.loss import IGNORED_LABEL
 from dept.provenance import checkout
-from dept.run import RunFolder, read_json, whole_folder, write_json, write_text
+from dept.run import RunFolder, whole_folder, write_json, write_text
 from dept.tasks.samples.lexicon import stable_seed
 from lab.pretrain.card import model_card
+from lab.pretrain.checkpoints import Trained, begin, opened
 from lab.pretrain.corpora import Corpora, load_corpora
 from lab.pretrain.mixture import Example, Mixture, batches, task_pairs
 from lab.pretrain.model import MiniT5, collate
@@ -122,20 +119,12 @@ def pretrain(
     Raises:
         DeptError: a package is missing, the folder is taken or damaged, or the settings to resume differ.
     """
-    folder = RunFolder(output_dir)
-    if not resume and folder.config_file.exists():
-        raise RunError(f"{output_dir} already holds a run: add --resume to go on with it, or choose another folder")
-    if resume and not folder.config_file.exists():
-        raise RunError(f"{output_dir} holds no run to resume")
-    with folder.lock():
-        settings = dataclasses.asdict(config)
-        if resume and read_json(folder.config_file) != settings:
-            raise RunError(f"the settings differ from those of {output_dir}: start a new run for them")
+    with opened(output_dir, config, resume=resume) as folder:
         run = _Pretraining(folder, config, materials or load_materials(config.seed))
         if resume:
             run.restore()
         else:
-            write_json(folder.config_file, settings)
+            begin(folder, config)
         return run.go(minutes)
 
 
@@ -146,15 +135,7 @@ class _Pretraining:
         self.folder, self.config, self.materials = folder, config, materials
         self.model = MiniT5(materials.features, materials.vocabulary.own, config.seed)
         self.mixture = Mixture(materials.corpora, materials.vocabulary, materials.tokenizer, config.seed)
-        self.names: dict[torch.Tensor, str] = {tensor: name for name, tensor in self.model.named_parameters()}
-        body = [tensor for tensor, name in self.names.items() if name.endswith(_MATRICES)]
-        others = [tensor for tensor, name in self.names.items() if not name.endswith(_MATRICES)]
-        # Muon (Jordan et al., 2024) turns a matrix in all its directions alike: with AdamW alone, skills that few
-        # examples ask for came several times later, and those that were there wore off as new ones came.
-        self.optimizers: tuple[torch.optim.Optimizer, ...] = (
-            torch.optim.Muon(body, weight_decay=0.0, momentum=0.95, adjust_lr_fn="match_rms_adamw"),
-            torch.optim.AdamW(others, betas=(0.9, 0.98), weight_decay=0.0, fused=True),
-        )
+        self.trained = Trained.of(self.model, lambda name, _: name.endswith(_MATRICES))
         # The mixture's place: chunk, the step it was begun at, batches of it that are done.
         self.step, self.chunk, self.chunk_step, self.done = 0, 0, 0, 0
         self.elapsed, self.examples = 0.0, 0
@@ -204,18 +185,12 @@ class _Pretraining:
         return batches(examples, self.config.tokens, stable_seed("order", self.config.seed, self.chunk))
 
     def _train(self, parts: list[list[Example]]) -> float:
-        for optimizer in self.optimizers:
-            for group in optimizer.param_groups:
-                group["lr"] = self.config.rate_at(self.step)
         if self.step >= self.config.steps:
             self.model.draw_noise(self.materials.noise, stable_seed("noise", self.config.seed, self.step))
         self.examples += sum(map(len, parts))
         loss = self.model.loss([collate(part) for part in parts])
         loss.backward()
-        torch.nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
-        for optimizer in self.optimizers:
-            optimizer.step()
-            optimizer.zero_grad(set_to_none=True)
+        self.trained.step(self.config.rate_at(self.step))
         value = loss.item()
         if not math.isfinite(value):
             raise RunError(f"the loss became {value} at step {self.step + 1}: lower the learning rate")
@@ -243,40 +218,12 @@ class _Pretraining:
             write_text(temporary / "README.md", card)
 
     def _save(self) -> None:
-        before = self.folder.checkpoints()
-        target = self.folder.path / f"checkpoint-{self.step}"
-        with whole_folder(target) as temporary:
-            state = {name: tensor.detach().contiguous() for tensor, name in self.names.items()}
-            for optimizer in self.optimizers:
-                for tensor, moments in optimizer.state.items():
-                    state |= {
-                        f"{moment}.{self.names[tensor]}": value.contiguous() for moment, value in moments.items()
-                    }
-            save_file(state, temporary / "state.safetensors")
-            write_json(temporary / "place.json", {name: getattr(self, name) for name in _PLACE})
-        for old in before:
-            if old != target:
-                shutil.rmtree(old)
+        self.trained.save(self.folder, self.step, {name: getattr(self, name) for name in _PLACE})
 
-    @torch.no_grad()
     def restore(self) -> None:
         """Go back to the last checkpoint; without one, training starts anew."""
-        found = self.folder.checkpoints()
-        if not found:
-            return
-        place: dict[str, Any] = read_json(found[-1] / "place.json")
-        tensors = load_file(found[-1] / "state.safetensors")
-        for tensor, name in self.names.items():
-            tensor.copy_(tensors.pop(name))
-        for optimizer in self.optimizers:
-            for tensor in (tensor for group in optimizer.param_groups for tensor in group["params"]):
-                ending = f".{self.names[tensor]}"
-                optimizer.state[tensor] = {
-                    key.removesuffix(ending): value for key, value in tensors.items() if key.endswith(ending)
-                }
-        for name in _PLACE:
-            setattr(self, name, place[name])
-        self.folder.forget_metrics_after(self.step)
+        for name, value in (self.trained.restore(self.folder) or {}).items():
+            setattr(self, name, value)
 
 
 @torch.no_grad()

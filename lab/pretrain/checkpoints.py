@@ -1,0 +1,110 @@
+"""Run folders of pretraining: opened, saved to, gone back to; every recipe's are alike."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import shutil
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from dept.errors import RunError
+from dept.run import RunFolder, read_json, whole_folder, write_json
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
+
+@contextlib.contextmanager
+def opened(output_dir: Path, config: DataclassInstance, *, resume: bool) -> Iterator[RunFolder]:
+    """The run's folder, locked; `begin` writes the settings of a new run.
+
+    Raises:
+        RunError: the folder holds a run already, or none to resume, or one of other settings, or is in use.
+    """
+    folder = RunFolder(output_dir)
+    if not resume and folder.config_file.exists():
+        raise RunError(f"{output_dir} already holds a run: add --resume to go on with it, or choose another folder")
+    if resume and not folder.config_file.exists():
+        raise RunError(f"{output_dir} holds no run to resume")
+    with folder.lock():
+        if resume and read_json(folder.config_file) != dataclasses.asdict(config):
+            raise RunError(f"the settings differ from those of {output_dir}: start a new run for them")
+        yield folder
+
+
+def begin(folder: RunFolder, config: DataclassInstance) -> None:
+    """Write a new run's settings, once nothing is missing to start it."""
+    write_json(folder.config_file, dataclasses.asdict(config))
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What training changes: parameters by name, and the optimisers' moments."""
+
+    names: Mapping[Tensor, str]
+    optimizers: tuple[torch.optim.Optimizer, ...]
+
+    @staticmethod
+    def of(model: nn.Module, is_matrix: Callable[[str, Tensor], bool]) -> Trained:
+        """All parameters of a model: Muon for the matrices of its body, AdamW for the rest.
+
+        Muon (Jordan et al., 2024) turns a matrix in all its directions alike: with AdamW alone, skills that few
+        examples ask for came several times later, and those that were there wore off as new ones came.
+        """
+        names: dict[Tensor, str] = {tensor: name for name, tensor in model.named_parameters()}
+        body = [tensor for tensor, name in names.items() if is_matrix(name, tensor)]
+        others = [tensor for tensor, name in names.items() if not is_matrix(name, tensor)]
+        muon = torch.optim.Muon(body, weight_decay=0.0, momentum=0.95, adjust_lr_fn="match_rms_adamw")
+        return Trained(names, (muon, torch.optim.AdamW(others, betas=(0.9, 0.98), weight_decay=0.0, fused=True)))
+
+    def step(self, rate: float) -> None:
+        """One step of both optimisers, from the gradients' sum clipped to norm 1."""
+        torch.nn.utils.clip_grad_norm_(list(self.names), 1.0)
+        for optimizer in self.optimizers:
+            for group in optimizer.param_groups:
+                group["lr"] = rate
+            optimizer.step()
+            optimizer.zero_grad(set_to_none=True)
+
+    def save(self, folder: RunFolder, step: int, place: Mapping[str, Any]) -> None:
+        """A checkpoint, in the place of those before it."""
+        before = folder.checkpoints()
+        target = folder.path / f"checkpoint-{step}"
+        with whole_folder(target) as temporary:
+            state = {name: tensor.detach().contiguous() for tensor, name in self.names.items()}
+            for optimizer in self.optimizers:
+                for tensor, moments in optimizer.state.items():
+                    state |= {
+                        f"{moment}.{self.names[tensor]}": value.contiguous() for moment, value in moments.items()
+                    }
+            save_file(state, temporary / "state.safetensors")
+            write_json(temporary / "place.json", dict(place))
+        for old in before:
+            if old != target:
+                shutil.rmtree(old)
+
+    @torch.no_grad()
+    def restore(self, folder: RunFolder) -> dict[str, Any] | None:
+        """Go back to the last checkpoint and return its place; None without one: training starts anew."""
+        found = folder.checkpoints()
+        if not found:
+            return None
+        place: dict[str, Any] = read_json(found[-1] / "place.json")
+        tensors = load_file(found[-1] / "state.safetensors")
+        for tensor, name in self.names.items():
+            tensor.copy_(tensors.pop(name))
+        for optimizer in self.optimizers:
+            for tensor in (tensor for group in optimizer.param_groups for tensor in group["params"]):
+                ending = f".{self.names[tensor]}"
+                optimizer.state[tensor] = {
+                    key.removesuffix(ending): value for key, value in tensors.items() if key.endswith(ending)
+                }
+        folder.forget_metrics_after(place["step"])
+        return place

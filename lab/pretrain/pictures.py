@@ -3,8 +3,9 @@
 A frozen T5 gets an image as one vector for each place of a grid (CLIP-T5; Sung et al., 2022). Here such a vector is
 the sum of embeddings of the words that tell what is there: "red", "circle", "left". So there are positions among its
 word embeddings to which a projection can bring an encoder's features, as a prompt can stand in for a task's name.
-Scenes are those of the samples' training part (`dept/tasks/samples/scenes.py`), half of them with other colours and
-shapes.
+Scenes are those of the samples' training part (`dept/tasks/samples/scenes.py`); half of them have their colours and
+shapes exchanged for others, so that a pair of words can be one whose pictures the samples' validation or test part
+owns. It is pictures of such pairs that neither the encoder nor a projection is trained on, not the two words.
 """
 
 from __future__ import annotations

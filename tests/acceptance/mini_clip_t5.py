@@ -153,7 +153,8 @@ def outcome(
     text = (
         "mini-t5 and mini-clip (both embedded), offline. The samples are generated, not the benchmarks: "
         f"{ROWS['max_train_rows']:,} rows for training, {ROWS['max_test_rows']} for the test, whose pictures hold "
-        "pairs of a colour and a shape that neither the tower nor the training rows showed. easy-vqa: its own "
+        "pairs of a colour and a shape that neither the tower nor the training rows showed (mini-t5's pretraining had "
+        "their words, never an image). easy-vqa: its own "
         f"train and test splits, from its package. PT with {BUDGET_TOKENS} vectors, DePT with {SHORT_PROMPT} and a "
         "low-rank pair, batch 16, default rates, seed 0, test scores of the best adapter by validation. Per cent: "
         "VQA accuracy, CIDEr. Other images: the same adapter, shown blank pictures (vqa) or those of other test rows "

@@ -9,6 +9,7 @@ import re
 import typing
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
+from itertools import chain
 from pathlib import Path
 from typing import Any, Self
 
@@ -93,18 +94,22 @@ class Allowed:
         tower_folders: tuple[Path, ...] = (),
         **more: Any,
     ) -> Self:
-        """With folders that go by their own last names."""
+        """With folders that go by their own last names.
+
+        Raises:
+            ConfigError: as the class, or two folders of one kind that have the same last name.
+        """
         return cls(
-            backbone_folders={path.resolve().name: path.resolve() for path in backbone_folders},
-            tower_folders={path.resolve().name: path.resolve() for path in tower_folders},
-            data_folders={path.resolve().name: path.resolve() for path in data_folders},
+            backbone_folders=_by_name(backbone_folders),
+            tower_folders=_by_name(tower_folders),
+            data_folders=_by_name(data_folders),
             **more,
         )
 
     def without_places(self, said: str) -> str:
         """A text of this machine's, with the folders as somebody elsewhere would write them."""
-        folders = {**self.data_folders, **self.tower_folders, **self.backbone_folders}
-        for name, path in sorted(folders.items(), key=lambda item: len(str(item[1])), reverse=True):
+        folders = chain(self.data_folders.items(), self.tower_folders.items(), self.backbone_folders.items())
+        for name, path in sorted(folders, key=lambda item: len(str(item[1])), reverse=True):
             for written in (str(path), json.dumps(str(path))[1:-1]):
                 said = said.replace(written, f"{ELSEWHERE}{name}")
         return said
@@ -194,6 +199,14 @@ class Allowed:
         config = TrainConfig.from_dict(values)
         limits.check(config)
         return config, own
+
+
+def _by_name(folders: tuple[Path, ...]) -> dict[str, Path]:
+    found: dict[str, Path] = {}
+    for path in (folder.resolve() for folder in folders):
+        if found.setdefault(path.name, path) != path:
+            raise ConfigError(f"{found[path.name]} and {path} would go by the same name: give one of them another")
+    return found
 
 
 def _named(name: object, known: tuple[str, ...], folders: Mapping[str, Path]) -> str | None:

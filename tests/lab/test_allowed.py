@@ -137,8 +137,23 @@ def test_folders_are_told_by_their_names_alone(tmp_path: Path) -> None:
     assert allowed.without_places(said) == 'path/to/weights and path/to/rows/x, "path/to/weights"'
 
 
+def test_folders_of_one_name_and_several_kinds_are_all_without_their_places(tmp_path: Path) -> None:
+    places = [tmp_path / kind / "mini" for kind in ("backbones", "data", "towers")]
+    for place in places:
+        place.mkdir(parents=True)
+    allowed = Allowed.named(*[(place,) for place in places])
+    for place in places:
+        assert allowed.without_places(f"{place}/config.json is damaged") == "path/to/mini/config.json is damaged"
+
+
 def test_bad_folders_of_the_operator_are_named(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="is not a folder"):
         Allowed(backbone_folders={"x": tmp_path / "none"})
     with pytest.raises(ConfigError, match="no name for a folder"):
         Allowed(data_folders={"../x": tmp_path})
+    one, other = tmp_path / "one" / "rows", tmp_path / "other" / "rows"
+    for folder in (one, other):
+        folder.mkdir(parents=True)
+    assert Allowed.named(data_folders=(one, one)).data_folders == {"rows": one}
+    with pytest.raises(ConfigError, match="one/rows and .*other/rows would go by the same name"):
+        Allowed.named(data_folders=(one, other))

@@ -19,7 +19,7 @@ from dept.known_backbones import list_backbones
 from dept.known_towers import known_towers
 from dept.tasks import load_task
 from dept.tasks.registry import TASK_NAMES
-from lab.limits import Limits
+from lab.limits import ROW_SETTINGS, Limits
 from lab.uploads import ROWS_FILE, TASK_FILE
 
 OWN_TASK = "own"
@@ -34,7 +34,7 @@ SETTINGS = (
     *("prompt_init", "prompt_init_text", "preset", "prompt_lr", "low_rank_lr", "max_steps", "batch_size"),
     *("gradient_accumulation", "eval_every", "eval_batch_size", "early_stopping", "warmup_proportion"),
     *("weight_decay", "max_grad_norm", "seed", "verbalizer", "decoding"),
-    *("max_train_rows", "max_validation_rows", "max_test_rows", "gradient_checkpointing", "dtype"),
+    *(*ROW_SETTINGS, "gradient_checkpointing", "dtype"),
 )
 DEFAULT_STEPS = 1000
 _LONGEST_TEXT = 500
@@ -64,6 +64,7 @@ class Allowed:
         towers: the same of image encoders; by default every alias, and its shape with random weights.
         backbone_folders, tower_folders, data_folders: name -> folder on this machine; a browser says `folder:<name>`.
         hub: whether rows may be fetched from the hub.
+        hub_images: whether those with images may be too: whole data sets of tens of GB.
         uploads: whether visitors may bring their own rows.
 
     Raises:
@@ -76,6 +77,7 @@ class Allowed:
     tower_folders: Mapping[str, Path] = field(default_factory=dict)
     data_folders: Mapping[str, Path] = field(default_factory=dict)
     hub: bool = True
+    hub_images: bool = False
     uploads: bool = True
 
     def __post_init__(self) -> None:
@@ -188,6 +190,11 @@ class Allowed:
             if values.get("task") not in TASK_NAMES:
                 raise ConfigError(f"task: choose one of {', '.join(TASK_NAMES)}, or {OWN_TASK}")
             values["data"] = self.data(data)
+            if data == "hub" and has_images(values["task"]):
+                if not self.hub_images:
+                    raise ConfigError("data: this machine fetches no images from the hub; choose other rows")
+                # The features of each image stay on the disk, so their number has to be bounded.
+                values |= {name: limits.rows for name in ROW_SETTINGS if values.get(name) is None}
         values["backbone"] = self.backbone(values.get("backbone"))
         for name in IMAGE_SETTINGS:
             if values.get(name) is not None and not has_images(request["task"]):

@@ -47,6 +47,21 @@ def test_image_encoders_go_with_tasks_that_have_images(tmp_path: Path) -> None:
     assert allowed.without_places(f"{tmp_path}: damaged") == f"path/to/{tmp_path.name}: damaged"
 
 
+def test_images_of_the_hub_are_the_operators_to_allow_and_their_rows_are_bounded() -> None:
+    asked = {"task": "coco_captions", "data": "hub", "max_test_rows": 20}
+    with pytest.raises(ConfigError, match="data: this machine fetches no images"):
+        _check(Allowed(), **asked)
+    config = _check(Allowed(hub_images=True), **asked)
+    most = Limits().rows
+    assert (config.max_train_rows, config.max_validation_rows, config.max_test_rows) == (most, most, 20)
+    with pytest.raises(ConfigError, match="max_test_rows"):
+        _check(Allowed(hub_images=True), **{**asked, "max_test_rows": most + 1})
+    with pytest.raises(ConfigError, match="choose one of sample"):
+        _check(Allowed(hub=False, hub_images=True), **asked)
+    for unbounded in ({"data": "hub"}, {"task": "coco_captions"}):
+        assert _check(Allowed(), **unbounded).max_train_rows is None
+
+
 def test_no_gated_backbone_by_default() -> None:
     names = Allowed().backbone_names()
     assert "t5-base" in names and not any("llama" in name for name in names)

@@ -85,6 +85,11 @@ def test_a_task_with_images_asks_for_an_encoder_and_counts_the_projection(tab: _
     assert "--vision-backbone random:clip-vit-base-patch32" in found["command"]
 
 
+def test_images_of_the_hub_are_refused_beside_the_rows(tab: _Train) -> None:
+    found = look(tab, task="vqa", data="hub")
+    assert "no images from the hub" in found["data"]["info"] and not found["launch"]["interactive"]
+
+
 def test_all_of_the_papers_tasks_are_offered(tab: _Train) -> None:
     names = [name for _, name in tab.site.tasks()]
     of_the_paper = {task for tasks in paper.benchmarks().values() for task in tasks}

@@ -99,8 +99,11 @@ def _digest_of_file(path: str, modified_ns: int, size: int) -> str:
     return hashlib.sha256(content(path)).hexdigest()
 
 
-def decode(data: bytes, name: str = "the image") -> Image:
+def decode(data: bytes, name: str = "the image", most_pixels: int = MAX_PIXELS) -> Image:
     """An image file's pixels, RGB, turned as its camera says; transparent parts lie on white.
+
+    Args:
+        most_pixels: width times height; a larger one is refused before its pixels are read.
 
     Raises:
         DataError: no image of a known format, damaged, or too large.
@@ -111,7 +114,7 @@ def decode(data: bytes, name: str = "the image") -> Image:
         with warnings.catch_warnings():
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             with Image.open(io.BytesIO(data), formats=FORMATS) as opened:
-                if opened.width * opened.height > MAX_PIXELS:
+                if opened.width * opened.height > most_pixels:
                     raise DataError(f"{name} has {opened.width} x {opened.height} pixels; make it smaller")
                 turned = ImageOps.exif_transpose(opened)
                 if turned.mode in ("RGBA", "LA", "PA") or "transparency" in turned.info:

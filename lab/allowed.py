@@ -9,6 +9,7 @@ import re
 import typing
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
+from itertools import chain
 from pathlib import Path
 from typing import Any, Self
 
@@ -18,7 +19,7 @@ from dept.known_backbones import list_backbones
 from dept.known_towers import known_towers
 from dept.tasks import load_task
 from dept.tasks.registry import TASK_NAMES
-from lab.limits import Limits
+from lab.limits import ROW_SETTINGS, Limits
 from lab.uploads import ROWS_FILE, TASK_FILE
 
 OWN_TASK = "own"
@@ -33,7 +34,7 @@ SETTINGS = (
     *("prompt_init", "prompt_init_text", "preset", "prompt_lr", "low_rank_lr", "max_steps", "batch_size"),
     *("gradient_accumulation", "eval_every", "eval_batch_size", "early_stopping", "warmup_proportion"),
     *("weight_decay", "max_grad_norm", "seed", "verbalizer", "decoding"),
-    *("max_train_rows", "max_validation_rows", "max_test_rows", "gradient_checkpointing", "dtype"),
+    *(*ROW_SETTINGS, "gradient_checkpointing", "dtype"),
 )
 DEFAULT_STEPS = 1000
 _LONGEST_TEXT = 500
@@ -63,6 +64,7 @@ class Allowed:
         towers: the same of image encoders; by default every alias, and its shape with random weights.
         backbone_folders, tower_folders, data_folders: name -> folder on this machine; a browser says `folder:<name>`.
         hub: whether rows may be fetched from the hub.
+        hub_images: whether those with images may be too: whole data sets of tens of GB.
         uploads: whether visitors may bring their own rows.
 
     Raises:
@@ -75,6 +77,7 @@ class Allowed:
     tower_folders: Mapping[str, Path] = field(default_factory=dict)
     data_folders: Mapping[str, Path] = field(default_factory=dict)
     hub: bool = True
+    hub_images: bool = False
     uploads: bool = True
 
     def __post_init__(self) -> None:
@@ -93,18 +96,22 @@ class Allowed:
         tower_folders: tuple[Path, ...] = (),
         **more: Any,
     ) -> Self:
-        """With folders that go by their own last names."""
+        """With folders that go by their own last names.
+
+        Raises:
+            ConfigError: as the class, or two folders of one kind that have the same last name.
+        """
         return cls(
-            backbone_folders={path.resolve().name: path.resolve() for path in backbone_folders},
-            tower_folders={path.resolve().name: path.resolve() for path in tower_folders},
-            data_folders={path.resolve().name: path.resolve() for path in data_folders},
+            backbone_folders=_by_name(backbone_folders),
+            tower_folders=_by_name(tower_folders),
+            data_folders=_by_name(data_folders),
             **more,
         )
 
     def without_places(self, said: str) -> str:
         """A text of this machine's, with the folders as somebody elsewhere would write them."""
-        folders = {**self.data_folders, **self.tower_folders, **self.backbone_folders}
-        for name, path in sorted(folders.items(), key=lambda item: len(str(item[1])), reverse=True):
+        folders = chain(self.data_folders.items(), self.tower_folders.items(), self.backbone_folders.items())
+        for name, path in sorted(folders, key=lambda item: len(str(item[1])), reverse=True):
             for written in (str(path), json.dumps(str(path))[1:-1]):
                 said = said.replace(written, f"{ELSEWHERE}{name}")
         return said
@@ -183,6 +190,11 @@ class Allowed:
             if values.get("task") not in TASK_NAMES:
                 raise ConfigError(f"task: choose one of {', '.join(TASK_NAMES)}, or {OWN_TASK}")
             values["data"] = self.data(data)
+            if data == "hub" and has_images(values["task"]):
+                if not self.hub_images:
+                    raise ConfigError("data: this machine fetches no images from the hub; choose other rows")
+                # The features of each image stay on the disk, so their number has to be bounded.
+                values |= {name: limits.rows for name in ROW_SETTINGS if values.get(name) is None}
         values["backbone"] = self.backbone(values.get("backbone"))
         for name in IMAGE_SETTINGS:
             if values.get(name) is not None and not has_images(request["task"]):
@@ -194,6 +206,14 @@ class Allowed:
         config = TrainConfig.from_dict(values)
         limits.check(config)
         return config, own
+
+
+def _by_name(folders: tuple[Path, ...]) -> dict[str, Path]:
+    found: dict[str, Path] = {}
+    for path in (folder.resolve() for folder in folders):
+        if found.setdefault(path.name, path) != path:
+            raise ConfigError(f"{found[path.name]} and {path} would go by the same name: give one of them another")
+    return found
 
 
 def _named(name: object, known: tuple[str, ...], folders: Mapping[str, Path]) -> str | None:

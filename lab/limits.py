@@ -10,6 +10,8 @@ from dept.config import TrainConfig
 from dept.errors import ConfigError
 from dept.flags import read_config
 
+ROW_SETTINGS = ("max_train_rows", "max_validation_rows", "max_test_rows")
+
 
 @dataclass(frozen=True)
 class Limits:
@@ -26,7 +28,7 @@ class Limits:
         seq_length: s, source tokens.
         virtual_tokens: m, and l.
         rank: r.
-        rows: of each split, where a run asks for a number of them.
+        rows: of each split, where a run asks for a number of them, and of the hub's images always.
         uploads: tables of visitors' own data that are kept at a time; the oldest goes first.
         upload_bytes, upload_rows, upload_columns, cell_characters: of one such table; an image to ask about has at
             most as many bytes.
@@ -90,9 +92,7 @@ class Limits:
             "num_virtual_tokens": self.virtual_tokens,
             "budget_tokens": self.virtual_tokens,
             "rank": self.rank,
-            "max_train_rows": self.rows,
-            "max_validation_rows": self.rows,
-            "max_test_rows": self.rows,
+            **dict.fromkeys(ROW_SETTINGS, self.rows),
         }
         for name, most in bounds.items():
             value = getattr(config, name)

@@ -50,6 +50,9 @@ def serve(
         list[str] | None, typer.Option(metavar="ID", help="Hub id that may be chosen beside the aliases (repeatable).")
     ] = None,
     hub: Annotated[bool, typer.Option(help="Whether rows may be fetched from the hub.")] = True,
+    hub_images: Annotated[
+        bool, typer.Option(help="Whether rows with images may be too: downloads of tens of GB.")
+    ] = False,
     uploads: Annotated[bool, typer.Option(help="Whether visitors may bring their own rows.")] = True,
 ) -> None:
     """Serve the page: choose, train, watch, compare. Runs go on when it is stopped or closed."""
@@ -68,6 +71,7 @@ def serve(
             tuple(tower_folder or ()),
             backbones=(*aliases, *(name for name in backbone or () if name not in aliases)),
             hub=hub,
+            hub_images=hub_images,
             uploads=uploads,
         ),
     )

@@ -28,8 +28,8 @@ class Form(NamedTuple):
         method: a key of `METHODS`.
         num_virtual_tokens: m, of DePT alone: PT has `budget_tokens`.
         prompt_lr, low_rank_lr: None for the backbone's own; the second is of DePT alone.
-        vision_backbone, projection_lr: of tasks with images alone; None for the backbone's own encoder, and for
-            `low_rank_lr`.
+        vision_backbone, projection_lr: of tasks with images alone; None for the backbone's own encoder and rate, or
+            `low_rank_lr` where it has no rate of its own.
     """
 
     backbone: Any

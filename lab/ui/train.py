@@ -32,7 +32,7 @@ _HELP = {
     "prompt_lr": "alpha_1, of the prompt: 0.3 to 0.5 for T5 in the paper (Table 8); empty: this backbone's.",
     "low_rank_lr": "alpha_2, of A and B: 1e-4 to 1e-3 in the paper (Table 8); empty: this backbone's.",
     "vision_backbone": "Frozen, as the language model: each image becomes some positions after the prompt (Table 3).",
-    "projection_lr": "Of the trained way from image features to embeddings; empty: as A and B.",
+    "projection_lr": "Of the trained way from image features to embeddings; empty: this backbone's, else as A and B.",
     "max_steps": "30,000 in the paper (Table 8).",
     "batch_size": "Examples a step; 16 in the paper (Table 8).",
     "max_seq_length": "s: source tokens, and rows of the update; 256 in the paper (Table 8).",
@@ -152,8 +152,8 @@ class _Train:
         """The backbone's own rates, empty where they follow from its weights, which nobody looks for here; and its
         image encoder."""
         info = next((info for info in list_backbones() if info.name == backbone), None)
-        rates = [info.prompt_lr, info.low_rank_lr] if info else [None, None]
-        return [*rates, None, default_tower(str(backbone))]
+        rates = [getattr(info, name) for name in _RATES] if info else [None] * len(_RATES)
+        return [*rates, default_tower(str(backbone))]
 
     def on_task(self, task: Any) -> Any:
         most = self.site.config.limits.seq_length

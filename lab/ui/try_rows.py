@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from dept.errors import DataError
-from dept.images import decode, digest
+from dept.images import decode, digest, thumbnail
 from dept.sources import load_rows
 from dept.tables import read_rows
 from dept.tasks import Task
@@ -20,6 +20,9 @@ from lab.uploads import ROWS_FILE
 MOST_CHARACTERS = 20_000
 MOST_BOXES = 4
 MOST_PICTURES = 8  # to pick one from
+# A file of few bytes can hold so many pixels that it takes gigabytes to decode, and each side decodes it again.
+MOST_PIXELS = 16_000_000
+KEPT_SIDE = 1024
 _EXAMPLES = 20
 
 
@@ -68,11 +71,13 @@ def pictures_of(task: Task, rows: Sequence[Mapping[str, Any]]) -> dict[int, Imag
 def image_of(picture: object, most_bytes: int) -> bytes:
     """A visitor's image file, looked through; its place on this machine is not told.
 
+    As it is, or a JPEG of at most `KEPT_SIDE` pixels high and wide of a larger one: encoders look at a few hundred.
+
     Args:
         picture: its path, as `lab.ui.components.Picture` gives it.
 
     Raises:
-        DataError: none, too large, damaged, or no image.
+        DataError: none, too large (in bytes, or more than `MOST_PIXELS`), damaged, or no image.
     """
     if not isinstance(picture, str):
         raise DataError("bring an image first, or pick one of the samples")
@@ -83,5 +88,5 @@ def image_of(picture: object, most_bytes: int) -> bytes:
         raise DataError("the image is gone from this server: bring it again") from None
     if not data:
         raise DataError(f"the image is empty, or larger than {most_bytes / 2**20:g} MiB")
-    decode(data)
-    return data
+    seen = decode(data, most_pixels=MOST_PIXELS)
+    return data if max(seen.size) <= KEPT_SIDE else thumbnail(data, KEPT_SIDE)

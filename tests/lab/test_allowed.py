@@ -47,6 +47,21 @@ def test_image_encoders_go_with_tasks_that_have_images(tmp_path: Path) -> None:
     assert allowed.without_places(f"{tmp_path}: damaged") == f"path/to/{tmp_path.name}: damaged"
 
 
+def test_images_of_the_hub_are_the_operators_to_allow_and_their_rows_are_bounded() -> None:
+    asked = {"task": "coco_captions", "data": "hub", "max_test_rows": 20}
+    with pytest.raises(ConfigError, match="data: this machine fetches no images"):
+        _check(Allowed(), **asked)
+    config = _check(Allowed(hub_images=True), **asked)
+    most = Limits().rows
+    assert (config.max_train_rows, config.max_validation_rows, config.max_test_rows) == (most, most, 20)
+    with pytest.raises(ConfigError, match="max_test_rows"):
+        _check(Allowed(hub_images=True), **{**asked, "max_test_rows": most + 1})
+    with pytest.raises(ConfigError, match="choose one of sample"):
+        _check(Allowed(hub=False, hub_images=True), **asked)
+    for unbounded in ({"data": "hub"}, {"task": "coco_captions"}):
+        assert _check(Allowed(), **unbounded).max_train_rows is None
+
+
 def test_no_gated_backbone_by_default() -> None:
     names = Allowed().backbone_names()
     assert "t5-base" in names and not any("llama" in name for name in names)
@@ -137,8 +152,23 @@ def test_folders_are_told_by_their_names_alone(tmp_path: Path) -> None:
     assert allowed.without_places(said) == 'path/to/weights and path/to/rows/x, "path/to/weights"'
 
 
+def test_folders_of_one_name_and_several_kinds_are_all_without_their_places(tmp_path: Path) -> None:
+    places = [tmp_path / kind / "mini" for kind in ("backbones", "data", "towers")]
+    for place in places:
+        place.mkdir(parents=True)
+    allowed = Allowed.named(*[(place,) for place in places])
+    for place in places:
+        assert allowed.without_places(f"{place}/config.json is damaged") == "path/to/mini/config.json is damaged"
+
+
 def test_bad_folders_of_the_operator_are_named(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="is not a folder"):
         Allowed(backbone_folders={"x": tmp_path / "none"})
     with pytest.raises(ConfigError, match="no name for a folder"):
         Allowed(data_folders={"../x": tmp_path})
+    one, other = tmp_path / "one" / "rows", tmp_path / "other" / "rows"
+    for folder in (one, other):
+        folder.mkdir(parents=True)
+    assert Allowed.named(data_folders=(one, one)).data_folders == {"rows": one}
+    with pytest.raises(ConfigError, match="one/rows and .*other/rows would go by the same name"):
+        Allowed.named(data_folders=(one, other))

@@ -9,6 +9,7 @@ from typing import Any
 import nbformat
 import pytest
 
+from dept.known_backbones import known_backbone
 from lab import paper
 from lab.allowed import Allowed
 from lab.limits import Limits
@@ -83,6 +84,19 @@ def test_a_task_with_images_asks_for_an_encoder_and_counts_the_projection(tab: _
     assert f"{projection:,}" in found["numbers"] and f"{100 * 512 + projection:,}" in found["numbers"]
     assert "m + 49 of the image + s" in found["numbers"] and "49 positions of an image" in found["numbers"]
     assert "--vision-backbone random:clip-vit-base-patch32" in found["command"]
+
+
+def test_images_of_the_hub_are_refused_beside_the_rows(tab: _Train) -> None:
+    found = look(tab, task="vqa", data="hub")
+    assert "no images from the hub" in found["data"]["info"] and not found["launch"]["interactive"]
+
+
+def test_a_backbone_brings_its_own_rates_and_encoder(tab: _Train) -> None:
+    info = known_backbone("mini-t5")
+    assert info.projection_lr is not None
+    assert tab.on_backbone("mini-t5") == [info.prompt_lr, info.low_rank_lr, info.projection_lr, "mini-clip"]
+    assert tab.on_backbone("t5-base")[2:] == [None, "clip-vit-base-patch32"]
+    assert tab.on_backbone("folder:broken")[:3] == [None] * 3
 
 
 def test_all_of_the_papers_tasks_are_offered(tab: _Train) -> None:

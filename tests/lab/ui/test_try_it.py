@@ -22,6 +22,7 @@ from dept.train import train
 from lab.limits import Limits
 from lab.ui.site import PageConfig, Site
 from lab.ui.try_it import _TryIt
+from lab.ui.try_rows import image_of
 from tests.dept.vision_helpers import save_tower
 
 REQUEST: Any = SimpleNamespace(username=None)
@@ -137,6 +138,7 @@ def cut() -> bytes:
         (lambda: b"", "empty, or larger than"),
         (lambda: b"x" * 200_001, "empty, or larger than"),
         (lambda: png(20_000, 20_000), "pixels"),
+        (lambda: png(4_001, 4_000), "4001 x 4000 pixels"),
         (lambda: b"\x80\x04\x8c\x02os\x8c\x06system\x93.", "no image of a known format"),
     ],
 )
@@ -148,6 +150,15 @@ def test_what_is_no_picture_is_said_without_its_place(
     path.write_bytes(content())
     html = does.predict(REQUEST, operator, "vqa-dept", str(path), "what ?", "", "", "")
     assert message in html and "notice wrong" in html and str(tmp_path) not in html
+
+
+def test_a_large_picture_is_handed_on_small(tmp_path: Path) -> None:
+    path = tmp_path / "picture.png"
+    for size, kept in (((1024, 800), (1024, 800)), ((4000, 4000), (1024, 1024)), ((3000, 300), (1024, 102))):
+        path.write_bytes(png(*size))
+        found = image_of(str(path), 200_000)
+        assert decode(found).size == kept
+        assert (found == path.read_bytes()) == (size == kept)
 
 
 def test_the_helper_makes_real_pictures() -> None:

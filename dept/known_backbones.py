@@ -85,11 +85,3 @@ def suggestion(name: str) -> str:
     """' (did you mean t5-base?)' for a name that is nearly an alias, else nothing."""
     close = [] if name in registry() else difflib.get_close_matches(name, registry(), n=1)
     return f" (did you mean {close[0]}?)" if close else ""
-
-
-def whole_path(name: str) -> str:
-    """A local path as one that holds from any folder; other names (aliases, hub ids) as they are."""
-    if name in registry() or name in ("hub", "sample", "easy-vqa"):
-        return name
-    kind, path = ("random:", name.removeprefix("random:")) if name.startswith("random:") else ("", name)
-    return f"{kind}{Path(path).resolve()}" if Path(path).exists() else name

@@ -82,14 +82,17 @@ def test_the_card_says_what_it_is() -> None:
     assert " | ".join(str(score) for score in made["scores"].values()) in card
 
 
-def test_a_run_says_where_its_tower_is_from(tmp_path: Path, one_thread: None) -> None:
+def test_a_run_says_where_its_tower_is_from(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, one_thread: None) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mini-clip").mkdir()  # a folder of the alias's name is not it
     result = train(
         TrainConfig(
-            task="vqa", backbone="mini-t5", data="sample", output_dir=str(tmp_path), num_virtual_tokens=2, rank=2,
+            task="vqa", backbone="mini-t5", data="sample", output_dir=str(tmp_path / "run"),
+            num_virtual_tokens=2, rank=2,
             max_steps=1, batch_size=2, max_train_rows=4, max_validation_rows=2, max_test_rows=2,
         )
     )  # fmt: skip
-    assert result["vision_backbone"]["name"] == "mini-clip"
+    assert result["vision_backbone"]["name"] == result["config"]["vision_backbone"] == "mini-clip"
     assert result["vision_backbone"]["source"] == "embedded"
     assert (
         result["config"]["projection_lr"] == backbone_info("mini-t5").projection_lr != result["config"]["low_rank_lr"]

@@ -24,7 +24,7 @@ from transformers.models.clip.image_processing_pil_clip import CLIPImageProcesso
 
 from dept.errors import BackboneError
 from dept.fingerprints import fingerprint
-from dept.hub import EMBEDDED, locate
+from dept.hub import locate
 from dept.known_backbones import DEFAULT_TOWER, Source
 from dept.known_towers import known_towers
 from dept.random_weights import random_backbone
@@ -96,14 +96,7 @@ def check_tower(name: str) -> None:
     if name.startswith(_RANDOM):
         _random_config(name)
     else:
-        _vision_config(_found(name, CONFIG_PATTERNS)[0], name)
-
-
-def _found(name: str, patterns: list[str]) -> tuple[Path, Source]:
-    known = known_towers().get(name, {})
-    if known.get("source") == "embedded":
-        return EMBEDDED / name.replace("-", "_"), "embedded"
-    return locate(known.get("hub_id", name), patterns)
+        _vision_config(locate(name, CONFIG_PATTERNS, "image encoder")[0], name)
 
 
 def load_tower(name: str) -> VisionTower:
@@ -114,7 +107,7 @@ def load_tower(name: str) -> VisionTower:
     """
     if name.startswith(_RANDOM):
         return _random_tower(name)
-    folder, source = _found(name, WEIGHT_PATTERNS)
+    folder, source = locate(name, WEIGHT_PATTERNS, "image encoder")
     config = _vision_config(folder, name)
     checked_weight_files(folder, name, source)
     with quiet(), explained(folder, "cannot be loaded"):

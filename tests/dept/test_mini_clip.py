@@ -15,7 +15,7 @@ import dept
 from dept.backbones import backbone_info
 from dept.config import TrainConfig
 from dept.known_backbones import DEFAULT_TOWER, default_tower
-from dept.known_towers import known_towers
+from dept.known_towers import tower_info
 from dept.run import read_json
 from dept.tasks.samples import scenes
 from dept.towers import check_tower, load_tower
@@ -38,8 +38,8 @@ def test_small_and_whole() -> None:
     assert sum(files.values()) <= MOST_BYTES
     check_tower("mini-clip")
     tower = load_tower("mini-clip")
-    entry = known_towers()["mini-clip"]
-    assert (tower.source, tower.width, tower.positions) == ("embedded", entry["width"], entry["positions"])
+    info = tower_info("mini-clip")
+    assert (tower.source, tower.width, tower.positions) == ("embedded", info.width, info.positions)
     assert load_tower(str(FOLDER)).fingerprint == tower.fingerprint
     shape = load_tower("random:mini-clip")
     assert (shape.width, shape.parameters) == (tower.width, tower.parameters)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import random
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +19,7 @@ from dept.known_backbones import DEFAULT_TOWER, default_tower
 from dept.known_towers import tower_info
 from dept.run import read_json
 from dept.tasks.samples import scenes
-from dept.towers import check_tower, load_tower
+from dept.towers import ClipTower, check_tower, load_tower
 from dept.train import train
 from tests.acceptance import mini_clip_t5
 
@@ -41,8 +42,18 @@ def test_small_and_whole() -> None:
     info = tower_info("mini-clip")
     assert (tower.source, tower.width, tower.positions) == ("embedded", info.width, info.positions)
     assert load_tower(str(FOLDER)).fingerprint == tower.fingerprint
-    shape = load_tower("random:mini-clip")
-    assert (shape.width, shape.parameters) == (tower.width, tower.parameters)
+
+
+def test_its_shape_alone_differs_in_the_weights_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    shutil.copytree(FOLDER, tmp_path / "mini-clip")  # not read: the alias goes before it
+    (tmp_path / "mini-clip" / "preprocessor_config.json").write_text("{}")
+    tower, shape = load_tower("mini-clip"), load_tower("random:mini-clip")
+    assert (shape.source, shape.width, shape.parameters) == ("random", tower.width, tower.parameters)
+    assert isinstance(tower, ClipTower) and isinstance(shape, ClipTower)
+    shape.model.load_state_dict(tower.model.state_dict())
+    picture = [Image.effect_noise((100, 80), 60).convert("RGB")]
+    assert np.array_equal(shape.features(picture), tower.features(picture))
 
 
 def test_it_is_the_default_beside_mini_t5_alone() -> None:

@@ -26,12 +26,10 @@ def easy_vqa_rows(split: str) -> list[dict[str, Any]]:
     Raises:
         DataError: the package is not installed, or damaged.
     """
-    folder = _folder() / ("test" if split == "test" else "train")
+    part = folder() / ("test" if split == "test" else "train")
     try:
-        asked = json.loads((folder / "questions.json").read_text(encoding="utf-8"))
-        rows = [
-            _row(number, question, answer, image, folder) for number, (question, answer, image) in enumerate(asked)
-        ]
+        asked = json.loads((part / "questions.json").read_text(encoding="utf-8"))
+        rows = [_row(number, question, answer, image, part) for number, (question, answer, image) in enumerate(asked)]
     except (OSError, ValueError, TypeError) as fault:
         raise DataError(f"{NAME} is damaged ({fault}): install it again: {INSTALL}") from fault
     if split == "test":
@@ -46,19 +44,24 @@ def version() -> str:
     return f"{NAME} {importlib.metadata.version(NAME)}"
 
 
-def _folder() -> Path:
+def folder() -> Path:
+    """Where the package has its pictures and questions.
+
+    Raises:
+        DataError: it is not installed.
+    """
     found = importlib.util.find_spec("easy_vqa")  # finds a package without importing it
     if found is None or not found.submodule_search_locations:
         raise DataError(f"--data {NAME} comes with an optional package: {INSTALL}")
     return Path(found.submodule_search_locations[0]) / "data"
 
 
-def _row(number: int, question: str, answer: str, image: int, folder: Path) -> dict[str, Any]:
+def _row(number: int, question: str, answer: str, image: int, part: Path) -> dict[str, Any]:
     return {
         "question_id": number,
         "image_id": image,
         "question": question,
         "multiple_choice_answer": answer,
         "answers": [{"answer": answer, "answer_confidence": "yes", "answer_id": 1}],
-        "image": str(folder / "images" / f"{image}.png"),
+        "image": str(part / "images" / f"{image}.png"),
     }

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP")
 MAX_BYTES = 64 * 2**20
 MAX_PIXELS = 100_000_000  # a larger one is taken for a decompression bomb
+_ORIENTATION = 0x0112  # EXIF's tag
 
 
 def as_stored(value: ImageValue) -> dict[str, Any]:
@@ -108,15 +109,16 @@ def decode(data: bytes, name: str = "the image", most_pixels: int = MAX_PIXELS) 
     Raises:
         DataError: no image of a known format, damaged, or too large.
     """
-    from PIL import Image, ImageOps, UnidentifiedImageError
+    from PIL import Image, UnidentifiedImageError
 
     try:
         with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # of damaged details that the pixels do not need
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             with Image.open(io.BytesIO(data), formats=FORMATS) as opened:
                 if opened.width * opened.height > most_pixels:
                     raise DataError(f"{name} has {opened.width} x {opened.height} pixels; make it smaller")
-                turned = ImageOps.exif_transpose(opened)
+                turned = _upright(opened)
                 if turned.mode in ("RGBA", "LA", "PA") or "transparency" in turned.info:
                     seen = turned.convert("RGBA")
                     turned = Image.alpha_composite(Image.new("RGBA", seen.size, "white"), seen)
@@ -130,6 +132,27 @@ def decode(data: bytes, name: str = "the image", most_pixels: int = MAX_PIXELS) 
             raise
         reason = (str(fault).splitlines() or [type(fault).__name__])[0]
         raise DataError(f"{name} is damaged ({reason})") from fault
+
+
+def _upright(opened: Image) -> Image:
+    """The image turned as its EXIF block says; one whose block cannot be read stays as it is."""
+    from PIL.Image import Transpose
+
+    opened.load()  # apart from the EXIF block: damaged pixels are a fault
+    try:
+        orientation = opened.getexif().get(_ORIENTATION)
+    except Exception:  # PIL's reader raises whatever the damage leads it to, struct.error among others
+        return opened
+    turns = {
+        2: Transpose.FLIP_LEFT_RIGHT,
+        3: Transpose.ROTATE_180,
+        4: Transpose.FLIP_TOP_BOTTOM,
+        5: Transpose.TRANSPOSE,
+        6: Transpose.ROTATE_270,
+        7: Transpose.TRANSVERSE,
+        8: Transpose.ROTATE_90,
+    }
+    return opened.transpose(turns[orientation]) if orientation in turns else opened
 
 
 def thumbnail(value: ImageValue, side: int) -> bytes:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import functools
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -83,13 +83,12 @@ def default_tower(backbone: str) -> str:
 
 def suggestion(name: str) -> str:
     """' (did you mean t5-base?)' for a name that is nearly an alias, else nothing."""
-    close = [] if name in registry() else difflib.get_close_matches(name, registry(), n=1)
+    if name in ("mini-clip", "mini-clip-t5"):
+        return " (mini-clip is an image encoder: --backbone mini-t5 --vision-backbone mini-clip)"
+    return nearest(name, registry())
+
+
+def nearest(name: str, aliases: Collection[str]) -> str:
+    """The same among other aliases."""
+    close = [] if name in aliases else difflib.get_close_matches(name, aliases, n=1)
     return f" (did you mean {close[0]}?)" if close else ""
-
-
-def whole_path(name: str) -> str:
-    """A local path as one that holds from any folder; other names (aliases, hub ids) as they are."""
-    if name in registry() or name in ("hub", "sample", "easy-vqa"):
-        return name
-    kind, path = ("random:", name.removeprefix("random:")) if name.startswith("random:") else ("", name)
-    return f"{kind}{Path(path).resolve()}" if Path(path).exists() else name

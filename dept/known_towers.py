@@ -47,7 +47,7 @@ class TowerInfo:
 
 @functools.cache
 def known_towers() -> Mapping[str, dict[str, Any]]:
-    """The image encoders with a short name: hub_id (or that they come with us), width, positions, config."""
+    """The image encoders with a short name: hub_id (or that they come with us), config."""
     text = (Path(__file__).parent / "known_towers.yaml").read_text(encoding="utf-8")
     towers: dict[str, dict[str, Any]] = yaml.safe_load(text)
     return towers
@@ -83,7 +83,10 @@ def tower_info(name: str) -> TowerInfo:
         raise BackboneError(f"{name!r} is neither a folder with a config.json nor one of {known}") from None
     if not isinstance(config, dict) or config.get("model_type") not in ("clip", "clip_vision_model"):
         raise BackboneError(f"{file} is not the config of a CLIP with a ViT")
-    return _from_config(name, config.get("vision_config") or config)
+    vision = config.get("vision_config") or config
+    if not isinstance(vision, dict):
+        raise BackboneError(f"{file} has a vision_config that is no mapping")
+    return _from_config(name, vision)
 
 
 def _from_config(name: str, config: Mapping[str, Any]) -> TowerInfo:

@@ -24,8 +24,9 @@ from dept.data import TokenisedSplit, tokenise
 from dept.errors import BackboneError, ConfigError
 from dept.evaluate import check_positions
 from dept.features import FeatureStore, with_features
-from dept.known_backbones import default_tower, whole_path
+from dept.known_backbones import default_tower
 from dept.model import PromptedModel
+from dept.places import with_whole_paths
 from dept.sources import Rows, load_rows
 from dept.tasks import Task, load_task
 from dept.towers import VisionTower, load_tower
@@ -164,18 +165,15 @@ def resolve(
         raise ConfigError(f"task {task.name} has no list of answers to choose from: leave out --decoding")
     if values["decoding"] == "label_scoring" and task.verbalizer(values["verbalizer"]) is None:
         raise ConfigError(f"task {task.name} has no labels to score: leave out --decoding or use generate")
-    places: dict[str, Any] = {name: whole_path(getattr(config, name)) for name in ("task", "backbone", "data")}
     if task.image_column is not None:
-        places["vision_backbone"] = whole_path(config.vision_backbone or default_tower(config.backbone))
+        values["vision_backbone"] = config.vision_backbone or default_tower(config.backbone)
         if config.projection_lr is None:
             values.setdefault("projection_lr", values.get("low_rank_lr"))
     else:
         for name in ("vision_backbone", "projection_lr"):
             if getattr(config, name) is not None:
                 raise ConfigError(f"task {task.name} has no images: leave out {name}")
-    if config.tokenizer is not None:
-        places["tokenizer"] = whole_path(config.tokenizer)
-    return dataclasses.replace(config, **values, **places)
+    return with_whole_paths(dataclasses.replace(config, **values))
 
 
 def with_answer_list(task: Task, train: TokenisedSplit) -> Task:

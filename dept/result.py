@@ -1,6 +1,7 @@
 """What a run leaves for its readers: `result.json`, the best adapter, some predictions, where every number is from."""
 
 import base64
+import contextlib
 import platform
 import resource
 import sys
@@ -9,6 +10,7 @@ from typing import Any
 import torch
 
 from dept.caption_scores import notes
+from dept.errors import DataError
 from dept.evaluate import Evaluation, Prediction
 from dept.images import thumbnail
 from dept.prepare import Prepared
@@ -16,7 +18,7 @@ from dept.provenance import checkout, version
 from dept.run import RunFolder, run_key, write_json
 
 SCHEMA_VERSION = 1
-SHOWN_ROWS = 24  # of the test rows, in predictions.json
+SHOWN_ROWS = 24  # of the test examples, in predictions.json
 SHOWN_PIXELS = 160  # of the longer side of their images
 _PACKAGES = ("dept-lab", "torch", "transformers", "accelerate", "datasets", "numpy", "safetensors")
 
@@ -48,13 +50,16 @@ def save_best(folder: RunFolder, prepared: Prepared, step: int, metrics: dict[st
 
 
 def save_predictions(folder: RunFolder, prepared: Prepared, test: Evaluation) -> None:
-    """Write `predictions.json`: what the best adapter says of the first test rows, their images made small."""
+    """Write `predictions.json`: what the best adapter says of the first test examples, their images made small."""
     split, rows = prepared.splits["test"], prepared.rows
     column, table = rows.image_column, rows.splits["test"]
     shown = slice(SHOWN_ROWS)
 
     def line(row: int, source: str, answers: tuple[str, ...], prediction: Prediction) -> dict[str, Any]:
-        image = None if column is None else base64.b64encode(thumbnail(table[row][column], SHOWN_PIXELS)).decode()
+        image = None
+        if column is not None:
+            with contextlib.suppress(DataError):  # removed while the run trained: no reason to lose its result
+                image = base64.b64encode(thumbnail(table[row][column], SHOWN_PIXELS)).decode()
         return {"source": source, "answers": list(answers), "prediction": prediction.text, "image": image}
 
     lines = zip(split.rows[shown], split.sources[shown], split.answers[shown], test.predictions[shown], strict=True)

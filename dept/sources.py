@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
 Source = Literal["hub", "sample", "folder", "package"]
 SPLITS = ("train", "validation", "test")
+DATA_NAMES = ("hub", "sample", easy_vqa.NAME)  # what `data` takes beside paths and the hub ids of own tasks
 _HUB_ID = re.compile(r"[\w-][\w.-]*/[\w.-]+")
 _PROBE_SECONDS = 10.0
 _ARROW_TYPES: dict[str, pa.DataType] = {

@@ -24,7 +24,7 @@ from transformers.models.clip.image_processing_pil_clip import CLIPImageProcesso
 
 from dept.errors import BackboneError
 from dept.fingerprints import fingerprint
-from dept.hub import EMBEDDED, locate
+from dept.hub import locate
 from dept.known_backbones import DEFAULT_TOWER, Source
 from dept.known_towers import known_towers
 from dept.random_weights import random_backbone
@@ -96,14 +96,7 @@ def check_tower(name: str) -> None:
     if name.startswith(_RANDOM):
         _random_config(name)
     else:
-        _vision_config(_found(name, CONFIG_PATTERNS)[0], name)
-
-
-def _found(name: str, patterns: list[str]) -> tuple[Path, Source]:
-    known = known_towers().get(name, {})
-    if known.get("source") == "embedded":
-        return EMBEDDED / name.replace("-", "_"), "embedded"
-    return locate(known.get("hub_id", name), patterns)
+        _vision_config(locate(name, CONFIG_PATTERNS, "image encoder")[0], name)
 
 
 def load_tower(name: str) -> VisionTower:
@@ -114,7 +107,7 @@ def load_tower(name: str) -> VisionTower:
     """
     if name.startswith(_RANDOM):
         return _random_tower(name)
-    folder, source = _found(name, WEIGHT_PATTERNS)
+    folder, source = locate(name, WEIGHT_PATTERNS, "image encoder")
     config = _vision_config(folder, name)
     checked_weight_files(folder, name, source)
     with quiet(), explained(folder, "cannot be loaded"):
@@ -141,12 +134,14 @@ def _random_tower(name: str) -> VisionTower:
     return ClipTower(model, _processor(folder, config), name, "random")
 
 
-def _random_config(name: str) -> tuple[Path, CLIPVisionConfig]:
-    """The folder (which need not be there) and the shape in `random:<shape>`."""
+def _random_config(name: str) -> tuple[Path | None, CLIPVisionConfig]:
+    """The folder whose preprocessing goes with `random:<shape>`, None for CLIP's own, and the shape."""
     shape = name.removeprefix(_RANDOM)
-    folder = Path(shape).expanduser()
     if shape in known_towers():
-        return folder, CLIPVisionConfig(**known_towers()[shape]["config"])
+        entry = known_towers()[shape]
+        ours = locate(shape, CONFIG_PATTERNS, "image encoder")[0] if entry.get("source") == "embedded" else None
+        return ours, CLIPVisionConfig(**entry["config"])
+    folder = Path(shape).expanduser()
     if folder.is_dir():
         return folder, _vision_config(folder, name)
     raise BackboneError(f"{name}: {shape!r} is neither a folder nor one of {', '.join(known_towers())}")
@@ -169,9 +164,9 @@ def _vision_config(folder: Path, name: str) -> CLIPVisionConfig:
         return config
 
 
-def _processor(folder: Path, config: CLIPVisionConfig) -> CLIPImageProcessorPil:
+def _processor(folder: Path | None, config: CLIPVisionConfig) -> CLIPImageProcessorPil:
     """CLIP's own preprocessing with the folder's settings (PIL and numpy: no torchvision), else by the config."""
-    if (folder / "preprocessor_config.json").is_file():
+    if folder is not None and (folder / "preprocessor_config.json").is_file():
         with quiet(), explained(folder / "preprocessor_config.json", "cannot be used"):
             found: CLIPImageProcessorPil = CLIPImageProcessorPil.from_pretrained(folder, local_files_only=True)
             return found

@@ -76,7 +76,7 @@ def bench(
     max_seq_length: Annotated[int, typer.Option(help="s, rows of the update.")] = 256,
     repeats: Annotated[int, typer.Option(help="Pairs A B of each comparison, every measurement a process.")] = 3,
     passes: Annotated[int, typer.Option(help="Timed passes of a measurement, after one that warms up.")] = 3,
-    data: Annotated[str, typer.Option(help="Rows of task:NAME: a data folder, hub or sample.")] = "sample",
+    data: Annotated[str, typer.Option(help="Rows of task:NAME: a data folder, hub, sample or easy-vqa.")] = "sample",
     tokenizer: Annotated[str | None, typer.Option(help="For task:NAME: a folder [the backbone's own].")] = None,
     dtype: Annotated[str, typer.Option(help="float32 or bfloat16, of the frozen weights.")] = "float32",
     threads: Annotated[int | None, typer.Option(help="Threads of a measurement [torch's default].")] = None,

@@ -11,7 +11,7 @@ from rich.console import Console
 from dept.backbones import backbone_info
 from dept.config import Method, TrainConfig
 from dept.errors import DataError, RunError
-from dept.known_backbones import whole_path
+from dept.places import with_whole_paths
 from dept.progress import Bar
 from dept.run import RunFolder
 from dept.sources import load_rows
@@ -82,10 +82,10 @@ def run_demo(
     data = choose_data(data, embedded, console)
     size = _SMALL if embedded else _LARGE
     steps = steps or size.steps
-    base = TrainConfig(
+    asked = TrainConfig(
         task="sst2",
-        backbone=whole_path(backbone),
-        data=whole_path(data),
+        backbone=backbone,
+        data=data,
         batch_size=size.batch_size,
         max_steps=steps,
         eval_every=max(1, steps // 2),
@@ -95,6 +95,7 @@ def run_demo(
         max_seq_length=256,
         budget_tokens=BUDGET_TOKENS,
     )
+    base = with_whole_paths(asked)
     short = exact_prompt_length(info.hidden_size, 256)
     virtual_tokens: dict[Method, int] = {"dept": short, "prompt_tuning": BUDGET_TOKENS}
     runs = []

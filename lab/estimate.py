@@ -17,6 +17,7 @@ from dept.backbones import backbone_info
 from dept.budget import inference_cost, rank_for, shape_of, step_cost
 from dept.config import DeptConfig, TrainConfig
 from dept.costs import Decoding
+from dept.known_backbones import default_tower
 from dept.known_towers import tower_for
 from dept.prepare import resolve
 from dept.sources import load_rows
@@ -212,14 +213,17 @@ def estimate(
     """
     costs = [run_cost(config) for config in training]
     flops = sum(cost.training + cost.validation for cost in costs) + sum(run_cost(config).test for config in testing)
-    looks = {
-        (config.task, config.data, config.vision_backbone): cost.features
-        for config, cost in zip(training, costs, strict=True)
-    }
+    looks = {_look(config): cost.features for config, cost in zip(training, costs, strict=True)}
     flops += sum(looks.values())
     starts = (len(training) + len(testing)) * START_SECONDS / workers
     seconds = None if pace is None else starts + flops / pace.flops_per_s
     return Estimate(len(training), len(testing), flops, pace, seconds)
+
+
+def _look(config: TrainConfig) -> tuple[str, str, int | None, str]:
+    """What an image encoder looks at (a sample's seed draws it) and which: equal for runs that share features."""
+    tower = config.vision_backbone or default_tower(config.backbone)
+    return config.task, config.data, config.seed if config.data == "sample" else None, tower
 
 
 def measured_pace(config: TrainConfig) -> Pace | None:

@@ -20,9 +20,10 @@ from typing import Any, Literal
 from dept.config import TrainConfig
 from dept.errors import ConfigError, RunError
 from dept.hub import locate
-from dept.known_backbones import known_backbone, registry, whole_path
+from dept.known_backbones import known_backbone, registry
+from dept.places import with_whole_paths
 from dept.run import FINGERPRINTS, RunFolder, is_untested, read_json, run_key
-from dept.sources import SPLITS, files_of, local_path
+from dept.sources import DATA_NAMES, SPLITS, files_of, local_path
 from dept.tasks import Task, load_task
 from dept.tasks.sample import SAMPLE_SIZES, sample_rows
 
@@ -164,11 +165,7 @@ def new_job(config: TrainConfig, root: Path, **more: Any) -> Job:
     Raises:
         DeptError: an unknown task, a data folder without its rows.
     """
-    names = ("task", "backbone", "data", "tokenizer")
-    places: dict[str, Any] = {
-        name: whole_path(value) for name in names if (value := getattr(config, name)) is not None
-    }
-    config = dataclasses.replace(config, **places)
+    config = with_whole_paths(config)
     key = job_key(config)
     folder = root.resolve() / f"{load_task(config.task).name}-{config.method}-seed{config.seed}-{key[:8]}"
     return Job(key, dataclasses.replace(config, output_dir=str(folder)), **more)
@@ -190,7 +187,7 @@ def _rows(task: Task, config: TrainConfig) -> str:
     if config.data == "sample":
         asked = {split: getattr(config, f"max_{split}_rows") or SAMPLE_SIZES[split] for split in SPLITS}
         return _sample(task.name, tuple(asked.items()), config.seed)
-    path = local_path(config.data)
+    path = None if config.data in DATA_NAMES else local_path(config.data)
     if path is None:
         return f"{config.data} {task.hub_id} {task.hub_config} {task.hub_revision}"
     files = {name: _content(file, file.stat().st_mtime_ns) for name, file in files_of(task, path).items()}

@@ -12,7 +12,8 @@ from IPython.display import DisplayHandle, Markdown, display
 from dept.budget import split_of
 from dept.config import TrainConfig
 from dept.errors import RunError
-from dept.known_backbones import default_backbone, whole_path
+from dept.known_backbones import default_backbone
+from dept.places import with_whole_paths
 from dept.prepare import Prepared, prepare
 from dept.run import FINGERPRINTS, RunFolder
 from dept.track import mirrored
@@ -44,10 +45,7 @@ def configure(**settings: Any) -> TrainConfig:
     """
     if settings.get("backbone") is None:
         settings["backbone"] = default_backbone()
-    for name in ("task", "backbone", "data"):
-        if isinstance(settings.get(name), str):
-            settings[name] = whole_path(settings[name])
-    return TrainConfig.from_dict(settings)
+    return with_whole_paths(TrainConfig.from_dict(settings))
 
 
 @dataclass(frozen=True)

@@ -9,11 +9,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from dept import easy_vqa
 from dept.config import Method, TrainConfig
 from dept.errors import ConfigError, DataError
 from dept.hub import locate
 from dept.known_backbones import DEFAULT_TOWER, default_backbone, default_tower, known_backbone, registry
-from dept.sources import files_of, local_path
+from dept.sources import DATA_NAMES, files_of, local_path
 from dept.tasks import load_task
 from dept.tasks.registry import TASK_NAMES
 from dept.track import check_tracker
@@ -146,10 +147,15 @@ def _tasks(request: Request) -> tuple[list[str], list[tuple[str, str]]]:
 
 def _without_rows(name: str, request: Request) -> str:
     task, data = load_task(name), request.data or PRESETS[request.preset]["data"]
-    path = None if data in ("hub", "sample") else local_path(data)
+    if data == easy_vqa.NAME:
+        if task.name != "vqa":
+            return f"without rows: {data} is for vqa"
+        easy_vqa.folder()  # or it says how to install it
+        return ""
+    path = None if data in DATA_NAMES else local_path(data)
     if path is None:
-        if data not in ("hub", "sample") and name in TASK_NAMES:  # a task of one's own may have a hub id there
-            raise DataError(f"--data {data}: no such file or folder; hub, sample or a data folder")
+        if data not in DATA_NAMES and name in TASK_NAMES:  # a task of one's own may have a hub id there
+            raise DataError(f"--data {data}: no such file or folder; {', '.join(DATA_NAMES)} or a data folder")
         return ""
     try:
         files_of(task, path)

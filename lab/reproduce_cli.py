@@ -29,7 +29,8 @@ def reproduce(
     data: Annotated[
         str | None,
         typer.Option(
-            help="hub, sample or a data folder, of which the tasks with rows run.", show_default="the preset's"
+            help="hub, sample, easy-vqa or a data folder, of which the tasks with rows run.",
+            show_default="the preset's",
         ),
     ] = None,
     config: Annotated[

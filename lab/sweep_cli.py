@@ -19,7 +19,7 @@ def sweep(
     seeds: Annotated[str, typer.Option(help="By commas.", show_default="the file's")] = "",
     backbone: Annotated[str, typer.Option(help="By commas.", show_default="the file's")] = "",
     data: Annotated[
-        str | None, typer.Option(help="hub, sample or a data folder.", show_default="the file's, else hub")
+        str | None, typer.Option(help="hub, sample, easy-vqa or a data folder.", show_default="the file's, else hub")
     ] = None,
     settings: Annotated[
         list[str] | None,

@@ -20,8 +20,9 @@ pipeline_tag: image-feature-extraction
 The image tower of a tiny CLIP, of {parameters:,} parameters: a ViT of {layers} layers and width {width} over
 {positions} patches of {patch} x {patch} pixels. It was made to try `vqa` and `coco_captions` in a minute or two on a
 CPU, offline, comes with `dept` (`--vision-backbone mini-clip`) and is the image encoder of `--backbone mini-t5` where
-no other is named. **No number on it is comparable with the paper's**: it knows drawn shapes, and has never seen a
-photograph.
+no other is named. The pair goes by no name of its own: what one might call mini-clip-t5 is
+`--backbone mini-t5 --vision-backbone mini-clip`. **No number on it is comparable with the paper's**: it knows drawn
+shapes, and has never seen a photograph.
 
 ## What it was trained on
 

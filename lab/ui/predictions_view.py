@@ -38,9 +38,11 @@ def predictions_view(lines: Sequence[Mapping[str, Any]], task: Task | None) -> s
 def _picture(line: Mapping[str, Any]) -> str:
     asked, said = line["source"], line["prediction"] or "(nothing)"
     right = ' class="right"' if said in line["answers"] else ""
+    image, shown = line["image"], ""
+    if image:  # none where it was removed while the run trained
+        shown = f'<img src="data:image/jpeg;base64,{text(image)}" alt="the test row\'s image">'
     return (
-        f'<figure><img src="data:image/jpeg;base64,{text(line["image"])}" alt="the test row\'s image">'
-        f"<figcaption>{text(asked)}<strong{right}>{text(said)}</strong>"
+        f"<figure>{shown}<figcaption>{text(asked)}<strong{right}>{text(said)}</strong>"
         f"<small>{text(_answers(line['answers']))}</small></figcaption></figure>"
     )
 

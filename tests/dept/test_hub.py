@@ -39,6 +39,15 @@ def test_a_misspelt_alias_is_recognised() -> None:
         backbone_info("t5-lrage")
 
 
+@pytest.mark.usefixtures("offline_hub")
+@pytest.mark.parametrize("name", ["mini-clip", "mini-clip-t5", "random:mini-clip"])
+def test_an_image_encoder_is_no_backbone(name: str) -> None:
+    pair = "mini-clip is an image encoder: --backbone mini-t5 --vision-backbone mini-clip"
+    for look in (backbone_info, load_backbone):
+        with pytest.raises(BackboneError, match=pair):
+            look(name)
+
+
 def test_a_name_that_no_hub_can_have() -> None:
     with pytest.raises(BackboneError, match="no alias, folder or hub id"):
         load_backbone("what is this?")

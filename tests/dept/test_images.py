@@ -12,7 +12,7 @@ import datasets
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from PIL import Image
+from PIL import Image, ImageOps
 
 from dept import karpathy
 from dept.errors import DataError
@@ -91,11 +91,42 @@ def test_pixels_are_rgb_whatever_the_file_holds() -> None:
     assert decode(png("red")).getpixel((0, 0)) == (255, 0, 0)
     assert decode(png((0, 0, 0, 0), mode="RGBA")).getpixel((0, 0)) == (255, 255, 255), "transparent lies on white"
     assert decode(png(0, mode="L")).mode == "RGB"
-    turned = io.BytesIO()
-    exif = Image.Exif()
-    exif[0x0112] = 6  # the camera was turned by a quarter
-    Image.new("RGB", (8, 4)).save(turned, "JPEG", exif=exif)
-    assert decode(turned.getvalue()).size == (4, 8)
+
+
+def turned(orientation: int) -> bytes:
+    """A picture of eight pixels by four, and how the camera was held."""
+    file, exif = io.BytesIO(), Image.Exif()
+    exif[0x0112] = orientation
+    picture = Image.frombytes("RGB", (8, 4), bytes(range(96)))
+    picture.save(file, "PNG", exif=exif)
+    return file.getvalue()
+
+
+@pytest.mark.parametrize("orientation", range(10))
+def test_pictures_stand_as_the_camera_says(orientation: int) -> None:
+    data = turned(orientation)
+    with Image.open(io.BytesIO(data)) as opened:
+        expected = ImageOps.exif_transpose(opened)
+    assert (decode(data).size, decode(data).tobytes()) == (expected.size, expected.tobytes())
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize(
+    ("whole", "damaged", "size"),
+    [
+        (b"\x01\x0f", b"\x01\x00", (4, 8)),  # the maker's name is called a width: it cannot be written back
+        (b"MM\x00*", b"no\x00*", (8, 4)),  # no EXIF block at all
+        (b"\x01\x12\x00\x03\x00\x00\x00\x01", b"\x01\x12\x00\x03\x00\x00\xff\xff", (8, 4)),  # ends too early
+    ],
+)
+def test_a_damaged_exif_block_spoils_no_picture(whole: bytes, damaged: bytes, size: tuple[int, int]) -> None:
+    file, exif = io.BytesIO(), Image.Exif()
+    exif[0x010F], exif[0x0112] = "maker", 6
+    exif.endian = ">"
+    block = exif.tobytes()
+    assert whole in block
+    Image.new("RGB", (8, 4)).save(file, "JPEG", exif=block.replace(whole, damaged))
+    assert decode(file.getvalue()).size == size
 
 
 @pytest.mark.parametrize("data", [b"", b"not an image", png()[:40], b"\x89PNG\r\n\x1a\n" + b"\0" * 64])

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 import torch
-from transformers import CLIPConfig, CLIPVisionConfig
+from transformers import CLIPConfig, CLIPVisionConfig, CLIPVisionModel
 
 from dept import DeptConfig, get_prompted_model
 from dept.costs import Cost, inference_cost, step_cost
@@ -34,18 +34,27 @@ def test_a_folders_sizes_are_those_of_its_tower(tmp_path: Path) -> None:
     assert info.projection_parameters(512) == 512 * WIDTH + 512
 
 
-@pytest.mark.parametrize("name", list(known_towers()))
-def test_known_towers_have_the_sizes_that_they_say(name: str) -> None:
+@pytest.mark.parametrize(
+    ("name", "width", "positions"),
+    [("clip-vit-base-patch32", 768, 49), ("clip-vit-large-patch14", 1024, 256), ("mini-clip", 128, 9)],
+)
+def test_known_towers_have_the_sizes_of_their_models(name: str, width: int, positions: int) -> None:
     info = tower_info(name)
-    assert (info.width, info.positions) == (known_towers()[name]["width"], known_towers()[name]["positions"])
+    with torch.device("meta"):
+        model = CLIPVisionModel(CLIPVisionConfig(**known_towers()[name]["config"]))
+    assert (info.width, info.positions) == (width, positions)
+    assert (model.config.hidden_size, model.embeddings.num_patches) == (width, positions)
 
 
 def test_what_is_no_tower_is_named(tmp_path: Path, tiny_t5: Path) -> None:
-    (tmp_path / "config.json").write_text(json.dumps({"model_type": "clip", "vision_config": {"patch_size": 0}}))
+    for name, part in (("zero", {"patch_size": 0}), ("list", [1])):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "config.json").write_text(json.dumps({"model_type": "clip", "vision_config": part}))
     for name, message in (
         ("some/tower", "neither a folder"),
         (str(tiny_t5), "not the config of a CLIP"),
-        (str(tmp_path), "patch_size: 0, not a size"),
+        (str(tmp_path / "zero"), "patch_size: 0, not a size"),
+        (str(tmp_path / "list"), "a vision_config that is no mapping"),
     ):
         with pytest.raises(BackboneError, match=message):
             tower_info(name)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import random
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -15,10 +16,10 @@ import dept
 from dept.backbones import backbone_info
 from dept.config import TrainConfig
 from dept.known_backbones import DEFAULT_TOWER, default_tower
-from dept.known_towers import known_towers
+from dept.known_towers import tower_info
 from dept.run import read_json
 from dept.tasks.samples import scenes
-from dept.towers import check_tower, load_tower
+from dept.towers import ClipTower, check_tower, load_tower
 from dept.train import train
 from tests.acceptance import mini_clip_t5
 
@@ -38,11 +39,21 @@ def test_small_and_whole() -> None:
     assert sum(files.values()) <= MOST_BYTES
     check_tower("mini-clip")
     tower = load_tower("mini-clip")
-    entry = known_towers()["mini-clip"]
-    assert (tower.source, tower.width, tower.positions) == ("embedded", entry["width"], entry["positions"])
+    info = tower_info("mini-clip")
+    assert (tower.source, tower.width, tower.positions) == ("embedded", info.width, info.positions)
     assert load_tower(str(FOLDER)).fingerprint == tower.fingerprint
-    shape = load_tower("random:mini-clip")
-    assert (shape.width, shape.parameters) == (tower.width, tower.parameters)
+
+
+def test_its_shape_alone_differs_in_the_weights_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    shutil.copytree(FOLDER, tmp_path / "mini-clip")  # not read: the alias goes before it
+    (tmp_path / "mini-clip" / "preprocessor_config.json").write_text("{}")
+    tower, shape = load_tower("mini-clip"), load_tower("random:mini-clip")
+    assert (shape.source, shape.width, shape.parameters) == ("random", tower.width, tower.parameters)
+    assert isinstance(tower, ClipTower) and isinstance(shape, ClipTower)
+    shape.model.load_state_dict(tower.model.state_dict())
+    picture = [Image.effect_noise((100, 80), 60).convert("RGB")]
+    assert np.array_equal(shape.features(picture), tower.features(picture))
 
 
 def test_it_is_the_default_beside_mini_t5_alone() -> None:
@@ -82,14 +93,17 @@ def test_the_card_says_what_it_is() -> None:
     assert " | ".join(str(score) for score in made["scores"].values()) in card
 
 
-def test_a_run_says_where_its_tower_is_from(tmp_path: Path, one_thread: None) -> None:
+def test_a_run_says_where_its_tower_is_from(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, one_thread: None) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mini-clip").mkdir()  # a folder of the alias's name is not it
     result = train(
         TrainConfig(
-            task="vqa", backbone="mini-t5", data="sample", output_dir=str(tmp_path), num_virtual_tokens=2, rank=2,
+            task="vqa", backbone="mini-t5", data="sample", output_dir=str(tmp_path / "run"),
+            num_virtual_tokens=2, rank=2,
             max_steps=1, batch_size=2, max_train_rows=4, max_validation_rows=2, max_test_rows=2,
         )
     )  # fmt: skip
-    assert result["vision_backbone"]["name"] == "mini-clip"
+    assert result["vision_backbone"]["name"] == result["config"]["vision_backbone"] == "mini-clip"
     assert result["vision_backbone"]["source"] == "embedded"
     assert (
         result["config"]["projection_lr"] == backbone_info("mini-t5").projection_lr != result["config"]["low_rank_lr"]

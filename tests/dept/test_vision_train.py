@@ -101,6 +101,16 @@ def test_a_run_keeps_what_it_says_of_its_first_test_rows(config: TrainConfig) ->
         assert np.abs(np.asarray(small, float) - np.asarray(whole, float)).mean() < 8
 
 
+def test_an_image_that_is_gone_leaves_the_result(config: TrainConfig, monkeypatch: pytest.MonkeyPatch) -> None:
+    def gone(value: object, side: int) -> bytes:
+        raise DataError("the image cannot be read")
+
+    monkeypatch.setattr("dept.result.thumbnail", gone)
+    assert train(dataclasses.replace(config, max_steps=1))["status"] == "completed"
+    lines = json.loads(RunFolder(config.output_dir).predictions_file.read_text())
+    assert [line["image"] for line in lines] == [None] * 8
+
+
 @pytest.mark.parametrize("stop_at", [1, 4])
 def test_a_stopped_run_resumes_exactly(config: TrainConfig, tmp_path: Path, stop_at: int) -> None:
     whole = dataclasses.replace(config, output_dir=str(tmp_path / "whole"))

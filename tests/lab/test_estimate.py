@@ -60,6 +60,14 @@ def test_images_are_positions_of_every_batch_and_one_look_of_the_encoder() -> No
     assert cost.features == work.images * tower.flops
     twice = estimate([vqa, vqa], [], workers=1, pace=None).flops
     assert twice == 2 * (cost.training + cost.validation) + cost.features, "the features are kept"
+    other = dataclasses.replace(vqa, backbone="mini-t5", vision_backbone=None, seed=RTE.seed + 1)
+    tiny = run_cost(other)
+    both = estimate([vqa, other], [], workers=1, pace=None).flops
+    assert both == sum(each.training + each.validation + each.features for each in (cost, tiny)), "each its encoder's"
+    drawn = [dataclasses.replace(other, data="sample", seed=seed, max_train_rows=8) for seed in (1, 2)]
+    looks = [run_cost(each) for each in drawn]
+    both = estimate(drawn, [], workers=1, pace=None).flops
+    assert both == sum(each.training + each.validation + each.features for each in looks), "a seed draws its pictures"
     assert workload(dataclasses.replace(vqa, data="sample", max_train_rows=8)).images == 8 + 128 + 256
     assert workload(dataclasses.replace(RTE, task="coco_captions")).source_tokens == 1, "caption: and no text"
     assert workload(RTE).images == run_cost(RTE).features == 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import importlib.util
 import json
 import random
 import shutil
@@ -14,7 +15,7 @@ import nbformat
 import pytest
 
 from dept.config import TrainConfig
-from dept.errors import ConfigError
+from dept.errors import ConfigError, DataError
 from dept.tasks.registry import TASK_NAMES
 from lab.cli import main
 from lab.jobs import is_executed
@@ -86,7 +87,8 @@ def test_settings_reach_the_notebook_by_name_or_among_the_others() -> None:
         (["--timeout", "0"], "--timeout must be above 0, not 0"),
         (["--timeout", "nan"], "--timeout must be above 0, not nan"),
         (["--tasks", ","], "--tasks is empty"),
-        (["--data", "./nowhere"], "--data ./nowhere: no such file or folder"),
+        (["--data", "./nowhere"], "--data ./nowhere: no such file or folder; hub, sample, easy-vqa or a data folder"),
+        (["--data", "easy-vqa"], "--tasks: rte is without rows: easy-vqa is for vqa"),
         (["--backbone", "./nowhere"], "there is no folder"),
         (["--config", "nowhere.yaml"], "nowhere.yaml"),
     ],
@@ -121,6 +123,18 @@ def test_a_folder_runs_the_tasks_that_it_has_rows_of(tmp_path: Path) -> None:
     assert dict(planned.left_out)["cola"] == f"without rows: no cola/train.jsonl (or .parquet) in {data}"
     with pytest.raises(ConfigError, match="cola is without rows"):
         plan(Request(data=data, tasks=("rte", "cola")), tmp_path / "batch")
+
+
+def test_easy_vqa_is_for_vqa_and_has_to_be_installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("dept.easy_vqa.folder", lambda: tmp_path)
+    request = Request(data="easy-vqa", methods=("dept",))
+    planned = plan(request, tmp_path)
+    assert [(job.config.task, job.config.data) for job in planned.jobs] == [("vqa", "easy-vqa")]
+    assert dict(planned.left_out)["coco_captions"] == "without rows: easy-vqa is for vqa"
+    monkeypatch.undo()
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(DataError, match="pip install"):
+        plan(request, tmp_path)
 
 
 # The notebook

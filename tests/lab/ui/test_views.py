@@ -69,6 +69,8 @@ def test_predictions_stand_beside_their_pictures() -> None:
     assert "<script" not in shown and shown.count("&lt;script") == 5
     assert shown.count('src="data:image/jpeg;base64,QUJD"') == 2 and "red (8); &lt;script" in shown
     assert shown.count('class="right"') == 1, "what nobody answered is not marked"
+    gone = predictions_view([line, {**line, "image": None}], load_task("vqa"))
+    assert gone.count("<img") == 1 and gone.count("<figcaption>") == 2
 
 
 def test_of_captions_one_is_told() -> None:

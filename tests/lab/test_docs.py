@@ -54,4 +54,4 @@ def test_a_line_stands_for_the_panel_and_nothing_for_progress_bars() -> None:
 @pytest.mark.parametrize("arguments", [["99"], ["01_decomposition"]])
 def test_an_unknown_notebook_is_named(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     assert docs.main(arguments) == 2
-    assert "01, 02, 03, 04, 05, 06" in capsys.readouterr().err
+    assert "01, 02, 03, 04, 05, 06, 07" in capsys.readouterr().err

@@ -8,7 +8,7 @@ import shutil
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from safetensors.torch import load_file, save_file
@@ -17,13 +17,13 @@ from torch import Tensor, nn
 from dept.errors import RunError
 from dept.run import RunFolder, read_json, whole_folder, write_json
 
-if TYPE_CHECKING:
-    from _typeshed import DataclassInstance
-
 
 @contextlib.contextmanager
-def opened(output_dir: Path, config: DataclassInstance, *, resume: bool) -> Iterator[RunFolder]:
+def opened(output_dir: Path, config: Any, *, resume: bool) -> Iterator[RunFolder]:
     """The run's folder, locked; `begin` writes the settings of a new run.
+
+    Args:
+        config: the recipe's settings, a dataclass.
 
     Raises:
         RunError: the folder holds a run already, or none to resume, or one of other settings, or is in use.
@@ -39,7 +39,7 @@ def opened(output_dir: Path, config: DataclassInstance, *, resume: bool) -> Iter
         yield folder
 
 
-def begin(folder: RunFolder, config: DataclassInstance) -> None:
+def begin(folder: RunFolder, config: Any) -> None:
     """Write a new run's settings, once nothing is missing to start it."""
     write_json(folder.config_file, dataclasses.asdict(config))
 

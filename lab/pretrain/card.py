@@ -32,7 +32,7 @@ five thousand times larger and have read text, not templates.
   frames, 477 in all (`lab/pretrain/frames.yaml`), written without sight of the validation and test templates.
 - **Small skills** made up on the spot: {skills}.
 - **Pictures in words** (`lab/pretrain/pictures.py`): scenes as a grid of positions, each the sum of the words that
-  tell what is there, with a question or a caption, in all pairs of a colour and a shape, also those whose pictures only
+  tell what is there, with a question or a caption, in all pairs of colour and shape, also those whose pictures only
   the samples' validation and test parts have. The model has never seen an image; this gives a projection of an
   image's features something to aim at.
 - **Raw text** with spans left out (Raffel et al., 2020): {texts:,} definitions and example sentences of WordNet 3.0.

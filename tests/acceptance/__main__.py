@@ -67,11 +67,13 @@ def main(names: list[str]) -> int:
     if unknown:
         print(f"error: no section {unknown[0]!r}; there are {', '.join(SECTIONS)}", file=sys.stderr)
         return 2
-    kept = json.loads(FIGURES.read_text(encoding="utf-8")) if FIGURES.exists() else {}
+    kept: dict[str, dict[str, object]] = {}
     for name in names or SECTIONS:
         print(f"== {SECTIONS[name].title}", flush=True)
         started = time.monotonic()
         outcome = SECTIONS[name].measure()
+        # Read now: other sections may have been measured meanwhile.
+        kept = json.loads(FIGURES.read_text(encoding="utf-8")) if FIGURES.exists() else {}
         kept[name] = {
             "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
             "machine": machine(),

@@ -9,6 +9,7 @@ from __future__ import annotations
 import functools
 import hashlib
 import io
+import struct
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
@@ -22,6 +23,17 @@ if TYPE_CHECKING:
     from dept.tasks.task import ImageValue
 
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP")
+# What PIL's reader of EXIF blocks raises, by where the damage leads it.
+_BROKEN_EXIF = (
+    struct.error,
+    OSError,
+    ValueError,
+    TypeError,
+    LookupError,
+    ArithmeticError,
+    AttributeError,
+    SyntaxError,
+)
 MAX_BYTES = 64 * 2**20
 MAX_PIXELS = 100_000_000  # a larger one is taken for a decompression bomb
 _ORIENTATION = 0x0112  # EXIF's tag
@@ -141,7 +153,7 @@ def _upright(opened: Image) -> Image:
     opened.load()  # apart from the EXIF block: damaged pixels are a fault
     try:
         orientation = opened.getexif().get(_ORIENTATION)
-    except Exception:  # PIL's reader raises whatever the damage leads it to, struct.error among others
+    except _BROKEN_EXIF:
         return opened
     turns = {
         2: Transpose.FLIP_LEFT_RIGHT,
@@ -161,7 +173,12 @@ def thumbnail(value: ImageValue, side: int) -> bytes:
     Raises:
         DataError: as `content` and `decode`.
     """
-    small = decode(content(value), named(value))
+    return small_jpeg(decode(content(value), named(value)), side)
+
+
+def small_jpeg(image: Image, side: int) -> bytes:
+    """A decoded RGB image as a JPEG of at most `side` pixels high and wide."""
+    small = image.copy()
     small.thumbnail((side, side))
     target = io.BytesIO()
     small.save(target, "JPEG", quality=90)

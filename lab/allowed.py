@@ -134,10 +134,7 @@ class Allowed:
         Raises:
             ConfigError: not on the list.
         """
-        found = _named(name, self.backbones, self.backbone_folders)
-        if found is None:
-            raise ConfigError(f"backbone: choose one of {', '.join(self.backbone_names())}")
-        return found
+        return _named("backbone", name, self.backbone_names(), self.backbone_folders)
 
     def tower(self, name: object) -> str:
         """An image encoder as `load_tower` takes it.
@@ -145,10 +142,7 @@ class Allowed:
         Raises:
             ConfigError: not on the list.
         """
-        found = _named(name, self.towers, self.tower_folders)
-        if found is None:
-            raise ConfigError(f"vision_backbone: choose one of {', '.join(self.tower_names())}")
-        return found
+        return _named("vision_backbone", name, self.tower_names(), self.tower_folders)
 
     def data(self, name: object) -> str:
         """Rows as `load_rows` takes them; own rows are not looked for here.
@@ -156,11 +150,7 @@ class Allowed:
         Raises:
             ConfigError: not on the list.
         """
-        if isinstance(name, str) and name in self.data_names():
-            if name.startswith(FOLDER):
-                return str(self.data_folders[name.removeprefix(FOLDER)])
-            return name
-        raise ConfigError(f"data: choose one of {', '.join(self.data_names())}, or your own rows")
+        return _named("data", name, self.data_names(), self.data_folders, ", or your own rows")
 
     def check(
         self, request: Mapping[str, Any], limits: Limits, own_data: Callable[[str], Path]
@@ -216,12 +206,15 @@ def _by_name(folders: tuple[Path, ...]) -> dict[str, Path]:
     return found
 
 
-def _named(name: object, known: tuple[str, ...], folders: Mapping[str, Path]) -> str | None:
-    """A browser's name as it is, or the folder that it stands for; None for what is on neither list."""
-    if not isinstance(name, str):
-        return None
-    folder = folders.get(name.removeprefix(FOLDER)) if name.startswith(FOLDER) else None
-    return str(folder) if folder is not None else name if name in known else None
+def _named(field: str, name: object, names: list[str], folders: Mapping[str, Path], more: str = "") -> str:
+    """A browser's name as it is, or the folder that it stands for.
+
+    Raises:
+        ConfigError: none of `names`.
+    """
+    if not isinstance(name, str) or name not in names:
+        raise ConfigError(f"{field}: choose one of {', '.join(names)}{more}")
+    return str(folders[name.removeprefix(FOLDER)]) if name.startswith(FOLDER) else name
 
 
 def _plain(request: Mapping[str, Any]) -> dict[str, Any]:

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import math
 import shutil
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
+from rich.console import Console
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
@@ -44,6 +46,13 @@ def begin(folder: RunFolder, config: Any) -> None:
     write_json(folder.config_file, dataclasses.asdict(config))
 
 
+def log_losses(folder: RunFolder, console: Console, step: int, losses: Sequence[float], elapsed: float) -> None:
+    """The mean of the last steps' losses, to the run's metrics and to the terminal. elapsed: seconds."""
+    loss = sum(losses) / len(losses)
+    folder.append_metrics({"step": step, "split": "train", "loss": loss, "elapsed_s": round(elapsed, 1)})
+    console.print(f"step {step:,} loss {loss:.3f} after {elapsed / 60:.1f} min")
+
+
 @dataclass(frozen=True)
 class Trained:
     """What training changes: parameters by name, and the optimisers' moments."""
@@ -64,14 +73,26 @@ class Trained:
         muon = torch.optim.Muon(body, weight_decay=0.0, momentum=0.95, adjust_lr_fn="match_rms_adamw")
         return Trained(names, (muon, torch.optim.AdamW(others, betas=(0.9, 0.98), weight_decay=0.0, fused=True)))
 
-    def step(self, rate: float) -> None:
-        """One step of both optimisers, from the gradients' sum clipped to norm 1."""
+    def descend(self, loss: Tensor, rate: float, step: int) -> float:
+        """One step of both optimisers, the gradient clipped to norm 1; returns the loss.
+
+        Args:
+            step: counted from 0, for the message.
+
+        Raises:
+            RunError: the loss is no number.
+        """
+        loss.backward()
         torch.nn.utils.clip_grad_norm_(list(self.names), 1.0)
         for optimizer in self.optimizers:
             for group in optimizer.param_groups:
                 group["lr"] = rate
             optimizer.step()
             optimizer.zero_grad(set_to_none=True)
+        value = loss.item()
+        if not math.isfinite(value):
+            raise RunError(f"the loss became {value} at step {step + 1}: lower the learning rate")
+        return value
 
     def save(self, folder: RunFolder, step: int, place: Mapping[str, Any]) -> None:
         """A checkpoint, in the place of those before it."""

@@ -19,13 +19,13 @@ from rich.console import Console
 from torch import Tensor
 from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
 
-from dept.errors import ConfigError, RunError
+from dept.errors import ConfigError
 from dept.provenance import checkout
 from dept.run import RunFolder, whole_folder, write_json, write_text
 from dept.saved_model import quiet
 from dept.tasks.samples import scenes
 from dept.tasks.samples.lexicon import stable_seed
-from lab.pretrain.checkpoints import Trained, begin, opened
+from lab.pretrain.checkpoints import Trained, begin, log_losses, opened
 from lab.pretrain.clip import PREPROCESSING, MiniClip, as_numbers, as_pixels
 from lab.pretrain.clip_card import clip_card
 from lab.pretrain.drawings import altered, caption_of, picture
@@ -99,11 +99,7 @@ class _Pretraining:
             self.elapsed = time.monotonic() - started
             last = self.step == self.config.steps
             if self.step % _LOG_EVERY == 0 or last:
-                loss = sum(losses) / len(losses)
-                self.folder.append_metrics(
-                    {"step": self.step, "split": "train", "loss": loss, "elapsed_s": round(self.elapsed, 1)}
-                )
-                self.console.print(f"step {self.step:,} loss {loss:.3f} after {self.elapsed / 60:.1f} min")
+                log_losses(self.folder, self.console, self.step, losses, self.elapsed)
                 losses.clear()
             if self.step % self.config.checkpoint_every == 0 or last:
                 self._save()
@@ -122,12 +118,7 @@ class _Pretraining:
         loss = self.model.loss(
             as_pixels([one.pixels for one in pictures]), as_numbers(captions, _MOST_PHRASES), torch.stack(wrong)
         )
-        loss.backward()
-        self.trained.step(self.config.rate_at(self.step))
-        value = loss.item()
-        if not math.isfinite(value):
-            raise RunError(f"the loss became {value} at step {self.step + 1}: lower the learning rate")
-        return value
+        return self.trained.descend(loss, self.config.rate_at(self.step), self.step)
 
     def _write_model(self, scores: dict[str, float]) -> None:
         """model/: the tower's weights (float16), config and preprocessing as transformers reads them, and its card."""

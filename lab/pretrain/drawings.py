@@ -74,7 +74,7 @@ def picture(draw: random.Random) -> Picture:
     way = draw.random()
     count = 1 if way >= _NEAR_CELLS else draw.randint(1, 4)
     chosen = draw.sample(pairs(), count)
-    cells = draw.sample(range(9), count)
+    cells = draw.sample(range(scenes.GRID**2), count)
     scale = 2 if draw.random() < _FINE else 1
     image = Image.new("RGB", (scenes.SIZE * scale,) * 2, _background(draw))
     canvas = ImageDraw.Draw(image)
@@ -153,14 +153,14 @@ def _place(draw: random.Random, way: float, cell: int) -> tuple[float, float, fl
     if way >= _NEAR_CELLS:
         radius = draw.uniform(4, 17)
         return draw.uniform(radius, scenes.SIZE - radius), draw.uniform(radius, scenes.SIZE - radius), radius
-    x, y = (scenes.SIZE * (place + 0.5) / 3 for place in (cell % 3, cell // 3))
+    x, y = (scenes.SIZE * (place + 0.5) / scenes.GRID for place in (cell % scenes.GRID, cell // scenes.GRID))
     if way < _LIKE_SAMPLES:
         return x, y, draw.randint(7, 9)
     return x + draw.uniform(-4, 4), y + draw.uniform(-4, 4), draw.uniform(5, 10)
 
 
 def _third(place: float) -> int:
-    return min(2, int(3 * place / scenes.SIZE))
+    return min(scenes.GRID - 1, int(scenes.GRID * place / scenes.SIZE))
 
 
 def _draw(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,13 +10,13 @@ import torch
 from rich.console import Console
 from transformers import PreTrainedTokenizerFast
 
-from dept.errors import ConfigError, RunError
+from dept.errors import ConfigError
 from dept.loss import IGNORED_LABEL
 from dept.provenance import checkout
 from dept.run import RunFolder, whole_folder, write_json, write_text
 from dept.tasks.samples.lexicon import stable_seed
 from lab.pretrain.card import model_card
-from lab.pretrain.checkpoints import Trained, begin, opened
+from lab.pretrain.checkpoints import Trained, begin, log_losses, opened
 from lab.pretrain.corpora import Corpora, load_corpora
 from lab.pretrain.mixture import Example, Mixture, batches, task_pairs
 from lab.pretrain.model import MiniT5, collate
@@ -156,7 +155,7 @@ class _Pretraining:
             self.elapsed = before + time.monotonic() - started
             last = self.step == self.config.total_steps
             if self.step % _LOG_EVERY == 0 or last:
-                self._log(losses)
+                log_losses(self.folder, self.console, self.step, losses, self.elapsed)
                 losses.clear()
             if self.step % self.config.evaluate_every == 0 or last:
                 rows = self.config.evaluation_rows
@@ -174,12 +173,6 @@ class _Pretraining:
         self._write_model(scores)
         return scores
 
-    def _log(self, losses: list[float]) -> None:
-        loss = sum(losses) / len(losses)
-        line = {"step": self.step, "split": "train", "loss": loss, "elapsed_s": round(self.elapsed, 1)}
-        self.folder.append_metrics(line)
-        self.console.print(f"step {self.step:,} loss {loss:.3f} after {self.elapsed / 60:.1f} min")
-
     def _batches(self) -> list[list[list[Example]]]:
         examples = self.mixture.chunk(self.chunk, self.chunk_step / self.config.steps)
         return batches(examples, self.config.tokens, stable_seed("order", self.config.seed, self.chunk))
@@ -189,12 +182,7 @@ class _Pretraining:
             self.model.draw_noise(self.materials.noise, stable_seed("noise", self.config.seed, self.step))
         self.examples += sum(map(len, parts))
         loss = self.model.loss([collate(part) for part in parts])
-        loss.backward()
-        self.trained.step(self.config.rate_at(self.step))
-        value = loss.item()
-        if not math.isfinite(value):
-            raise RunError(f"the loss became {value} at step {self.step + 1}: lower the learning rate")
-        return value
+        return self.trained.descend(loss, self.config.rate_at(self.step), self.step)
 
     def _write_model(self, scores: dict[str, float]) -> None:
         """model/: weights (float16), config and tokenizer as transformers reads them, training.json and the card."""

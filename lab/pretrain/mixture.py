@@ -36,7 +36,7 @@ _FRAMED = 0.6  # share of the rows in further frames, where a task has such
 _OTHER_NOUNS = ("mrpc", "stsb", "qqp", "cb")  # whose labels do not depend on what a noun is a kind of
 _TOP = 5_000  # where junk is drawn from, as a soft prompt's first vectors are
 
-Bags = list[list[tuple[int, float]]]
+WeightedIds = list[list[tuple[int, float]]]  # of each place
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ class Example:
     prefix: list[int]
     source: list[int]
     target: list[int]
-    places: Bags = field(default_factory=list)
+    places: WeightedIds = field(default_factory=list)
 
     @property
     def length(self) -> int:
@@ -140,7 +140,7 @@ class Mixture:
         return [replace(example, places=self._as_ids(grid))
                 for example, (grid, _, _) in zip(encoded, made, strict=True)]  # fmt: skip
 
-    def _as_ids(self, grid: Places) -> Bags:
+    def _as_ids(self, grid: Places) -> WeightedIds:
         return [[(self._words_ids[word], weight) for word, weight in words] for words in grid]
 
     def _as_trained(

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from dept.errors import DataError
-from dept.images import decode, digest, thumbnail
+from dept.images import decode, digest, small_jpeg
 from dept.sources import load_rows
 from dept.tables import read_rows
 from dept.tasks import Task
@@ -89,4 +89,4 @@ def image_of(picture: object, most_bytes: int) -> bytes:
     if not data:
         raise DataError(f"the image is empty, or larger than {most_bytes / 2**20:g} MiB")
     seen = decode(data, most_pixels=MOST_PIXELS)
-    return data if max(seen.size) <= KEPT_SIDE else thumbnail(data, KEPT_SIDE)
+    return data if max(seen.size) <= KEPT_SIDE else small_jpeg(seen, KEPT_SIDE)

@@ -30,8 +30,8 @@ lint: $(DEV)
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 
-acceptance: $(DEV) ## the heavier figures (under an hour); writes docs/acceptance.md
-	$(BIN)/python -m tests.acceptance
+acceptance: $(DEV) ## heavier figures into docs/acceptance.md, under an hour; SECTIONS="mini_t5 smollm2 ..." by name
+	$(BIN)/python -m tests.acceptance $(SECTIONS)
 
 docs: $(DEV) ## execute the walkthroughs into docs/notebooks, figures as images
 	$(BIN)/python -m lab.docs

@@ -202,6 +202,7 @@ WHOLE = Section(
     f"all tasks by both methods in under {WHOLE_SECONDS // 60} minutes on 2 cores, again in under {AGAIN_SECONDS} "
     "seconds; real rows too.",
     whole_batches,
+    by_name=True,
 )
 INTERRUPTED = Section(
     "interrupted",

@@ -76,4 +76,5 @@ SECTION = Section(
     "the mean label loss of the last 10 of 120 steps is at most half of the first 10's, and validation ends no lower "
     "than the untrained prompt's, for PT and DePT, 3 seeds.",
     measure,
+    by_name=True,
 )

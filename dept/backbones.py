@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 from dept.errors import BackboneError, ConfigError
 from dept.fingerprints import fingerprint, remember
 from dept.hub import locate
-from dept.known_backbones import BackboneInfo, known_backbone, list_backbones, registry, suggestion
+from dept.known_backbones import RANDOM, BackboneInfo, known_backbone, list_backbones, registry, suggestion
 from dept.placement import DeviceMap, Quantize, check_in_memory, fitting, keep_trainable, loading_arguments
 from dept.saved_model import (
     CONFIG_PATTERNS,
@@ -59,7 +59,6 @@ LOW_RANK_LR_SHARE = 0.015  # of the embeddings' RMS: SmolLM2's registered 2e-3 b
 # (11.6 is reported for T5 v1.1 small, huggingface/transformers#26441).
 T5_EMBEDDING_RMS = 10.0
 
-_RANDOM = "random:"
 _DTYPES = {"fp32": "float32", "bf16": "bfloat16", "fp16": "float16"}
 
 
@@ -74,7 +73,7 @@ def backbone_info(name: str) -> BackboneInfo:
     """
     if name in registry():
         return known_backbone(name)
-    if name.startswith(_RANDOM):
+    if name.startswith(RANDOM):
         return replace(backbone_info(_shape(name)), name=name, hub_id=None, source="random", gated=False)
 
     import torch
@@ -131,7 +130,7 @@ def load_backbone(
     placement = loading_arguments(quantize, device_map, torch_dtype)
     # Found first: a wrong name should not wait for the weights.
     tokenizer_folder = locate(tokenizer, TOKENIZER_PATTERNS)[0] if tokenizer is not None else None
-    if name.startswith(_RANDOM):
+    if name.startswith(RANDOM):
         backbone = _load_random(name, torch_dtype, placement)
     else:
         folder, source = locate(name, WEIGHT_PATTERNS)
@@ -154,7 +153,7 @@ def freeze(backbone: PreTrainedModel) -> None:
 
 def _shape(name: str) -> str:
     """The alias or folder in `random:<shape>`."""
-    shape = name.removeprefix(_RANDOM)
+    shape = name.removeprefix(RANDOM)
     if shape not in registry() and not Path(shape).expanduser().is_dir():
         known = ", ".join(registry())
         raise BackboneError(f"{name}: {shape!r} is neither a folder nor one of {known}{suggestion(shape)}")
@@ -192,7 +191,7 @@ def default_learning_rates(backbone: PreTrainedModel) -> tuple[float, float]:
     made for 30,000 steps; the share that learnt SST-2 on SmolLM2 within 120 is taken here, at most the 1e-3 where
     the paper's grid ends.
     """
-    name = str(backbone.config.name_or_path).removeprefix(_RANDOM)
+    name = str(backbone.config.name_or_path).removeprefix(RANDOM)
     for info in list_backbones():
         if name in (info.name, info.hub_id) and info.prompt_lr is not None and info.low_rank_lr is not None:
             return info.prompt_lr, info.low_rank_lr

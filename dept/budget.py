@@ -10,8 +10,8 @@ from typing import NamedTuple
 
 from dept.costs import Cost, Decoding, inference_cost, step_cost
 from dept.errors import BudgetError
-from dept.known_towers import TowerInfo
 from dept.shape import Shape, shape_of
+from dept.tower_sizes import TowerInfo
 
 __all__ = [
     "PAPER_PROMPT_LENGTHS",

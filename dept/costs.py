@@ -23,8 +23,8 @@ from typing import Literal, get_args
 
 from dept.activations import kept_by_decoder, kept_by_stack, live_in_decoder_only, live_in_encoder_decoder
 from dept.errors import BudgetError
-from dept.known_towers import TowerInfo
 from dept.shape import Shape
+from dept.tower_sizes import TowerInfo
 
 Decoding = Literal["label_scoring", "generate"]
 

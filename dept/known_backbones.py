@@ -13,6 +13,7 @@ import yaml
 
 Source = Literal["hub", "package", "folder", "random", "embedded"]
 
+RANDOM = "random:"  # before a name: its shape, with seeded random weights
 DEFAULT_TOWER = "clip-vit-base-patch32"
 
 
@@ -44,9 +45,13 @@ class BackboneInfo:
 
 @functools.cache
 def registry() -> Mapping[str, dict[str, Any]]:
-    text = (Path(__file__).parent / "known_backbones.yaml").read_text(encoding="utf-8")
-    registry: dict[str, dict[str, Any]] = yaml.safe_load(text)
-    return registry
+    return read_registry("known_backbones.yaml")
+
+
+def read_registry(file: str) -> Mapping[str, dict[str, Any]]:
+    """A file of this package: short names, and what is known of each."""
+    entries: dict[str, dict[str, Any]] = yaml.safe_load((Path(__file__).parent / file).read_text(encoding="utf-8"))
+    return entries
 
 
 def known_backbone(alias: str) -> BackboneInfo:

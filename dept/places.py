@@ -9,10 +9,9 @@ from typing import Any
 
 from dept import known_backbones, known_towers
 from dept.config import TrainConfig
+from dept.known_backbones import RANDOM
 from dept.sources import DATA_NAMES
 from dept.tasks.registry import TASK_NAMES
-
-_RANDOM = "random:"
 
 
 def with_whole_paths(config: TrainConfig) -> TrainConfig:
@@ -36,7 +35,7 @@ def with_whole_paths(config: TrainConfig) -> TrainConfig:
 
 
 def _whole(name: str, known: Container[str]) -> str:
-    path = name.removeprefix(_RANDOM)
+    path = name.removeprefix(RANDOM)
     if path in known or not Path(path).exists():
         return name
     return f"{name.removesuffix(path)}{Path(path).resolve()}"

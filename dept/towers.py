@@ -25,15 +25,13 @@ from transformers.models.clip.image_processing_pil_clip import CLIPImageProcesso
 from dept.errors import BackboneError
 from dept.fingerprints import fingerprint
 from dept.hub import locate
-from dept.known_backbones import DEFAULT_TOWER, Source
-from dept.known_towers import known_towers
+from dept.known_backbones import DEFAULT_TOWER, RANDOM, Source
+from dept.known_towers import MODEL_TYPES, known_towers
 from dept.random_weights import random_backbone
 from dept.saved_model import CONFIG_PATTERNS, WEIGHT_PATTERNS, checked_weight_files, explained, quiet
 
 if TYPE_CHECKING:
     from PIL.Image import Image
-
-_RANDOM = "random:"
 
 
 class VisionTower(Protocol):
@@ -93,7 +91,7 @@ def check_tower(name: str) -> None:
     Raises:
         BackboneError: as `load_tower`.
     """
-    if name.startswith(_RANDOM):
+    if name.startswith(RANDOM):
         _random_config(name)
     else:
         _vision_config(locate(name, CONFIG_PATTERNS, "image encoder")[0], name)
@@ -105,7 +103,7 @@ def load_tower(name: str) -> VisionTower:
     Raises:
         BackboneError: unknown, unreachable, damaged, pickled, or of another kind than CLIP's ViT.
     """
-    if name.startswith(_RANDOM):
+    if name.startswith(RANDOM):
         return _random_tower(name)
     folder, source = locate(name, WEIGHT_PATTERNS, "image encoder")
     config = _vision_config(folder, name)
@@ -136,7 +134,7 @@ def _random_tower(name: str) -> VisionTower:
 
 def _random_config(name: str) -> tuple[Path | None, CLIPVisionConfig]:
     """The folder whose preprocessing goes with `random:<shape>`, None for CLIP's own, and the shape."""
-    shape = name.removeprefix(_RANDOM)
+    shape = name.removeprefix(RANDOM)
     if shape in known_towers():
         entry = known_towers()[shape]
         ours = locate(shape, CONFIG_PATTERNS, "image encoder")[0] if entry.get("source") == "embedded" else None
@@ -155,7 +153,7 @@ def _vision_config(folder: Path, name: str) -> CLIPVisionConfig:
         kind = values["model_type"]
     except (OSError, ValueError, KeyError, TypeError) as fault:
         raise BackboneError(f"{path} is not the config of a saved model") from fault
-    if kind not in ("clip", "clip_vision_model"):
+    if kind not in MODEL_TYPES:
         raise BackboneError(
             f"{name} ({kind}) is no CLIP with a ViT; use one such as {DEFAULT_TOWER}, or random:{DEFAULT_TOWER}"
         )

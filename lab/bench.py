@@ -20,9 +20,9 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from dept.errors import ConfigError, RunError
-from dept.known_towers import TowerInfo
 from dept.provenance import checkout, version
 from dept.run import write_json
+from dept.tower_sizes import TowerInfo
 from lab.bench_cost import expected_seconds
 from lab.bench_lengths import source_batches
 from lab.bench_plan import (

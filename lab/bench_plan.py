@@ -11,8 +11,8 @@ from typing import Any, Literal
 from dept.backbones import backbone_info
 from dept.budget import rank_for
 from dept.errors import ConfigError
-from dept.known_towers import TowerInfo, tower_for
 from dept.tasks import load_task
+from dept.tower_sizes import TowerInfo, tower_for
 from lab.bench_lengths import GLUE_MEAN_TOKENS, Lengths
 
 WHATS = ("train", "inference", "memory", "decoding")

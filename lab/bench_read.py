@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from dept.errors import ConfigError, RunError
-from dept.known_towers import TowerInfo
 from dept.run import read_json
+from dept.tower_sizes import TowerInfo
 from lab.bench import SCHEMA_VERSION, Bench
 from lab.bench_plan import BenchConfig, Group, MeasuredPair, Measurement, Pair, Variant
 from lab.runs import Damaged

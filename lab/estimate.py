@@ -18,13 +18,13 @@ from dept.budget import inference_cost, rank_for, shape_of, step_cost
 from dept.config import DeptConfig, TrainConfig
 from dept.costs import Decoding
 from dept.known_backbones import default_tower
-from dept.known_towers import tower_for
 from dept.prepare import resolve
 from dept.sources import load_rows
 from dept.tasks import Task, load_task
 from dept.tasks.registry import TASK_NAMES
 from dept.tasks.splits import counts_from_hub
 from dept.tasks.template import columns_of
+from dept.tower_sizes import tower_for
 from lab import paper
 from lab.bench import measure_apart
 from lab.bench_cost import pass_cost

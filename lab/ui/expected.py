@@ -14,11 +14,11 @@ from dept.backbones import BackboneInfo, backbone_info
 from dept.budget import Cost, Split, TradeOff, rank_for, shape_of, split_of, trade_off
 from dept.config import TrainConfig
 from dept.errors import BackboneError, DeptError
-from dept.known_towers import TowerInfo, tower_for
 from dept.shape import Shape
 from dept.tasks import load_task
 from dept.tasks.registry import TASK_NAMES
 from dept.tasks.sample import sample_rows
+from dept.tower_sizes import TowerInfo, tower_for
 from lab.bench_lengths import GLUE_MEAN_TOKENS
 from lab.run_summary import RunSummary
 

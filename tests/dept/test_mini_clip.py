@@ -16,9 +16,9 @@ import dept
 from dept.backbones import backbone_info
 from dept.config import TrainConfig
 from dept.known_backbones import DEFAULT_TOWER, default_tower
-from dept.known_towers import tower_info
 from dept.run import read_json
 from dept.tasks.samples import scenes
+from dept.tower_sizes import tower_info
 from dept.towers import ClipTower, check_tower, load_tower
 from dept.train import train
 from tests.acceptance import mini_clip_t5

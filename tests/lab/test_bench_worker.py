@@ -20,7 +20,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from dept.backbones import load_backbone
 from dept.errors import RunError
-from dept.known_towers import TowerInfo
+from dept.tower_sizes import TowerInfo
 from lab import bench_worker
 from lab.bench import measure_apart, run_bench
 from lab.bench_cost import pass_cost

@@ -10,7 +10,7 @@ import pytest
 from dept import TrainConfig
 from dept.budget import inference_cost, shape_of, step_cost
 from dept.errors import BackboneError
-from dept.known_towers import tower_info
+from dept.tower_sizes import tower_info
 from lab.estimate import Estimate, Pace, estimate, measured_pace, run_cost, workload
 from lab.sweep import to_do
 from lab.sweep_plan import read_sweep, trials

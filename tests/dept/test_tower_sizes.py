@@ -16,9 +16,10 @@ from dept import DeptConfig, get_prompted_model
 from dept.costs import Cost, inference_cost, step_cost
 from dept.errors import BackboneError
 from dept.known_backbones import registry as backbones
-from dept.known_towers import TowerInfo, known_towers, tower_info
+from dept.known_towers import known_towers
 from dept.scoring import LabelTrie, score_labels
 from dept.shape import Shape
+from dept.tower_sizes import TowerInfo, tower_info
 from tests.dept.counting import LiveBytes, count_flops, count_kept_bytes, prompted, sources, training_batch
 from tests.dept.vision_helpers import POSITIONS, SHAPE, WIDTH, pictures, save_tower, tower_of
 
@@ -51,7 +52,8 @@ def test_what_is_no_tower_is_named(tmp_path: Path, tiny_t5: Path) -> None:
         (tmp_path / name).mkdir()
         (tmp_path / name / "config.json").write_text(json.dumps({"model_type": "clip", "vision_config": part}))
     for name, message in (
-        ("some/tower", "neither a folder"),
+        ("some/tower", "cannot be fetched from the Hugging Face hub"),
+        ("./tower", "there is no folder"),
         (str(tiny_t5), "not the config of a CLIP"),
         (str(tmp_path / "zero"), "patch_size: 0, not a size"),
         (str(tmp_path / "list"), "a vision_config that is no mapping"),
@@ -60,8 +62,20 @@ def test_what_is_no_tower_is_named(tmp_path: Path, tiny_t5: Path) -> None:
             tower_info(name)
 
 
+def test_of_a_hub_id_only_the_config_is_fetched(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = save_tower(tmp_path / "part")
+    fetched = []
+
+    def snapshot_download(hub_id: str, *, allow_patterns: list[str], **_: Any) -> str:
+        fetched.append((hub_id, allow_patterns))
+        return str(folder)
+
+    monkeypatch.setattr("huggingface_hub.snapshot_download", snapshot_download)
+    assert (tower_info("made/up-tower").width, fetched) == (WIDTH, [("made/up-tower", ["config.json"])])
+
+
 def test_sizes_are_known_without_torch() -> None:
-    code = "import sys; from dept.known_towers import tower_info; tower_info('clip-vit-base-patch32');"
+    code = "import sys; from dept.tower_sizes import tower_info; tower_info('clip-vit-base-patch32');"
     subprocess.run([sys.executable, "-c", f"{code} assert 'torch' not in sys.modules"], check=True)
 
 

@@ -16,6 +16,7 @@ from typing import Any
 from dept.errors import DataError
 
 NAME = "easy-vqa"  # of the package, and what --data takes
+TASK = "vqa"
 INSTALL = "pip install 'dept-lab[easy-vqa]'"
 _HELD_OUT = 0.1  # of train's pictures, for validation
 
@@ -44,16 +45,27 @@ def version() -> str:
     return f"{NAME} {importlib.metadata.version(NAME)}"
 
 
+def is_installed() -> bool:
+    return _package() is not None
+
+
 def folder() -> Path:
     """Where the package has its pictures and questions.
 
     Raises:
         DataError: it is not installed.
     """
+    package = _package()
+    if package is None:
+        raise DataError(f"--data {NAME} comes with an optional package: {INSTALL}")
+    return package / "data"
+
+
+def _package() -> Path | None:
     found = importlib.util.find_spec("easy_vqa")  # finds a package without importing it
     if found is None or not found.submodule_search_locations:
-        raise DataError(f"--data {NAME} comes with an optional package: {INSTALL}")
-    return Path(found.submodule_search_locations[0]) / "data"
+        return None
+    return Path(found.submodule_search_locations[0])
 
 
 def _row(number: int, question: str, answer: str, image: int, part: Path) -> dict[str, Any]:

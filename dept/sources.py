@@ -172,8 +172,9 @@ def _from_sample(task: Task, wanted: Sequence[str] | None, sizes: Mapping[str, i
 
 
 def _from_easy_vqa(task: Task, wanted: Sequence[str] | None) -> Rows:
-    if task.name != "vqa":
-        raise DataError(f"--data {easy_vqa.NAME} has questions about images: it is for --task vqa, not {task.name}")
+    if task.name != easy_vqa.TASK:
+        asked = f"--data {easy_vqa.NAME} has questions about images: it is for --task {easy_vqa.TASK}"
+        raise DataError(f"{asked}, not {task.name}")
     made = {}
     for name in wanted or SPLITS:
         rows = easy_vqa.easy_vqa_rows(name)

@@ -13,6 +13,7 @@ from itertools import chain
 from pathlib import Path
 from typing import Any, Self
 
+from dept import easy_vqa
 from dept.config import TrainConfig
 from dept.errors import ConfigError
 from dept.known_backbones import list_backbones
@@ -126,7 +127,8 @@ class Allowed:
 
     def data_names(self) -> list[str]:
         """All that a browser may send as `data`, own rows aside."""
-        return ["sample", *(["hub"] if self.hub else []), *(FOLDER + name for name in self.data_folders)]
+        named = ["sample", *(["hub"] if self.hub else []), *([easy_vqa.NAME] if easy_vqa.is_installed() else [])]
+        return [*named, *(FOLDER + name for name in self.data_folders)]
 
     def backbone(self, name: object) -> str:
         """A backbone as `load_backbone` takes it.
@@ -180,8 +182,10 @@ class Allowed:
             if values.get("task") not in TASK_NAMES:
                 raise ConfigError(f"task: choose one of {', '.join(TASK_NAMES)}, or {OWN_TASK}")
             values["data"] = self.data(data)
-            if data == "hub" and has_images(values["task"]):
-                if not self.hub_images:
+            if data == easy_vqa.NAME and values["task"] != easy_vqa.TASK:
+                raise ConfigError(f"data: {data} asks about images; it goes with task {easy_vqa.TASK}")
+            if data in ("hub", easy_vqa.NAME) and has_images(values["task"]):
+                if data == "hub" and not self.hub_images:
                     raise ConfigError("data: this machine fetches no images from the hub; choose other rows")
                 # The features of each image stay on the disk, so their number has to be bounded.
                 values |= {name: limits.rows for name in ROW_SETTINGS if values.get(name) is None}

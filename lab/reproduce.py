@@ -148,8 +148,8 @@ def _tasks(request: Request) -> tuple[list[str], list[tuple[str, str]]]:
 def _without_rows(name: str, request: Request) -> str:
     task, data = load_task(name), request.data or PRESETS[request.preset]["data"]
     if data == easy_vqa.NAME:
-        if task.name != "vqa":
-            return f"without rows: {data} is for vqa"
+        if task.name != easy_vqa.TASK:
+            return f"without rows: {data} is for {easy_vqa.TASK}"
         easy_vqa.folder()  # or it says how to install it
         return ""
     path = None if data in DATA_NAMES else local_path(data)

@@ -21,7 +21,12 @@ from lab.ui.site import QUIET, Site
 
 ALL = "all"
 NOTHING_YET = "No completed runs yet: they appear here beside the paper's numbers, each with where it comes from."
-_SOURCES = {"sample": "sample rows", "hub": "the benchmark's rows", "folder": "rows of a folder, or your own"}
+_SOURCES = {
+    "sample": "sample rows",
+    "hub": "the benchmark's rows",
+    "package": "easy-vqa",
+    "folder": "rows of a folder, or your own",
+}
 _PAPER_TABLES = {
     "Table 1: GLUE": "glue",
     "Table 1: SuperGLUE": "super_glue",

@@ -9,6 +9,7 @@ from typing import Any
 
 import gradio as gr
 
+from dept import easy_vqa
 from dept.errors import ConfigError
 from dept.gguf import PACKAGE
 from dept.known_backbones import list_backbones
@@ -28,6 +29,7 @@ _GROUPS = {"embedded": "Embedded", "package": "From a package", "hub": "From the
 _DATA_NAMES = {
     "sample": "Sample rows, generated here: not the benchmark",
     "hub": "The benchmark's rows, from the hub",
+    easy_vqa.NAME: "easy-vqa, for vqa: questions about pictures of one shape, from its package",
 }
 OWN_ROWS = "own"  # chosen, but nothing has been brought yet
 # Of listeners that answer at once: no queue, no spinner, no place among the public endpoints.

@@ -6,6 +6,7 @@ from typing import Any
 
 import gradio as gr
 
+from dept import easy_vqa
 from dept.config import TrainConfig
 from dept.errors import DeptError
 from dept.known_backbones import default_tower, list_backbones
@@ -163,7 +164,10 @@ class _Train:
     def on_data(data: Any, task: Any) -> tuple[Any, Any]:
         """Whether the part for own rows shows; the task that goes with the data."""
         own = isinstance(data, str) and (data == OWN_ROWS or data.startswith((UPLOAD, RUN)))
-        changed = DEFAULT_TASK if not own and task == OWN_TASK else gr.skip()
+        if data == easy_vqa.NAME:
+            changed: Any = easy_vqa.TASK
+        else:
+            changed = DEFAULT_TASK if not own and task == OWN_TASK else gr.skip()
         return gr.update(visible=data == OWN_ROWS or str(data).startswith(UPLOAD)), changed
 
     def dept_notebook(self, request: gr.Request, identity: Any, *values: Any) -> str:

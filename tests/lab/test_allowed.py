@@ -62,6 +62,18 @@ def test_images_of_the_hub_are_the_operators_to_allow_and_their_rows_are_bounded
         assert _check(Allowed(), **unbounded).max_train_rows is None
 
 
+def test_easy_vqa_is_offered_where_it_is_installed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("dept.easy_vqa.is_installed", lambda: True)
+    config = _check(Allowed(), task="vqa", data="easy-vqa", max_test_rows=20)
+    assert (config.data, config.max_train_rows, config.max_test_rows) == ("easy-vqa", Limits().rows, 20)
+    for task in ("rte", "coco_captions"):
+        with pytest.raises(ConfigError, match="data: easy-vqa asks about images; it goes with task vqa"):
+            _check(Allowed(), task=task, data="easy-vqa")
+    monkeypatch.setattr("dept.easy_vqa.is_installed", lambda: False)
+    with pytest.raises(ConfigError, match="data: choose one of sample, hub, or"):
+        _check(Allowed(), task="vqa", data="easy-vqa")
+
+
 def test_no_gated_backbone_by_default() -> None:
     names = Allowed().backbone_names()
     assert "t5-base" in names and not any("llama" in name for name in names)

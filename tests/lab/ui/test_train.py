@@ -76,6 +76,16 @@ def test_a_backbone_that_cannot_be_read_is_told_beside_it(tab: _Train, tmp_path:
     assert str(tmp_path) not in str(found)
 
 
+@pytest.mark.parametrize(
+    ("data", "task", "shown", "then"),
+    [("easy-vqa", "sst2", False, "vqa"), ("sample", "own", False, "sst2"), ("own", "sst2", True, "sst2")],
+)
+def test_the_task_goes_with_the_rows(data: str, task: str, shown: bool, then: str) -> None:
+    group, changed = _Train.on_data(data, task)
+    assert group["visible"] == shown
+    assert (changed if isinstance(changed, str) else task) == then
+
+
 def test_a_task_with_images_asks_for_an_encoder_and_counts_the_projection(tab: _Train) -> None:
     assert not look(tab)["images"]["visible"]
     found = look(tab, task="vqa", vision_backbone="random:clip-vit-base-patch32")

@@ -30,7 +30,7 @@ lint: $(DEV)
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 
-acceptance: $(DEV) ## heavier figures into docs/acceptance.md, under an hour; SECTIONS="mini_t5 smollm2 ..." by name
+acceptance: $(DEV) ## heavier figures into docs/acceptance.md, about an hour; SECTIONS="mini_t5 ...": only these
 	$(BIN)/python -m tests.acceptance $(SECTIONS)
 
 docs: $(DEV) ## execute the walkthroughs into docs/notebooks, figures as images

@@ -46,7 +46,8 @@ def version() -> str:
 
 
 def is_installed() -> bool:
-    return _package() is not None
+    """Whether the package is there with its data; answered without importing it."""
+    return _data() is not None
 
 
 def folder() -> Path:
@@ -55,17 +56,18 @@ def folder() -> Path:
     Raises:
         DataError: it is not installed.
     """
-    package = _package()
-    if package is None:
+    data = _data()
+    if data is None:
         raise DataError(f"--data {NAME} comes with an optional package: {INSTALL}")
-    return package / "data"
+    return data
 
 
-def _package() -> Path | None:
+def _data() -> Path | None:
     found = importlib.util.find_spec("easy_vqa")  # finds a package without importing it
     if found is None or not found.submodule_search_locations:
         return None
-    return Path(found.submodule_search_locations[0])
+    data = Path(found.submodule_search_locations[0]) / "data"
+    return data if data.is_dir() else None
 
 
 def _row(number: int, question: str, answer: str, image: int, part: Path) -> dict[str, Any]:

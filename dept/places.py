@@ -9,7 +9,6 @@ from typing import Any
 
 from dept import known_backbones, known_towers
 from dept.config import TrainConfig
-from dept.known_backbones import RANDOM
 from dept.sources import DATA_NAMES
 from dept.tasks.registry import TASK_NAMES
 
@@ -35,7 +34,7 @@ def with_whole_paths(config: TrainConfig) -> TrainConfig:
 
 
 def _whole(name: str, known: Container[str]) -> str:
-    path = name.removeprefix(RANDOM)
+    path = name.removeprefix(known_backbones.RANDOM)
     if path in known or not Path(path).exists():
         return name
     return f"{name.removesuffix(path)}{Path(path).resolve()}"

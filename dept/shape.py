@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 from dept.errors import BackboneError
-from dept.known_backbones import registry, suggestion
+from dept.known_backbones import RANDOM, registry, suggestion
 
 Family = Literal["t5", "gpt2", "llama"]
 Activation = Literal["relu", "gelu", "gelu_new", "silu"]
@@ -145,7 +145,7 @@ def shape_of(backbone: str) -> Shape:
     Raises:
         BackboneError: neither; a folder without a config.json that can be read; see `Shape.from_config`.
     """
-    name = backbone.removeprefix("random:")
+    name = backbone.removeprefix(RANDOM)
     if name in registry():
         return Shape.from_config(registry()[name]["config"])
     file = Path(name).expanduser() / "config.json"

@@ -9,11 +9,12 @@ import functools
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dept.errors import BackboneError
 from dept.hub import locate
-from dept.known_backbones import RANDOM, default_tower
+from dept.known_backbones import DEFAULT_TOWER, RANDOM, default_tower
 from dept.known_towers import MODEL_TYPES, known_towers
 
 if TYPE_CHECKING:
@@ -63,7 +64,7 @@ def tower_info(name: str) -> TowerInfo:
     """The sizes of a known image encoder, of a local folder or of a hub id, whose config alone is fetched.
 
     Args:
-        name: as `dept.towers.load_tower` takes it, with `random:` or without.
+        name: as `dept.towers.load_tower` takes it.
 
     Raises:
         BackboneError: none of these, the hub cannot be reached, or it is not the config of a CLIP with a ViT.
@@ -71,16 +72,20 @@ def tower_info(name: str) -> TowerInfo:
     shape = name.removeprefix(RANDOM)
     if shape in known_towers():
         return _from_config(name, known_towers()[shape]["config"])
-    file = locate(shape, ["config.json"], "image encoder")[0] / "config.json"
+    folder = Path(shape).expanduser()
+    if not folder.is_dir():
+        if shape != name:
+            raise BackboneError(f"{name}: {shape!r} is neither a folder nor one of {', '.join(known_towers())}")
+        folder, _ = locate(name, ["config.json"], "image encoder")
     try:
-        config = json.loads(file.read_text(encoding="utf-8"))
+        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     except (OSError, ValueError):
-        raise BackboneError(f"{file} is not the config of a saved model") from None
+        raise BackboneError(f"{name} has no config.json of a saved model") from None
     if not isinstance(config, dict) or config.get("model_type") not in MODEL_TYPES:
-        raise BackboneError(f"{file} is not the config of a CLIP with a ViT")
+        raise BackboneError(f"{name} has not the config of a CLIP with a ViT; use one such as {DEFAULT_TOWER}")
     vision = config.get("vision_config") or config
     if not isinstance(vision, dict):
-        raise BackboneError(f"{file} has a vision_config that is no mapping")
+        raise BackboneError(f"{name} has a config whose vision_config is no mapping")
     return _from_config(name, vision)
 
 

@@ -16,7 +16,7 @@ from typing import Any, Self
 from dept import easy_vqa
 from dept.config import TrainConfig
 from dept.errors import ConfigError
-from dept.known_backbones import list_backbones
+from dept.known_backbones import RANDOM, list_backbones
 from dept.known_towers import known_towers
 from dept.tasks import load_task
 from dept.tasks.registry import TASK_NAMES
@@ -53,7 +53,7 @@ def _open_backbones() -> tuple[str, ...]:
 
 
 def _open_towers() -> tuple[str, ...]:
-    return (*known_towers(), *(f"random:{name}" for name in known_towers()))
+    return (*known_towers(), *(f"{RANDOM}{name}" for name in known_towers()))
 
 
 @dataclass(frozen=True)
@@ -184,9 +184,10 @@ class Allowed:
             values["data"] = self.data(data)
             if data == easy_vqa.NAME and values["task"] != easy_vqa.TASK:
                 raise ConfigError(f"data: {data} asks about images; it goes with task {easy_vqa.TASK}")
-            if data in ("hub", easy_vqa.NAME) and has_images(values["task"]):
-                if data == "hub" and not self.hub_images:
-                    raise ConfigError("data: this machine fetches no images from the hub; choose other rows")
+            of_hub = data == "hub" and has_images(values["task"])
+            if of_hub and not self.hub_images:
+                raise ConfigError("data: this machine fetches no images from the hub; choose other rows")
+            if of_hub or data == easy_vqa.NAME:
                 # The features of each image stay on the disk, so their number has to be bounded.
                 values |= {name: limits.rows for name in ROW_SETTINGS if values.get(name) is None}
         values["backbone"] = self.backbone(values.get("backbone"))

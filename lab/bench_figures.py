@@ -9,6 +9,7 @@ from statistics import fmean
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
+from dept.known_backbones import RANDOM
 from lab.bench_summary import Ratio, Summary
 from lab.figures import STYLES
 from lab.paper import FIGURE_3_SAVING, printed_speed
@@ -24,7 +25,7 @@ _HEIGHT = 420
 
 def size_name(backbone: str) -> str:
     """The alias in `random:<alias>`, else the name."""
-    return backbone.removeprefix("random:")
+    return backbone.removeprefix(RANDOM)
 
 
 def family(backbone: str) -> str:

@@ -22,6 +22,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from dept.errors import ConfigError, RunError
+from dept.known_backbones import RANDOM
 from dept.run import read_json, write_json
 from lab.allowed import Allowed
 from lab.bench import Bench, schedule
@@ -223,4 +224,4 @@ def _check(config: BenchConfig, allowed: Allowed) -> None:
         if getattr(config, name) > largest:
             raise ConfigError(f"{name.replace('_', ' ')} may be at most {largest} here")
     for name in config.backbones:
-        allowed.backbone(name.removeprefix("random:"))
+        allowed.backbone(name.removeprefix(RANDOM))

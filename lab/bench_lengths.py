@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Literal
 
 from dept.backbones import backbone_info
 from dept.errors import BackboneError, ConfigError
+from dept.known_backbones import RANDOM
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -104,7 +105,7 @@ def task_lengths(config: BenchConfig, backbone: str, task_name: str, split: str)
         load_rows(task, config.data, splits=[split]),
         split,
         task,
-        _tokenizer(config.tokenizer or backbone.removeprefix("random:")),
+        _tokenizer(config.tokenizer or backbone.removeprefix(RANDOM)),
         max_seq_length=config.max_seq_length,
         verbalizer=next(iter(task.verbalizers), "digits"),
         is_encoder_decoder=backbone_info(backbone).is_encoder_decoder,

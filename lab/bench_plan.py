@@ -11,6 +11,7 @@ from typing import Any, Literal
 from dept.backbones import backbone_info
 from dept.budget import rank_for
 from dept.errors import ConfigError
+from dept.known_backbones import RANDOM
 from dept.tasks import load_task
 from dept.tower_sizes import TowerInfo, tower_for
 from lab.bench_lengths import GLUE_MEAN_TOKENS, Lengths
@@ -328,4 +329,4 @@ def tower_of(config: BenchConfig, group: Group) -> TowerInfo | None:
     lengths = Lengths.parse(group.lengths)
     if lengths.kind != "task":
         return None
-    return tower_for(load_task(lengths.task), group.backbone.removeprefix("random:"), config.vision_backbone)
+    return tower_for(load_task(lengths.task), group.backbone.removeprefix(RANDOM), config.vision_backbone)

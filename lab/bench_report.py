@@ -8,6 +8,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
+from dept.known_backbones import RANDOM
 from dept.run import write_text
 from lab import html_page
 from lab.bench import Bench
@@ -36,7 +37,7 @@ def provenance(bench: Bench) -> str:
     devices = sorted({m.device for pair in bench.measured for m in (pair.baseline, pair.variant) if m and m.fits})
     threads = sorted({m.threads for pair in bench.measured for m in (pair.baseline, pair.variant) if m and m.fits})
     backbones = dict.fromkeys(pair.pair.group.backbone for pair in bench.measured)
-    random_weights = [name for name in backbones if name.startswith("random:")]
+    random_weights = [name for name in backbones if name.startswith(RANDOM)]
     weights = "random weights" if len(random_weights) == len(backbones) else "the named weights"
     peak = best_matmul(bench.measured)
     at_best = f", whose best matrix product in this run did {peak / 1e9:,.0f} GFLOP/s" if peak else ""

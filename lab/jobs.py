@@ -20,7 +20,7 @@ from typing import Any, Literal
 from dept.config import TrainConfig
 from dept.errors import ConfigError, RunError
 from dept.hub import locate
-from dept.known_backbones import known_backbone, registry
+from dept.known_backbones import RANDOM, known_backbone, registry
 from dept.places import with_whole_paths
 from dept.run import FINGERPRINTS, RunFolder, is_untested, read_json, run_key
 from dept.sources import DATA_NAMES, SPLITS, files_of, local_path
@@ -207,7 +207,7 @@ def _content(file: Path, changed: int) -> str:
 
 
 def _weights(name: str) -> str:
-    shape = name.removeprefix("random:")
+    shape = name.removeprefix(RANDOM)
     if shape in registry() and known_backbone(shape).source != "embedded":
         return name
     folder = Path(name if shape == name else shape)

@@ -13,7 +13,7 @@ from dept import easy_vqa
 from dept.config import Method, TrainConfig
 from dept.errors import ConfigError, DataError
 from dept.hub import locate
-from dept.known_backbones import DEFAULT_TOWER, default_backbone, default_tower, known_backbone, registry
+from dept.known_backbones import DEFAULT_TOWER, RANDOM, default_backbone, default_tower, known_backbone, registry
 from dept.sources import DATA_NAMES, files_of, local_path
 from dept.tasks import load_task
 from dept.tasks.registry import TASK_NAMES
@@ -192,7 +192,7 @@ def check_backbones(jobs: Sequence[Job]) -> None:
     from dept.towers import check_tower  # imports torch
 
     for name in dict.fromkeys(job.config.backbone for job in jobs):
-        shape = name.removeprefix("random:")
+        shape = name.removeprefix(RANDOM)
         if shape == name and (name not in registry() or known_backbone(name).source == "hub"):
             locate(name, ["config.json"])
     for job in jobs:

@@ -125,3 +125,12 @@ def shared() -> Path:
     if not (folder / "reference_facts.md").is_file():
         pytest.skip(f"needs the golden files and rows in {folder}")
     return folder
+
+
+@pytest.fixture
+def offline_hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A hub that can't be reached, with nothing in its cache."""
+    from huggingface_hub import constants
+
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "empty-hub-cache"))

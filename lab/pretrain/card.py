@@ -83,7 +83,7 @@ CC BY-SA 4.0) for the choice of tokens.
 
 
 def model_card(training: Mapping[str, Any], model: T5ForConditionalGeneration, *, texts: int, rows: int) -> str:
-    """README.md of the model's folder.
+    """README.md of the model's folder; what the shipped one says of its two runs is added by hand.
 
     Args:
         training: what training.json holds.

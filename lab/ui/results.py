@@ -7,6 +7,7 @@ from typing import Any
 
 import gradio as gr
 
+from dept import easy_vqa
 from dept.errors import RunError
 from lab import paper
 from lab.owners import Visitor
@@ -24,7 +25,7 @@ NOTHING_YET = "No completed runs yet: they appear here beside the paper's number
 _SOURCES = {
     "sample": "sample rows",
     "hub": "the benchmark's rows",
-    "package": "easy-vqa",
+    "package": easy_vqa.NAME,
     "folder": "rows of a folder, or your own",
 }
 _PAPER_TABLES = {

@@ -12,7 +12,7 @@ import gradio as gr
 from dept import easy_vqa
 from dept.errors import ConfigError
 from dept.gguf import PACKAGE
-from dept.known_backbones import list_backbones
+from dept.known_backbones import RANDOM, list_backbones
 from dept.known_towers import known_towers
 from dept.tasks import list_tasks
 from lab.allowed import FOLDER, Allowed
@@ -120,7 +120,7 @@ class Site:
         allowed = self.config.allowed
         found = []
         for name in allowed.towers:
-            shape = name.removeprefix("random:")
+            shape = name.removeprefix(RANDOM)
             group = "Shape alone" if shape != name else _GROUPS[known_towers().get(name, {}).get("source", "hub")]
             found.append((f"{group}: {shape}", name))
         return found + [(f"{_GROUPS['folder']}: {name}", FOLDER + name) for name in allowed.tower_folders]

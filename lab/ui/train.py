@@ -156,19 +156,22 @@ class _Train:
         rates = [getattr(info, name) for name in _RATES] if info else [None] * len(_RATES)
         return [*rates, default_tower(str(backbone))]
 
-    def on_task(self, task: Any) -> Any:
+    def on_task(self, task: Any, data: Any) -> tuple[Any, Any]:
+        """The task's length of input, and rows that go with it."""
+        rows = "sample" if data == easy_vqa.NAME and task != easy_vqa.TASK else gr.skip()
+        return self._seq_length(task), rows
+
+    def on_data(self, data: Any, task: Any) -> tuple[Any, Any, Any]:
+        """Whether the part for own rows shows; the task that goes with the data, and its length of input."""
+        shown = gr.update(visible=data == OWN_ROWS or str(data).startswith(UPLOAD))
+        own = isinstance(data, str) and (data == OWN_ROWS or data.startswith((UPLOAD, RUN)))
+        if data == easy_vqa.NAME and task != easy_vqa.TASK:
+            return shown, easy_vqa.TASK, self._seq_length(easy_vqa.TASK)
+        return shown, DEFAULT_TASK if not own and task == OWN_TASK else gr.skip(), gr.skip()
+
+    def _seq_length(self, task: Any) -> Any:
         most = self.site.config.limits.seq_length
         return min(most, load_task(task).max_seq_length) if task in TASK_NAMES else gr.skip()
-
-    @staticmethod
-    def on_data(data: Any, task: Any) -> tuple[Any, Any]:
-        """Whether the part for own rows shows; the task that goes with the data."""
-        own = isinstance(data, str) and (data == OWN_ROWS or data.startswith((UPLOAD, RUN)))
-        if data == easy_vqa.NAME:
-            changed: Any = easy_vqa.TASK
-        else:
-            changed = DEFAULT_TASK if not own and task == OWN_TASK else gr.skip()
-        return gr.update(visible=data == OWN_ROWS or str(data).startswith(UPLOAD)), changed
 
     def dept_notebook(self, request: gr.Request, identity: Any, *values: Any) -> str:
         """A notebook of the DePT run, to download."""
@@ -258,9 +261,10 @@ def build(site: Site, identity: gr.BrowserState) -> TrainTab:
     gr.on([field.change for field in order], trigger_mode="always_last", **look)
     follow = [fields[name] for name in _OF_BACKBONE]
     fields["backbone"].input(does.on_backbone, fields["backbone"], follow, **QUIET)
-    fields["task"].input(does.on_task, fields["task"], fields["max_seq_length"], **QUIET)
-    fields["data"].change(does.on_data, [fields["data"], fields["task"]], [own_rows.group, fields["task"]], **QUIET)
-    own_rows.connect(fields["data"], fields["task"])
+    task, data, length = (fields[name] for name in ("task", "data", "max_seq_length"))
+    task.input(does.on_task, [task, data], [length, data], **QUIET)
+    data.change(does.on_data, [data, task], [own_rows.group, task, length], **QUIET)
+    own_rows.connect(data, task)
     for name, button in presets.items():
         chosen = PRESETS[name]
         button.click(lambda chosen=chosen: list(chosen.values()), None, [fields[field] for field in chosen], **QUIET)

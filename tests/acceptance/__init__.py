@@ -1,1 +1,1 @@
-"""The heavier figures that the project promises; `make acceptance` measures them and writes docs/acceptance.md."""
+"""The heavier figures that the project promises, which `make acceptance` writes to docs/acceptance.md."""

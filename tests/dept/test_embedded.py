@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import json
+from collections import Counter
+from itertools import product
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -13,7 +17,7 @@ from dept.encoding import label_token_ids
 from dept.run import read_json
 from dept.tasks import load_task
 from dept.tasks.sample import SAMPLE_TASKS, sample_rows
-from tests.acceptance import mini_t5
+from tests.acceptance import mini_rows, mini_t5
 
 FOLDER = Path(dept.__file__).parent / "mini_t5"
 MOST_BYTES = 12_000_000
@@ -87,10 +91,52 @@ def test_the_name_elicits_the_skill_and_nothing_else_does() -> None:
 )
 def test_a_trained_prompt_elicits_the_skill(name: str, constant: float, asked: float, tmp_path: Path) -> None:
     """Three tasks of the acceptance report, in its settings: nothing before training, much after 100 steps."""
-    mini_t5.write_rows(tmp_path / "rows", tasks=[name])
+    mini_rows.write_rows(tmp_path / "rows", tasks=[name])
     score = mini_t5.run(mini_t5.Job(name, "dept", "dept", 0, str(tmp_path / "rows")))
     assert score.untrained < constant + 10
     assert score.test > asked
+
+
+def test_rows_of_the_controls(tmp_path: Path) -> None:
+    """A majority where it is asked for, labels that change places within a split, and always the same test rows."""
+    tasks = ("cb", "rte", "nq")
+    folders = {"plain": {}, "majority": {"majority": True}, "shuffled": {"majority": True, "shuffle": 1}}
+    rows: dict[tuple[str, str, str], list[dict[str, Any]]] = {}
+    for folder, changes in folders.items():
+        mini_rows.write_rows(tmp_path / folder, tasks=tasks, **changes)  # type: ignore[arg-type]
+        for task, split in product(tasks, mini_rows.ROWS):
+            lines = (tmp_path / folder / task / f"{split}.jsonl").read_text(encoding="utf-8").splitlines()
+            rows[folder, task, split] = [json.loads(line) for line in lines]
+            assert len(lines) == mini_rows.ROWS[split]
+    for task in tasks:
+        assert rows["plain", task, "test"] == rows["majority", task, "test"] == rows["shuffled", task, "test"]
+    assert rows["plain", "nq", "train"] == rows["majority", "nq", "train"]
+    for split, counts in (("train", {0: 533, 1: 1067}), ("validation", {0: 32, 1: 64})):
+        assert Counter(row["label"] for row in rows["majority", "rte", split]) == counts
+    for split, counts in (("train", {0: 400, 1: 800, 2: 400}), ("validation", {0: 24, 1: 48, 2: 24})):
+        kept, shuffled = ([row["label"] for row in rows[folder, "cb", split]] for folder in ("majority", "shuffled"))
+        assert Counter(kept) == Counter(shuffled) == counts
+        # Of exchanged labels 1/4 + 1/16 + 1/16 stay what they were.
+        assert sum(before == after for before, after in zip(kept, shuffled, strict=True)) / len(kept) < 0.55
+    premises = [[row["premise"] for row in rows[folder, "cb", "train"]] for folder in ("majority", "shuffled")]
+    assert premises[0] == premises[1]
+    answers = [[row["answers"] for row in rows[folder, "nq", "train"]] for folder in ("majority", "shuffled")]
+    assert answers[0] != answers[1]
+    assert sorted(answers[0]) == sorted(answers[1])
+
+
+@pytest.mark.slow
+def test_shuffled_labels_end_at_the_majority(tmp_path: Path) -> None:
+    """A control of the acceptance report, beside the same rows with their own labels."""
+    found = {}
+    for shuffle in (None, 0):
+        folder = tmp_path / f"rows-{shuffle}"
+        mini_rows.write_rows(folder, tasks=["scitail"], majority=True, shuffle=shuffle)
+        job = mini_t5.Job("scitail", "", "dept", 0, str(folder), steps=mini_t5.LABEL_STEPS)
+        found[shuffle] = mini_t5.run(job)
+    assert all(score.untrained < 40 for score in found.values())  # the other label's answer
+    assert found[None].test > 75
+    assert 45 < found[0].test < 55.5
 
 
 def test_the_card_says_what_it_is() -> None:

@@ -47,6 +47,7 @@ def test_known_towers_have_the_sizes_of_their_models(name: str, width: int, posi
     assert (model.config.hidden_size, model.embeddings.num_patches) == (width, positions)
 
 
+@pytest.mark.usefixtures("offline_hub")
 def test_what_is_no_tower_is_named(tmp_path: Path, tiny_t5: Path) -> None:
     for name, part in (("zero", {"patch_size": 0}), ("list", [1])):
         (tmp_path / name).mkdir()
@@ -54,9 +55,10 @@ def test_what_is_no_tower_is_named(tmp_path: Path, tiny_t5: Path) -> None:
     for name, message in (
         ("some/tower", "cannot be fetched from the Hugging Face hub"),
         ("./tower", "there is no folder"),
+        ("random:some/tower", "neither a folder nor one of clip-vit-base-patch32"),
         (str(tiny_t5), "not the config of a CLIP"),
         (str(tmp_path / "zero"), "patch_size: 0, not a size"),
-        (str(tmp_path / "list"), "a vision_config that is no mapping"),
+        (str(tmp_path / "list"), "vision_config is no mapping"),
     ):
         with pytest.raises(BackboneError, match=message):
             tower_info(name)
@@ -72,6 +74,10 @@ def test_of_a_hub_id_only_the_config_is_fetched(tmp_path: Path, monkeypatch: pyt
 
     monkeypatch.setattr("huggingface_hub.snapshot_download", snapshot_download)
     assert (tower_info("made/up-tower").width, fetched) == (WIDTH, [("made/up-tower", ["config.json"])])
+    (folder / "config.json").write_text("[]")
+    with pytest.raises(BackboneError) as caught:
+        tower_info("made/up-other")
+    assert "made/up-other" in str(caught.value) and str(folder) not in str(caught.value)  # a page may show it
 
 
 def test_sizes_are_known_without_torch() -> None:

@@ -10,6 +10,7 @@ import nbformat
 import pytest
 
 from dept.known_backbones import known_backbone
+from dept.tasks import load_task
 from lab import paper
 from lab.allowed import Allowed
 from lab.limits import Limits
@@ -80,10 +81,18 @@ def test_a_backbone_that_cannot_be_read_is_told_beside_it(tab: _Train, tmp_path:
     ("data", "task", "shown", "then"),
     [("easy-vqa", "sst2", False, "vqa"), ("sample", "own", False, "sst2"), ("own", "sst2", True, "sst2")],
 )
-def test_the_task_goes_with_the_rows(data: str, task: str, shown: bool, then: str) -> None:
-    group, changed = _Train.on_data(data, task)
+def test_the_task_goes_with_the_rows(tab: _Train, data: str, task: str, shown: bool, then: str) -> None:
+    group, changed, length = tab.on_data(data, task)
     assert group["visible"] == shown
     assert (changed if isinstance(changed, str) else task) == then
+    assert (length == load_task("vqa").max_seq_length) == (then == "vqa")
+
+
+def test_rows_that_another_task_cannot_have_are_given_up(tab: _Train) -> None:
+    assert tab.on_task("sst2", "easy-vqa")[1] == "sample"
+    for task, data in (("vqa", "easy-vqa"), ("sst2", "hub")):
+        length, rows = tab.on_task(task, data)
+        assert length == load_task(task).max_seq_length and not isinstance(rows, str)
 
 
 def test_a_task_with_images_asks_for_an_encoder_and_counts_the_projection(tab: _Train) -> None:

@@ -124,7 +124,8 @@ def measure() -> Outcome:
             *(Job(task, method, method, seed, str(data)) for task in TASKS for method in METHODS for seed in SEEDS),
             *(Job(task, "shuffled labels", "dept", seed, str(shuffled[seed]), steps=control_steps(task))
               for task in TASKS for seed in control_seeds(task)),
-            *(Job(task, "labels kept", "dept", 0, str(majority), steps=control_steps(task)) for task in TASKS),
+            *(Job(task, "labels kept", "dept", 0, str(majority), steps=control_steps(task))
+              for task in TASKS if load_task(task).labels is not None),
             *(Job(task, "shuffled, no majority", "dept", seed, str(balanced[seed])) for task in TASKS
               for seed in SEEDS),
             *(Job(task, "random weights", "dept", 0, str(data), "random:mini-t5") for task in TASKS),
@@ -170,8 +171,10 @@ def sample_table(scores: Sequence[Score], chance: Mapping[str, tuple[float, floa
     columns = (*METHODS, *CONTROLS)
     tests = {(task, column): [score.test for score in scores if (score.job.task, score.job.column) == (task, column)]
              for task in TASKS for column in columns}  # fmt: skip
-    means = {place: statistics.mean(found) for place, found in tests.items()}
-    beyond = {column: [task for task in TASKS if means[task, column] > chance[task][1]] for column in columns}
+    means = {place: statistics.mean(found) for place, found in tests.items() if found}
+    beyond = {column: [task for task in TASKS if means.get((task, column), 0.0) > chance[task][1]]
+              for column in columns}  # fmt: skip
+    silent = {task for task in beyond["dept"] if tests[task, "labels kept"] and task not in beyond["labels kept"]}
     rows = []
     for task in TASKS:
         constant, bar = chance[task]
@@ -189,11 +192,14 @@ def sample_table(scores: Sequence[Score], chance: Mapping[str, tuple[float, floa
         f"{means[task, 'dept'] - chance[task][0]:.1f} points)"
         for task in beyond["shuffled, no majority"]
     ]
+    single = [
+        f"{task} {test:.1f}" for task in TASKS for test in tests[task, "shuffled labels"] if test > chance[task][1]
+    ]
     found = (
         f"\n\nBeyond chance by the mean of the seeds: DePT on {len(beyond['dept'])} of {len(TASKS)} tasks, and "
         f"{gain:.1f} points above the constant answer on average; labels kept on {len(beyond['labels kept'])} (where "
-        f"they are not, shuffled labels say nothing: {listed(set(beyond['dept']) - set(beyond['labels kept']))} of "
-        f"DePT's); shuffled labels on {listed(beyond['shuffled labels'])}; random weights on "
+        f"they are not, shuffled labels say nothing: of DePT's tasks {listed(silent)}); shuffled labels on "
+        f"{listed(beyond['shuffled labels'])} (single runs: {listed(single)}); random weights on "
         f"{listed(beyond['random weights'])}. After {STEPS} steps on shuffled labels without a majority: "
         f"{listed(of_form)}. So much of a score comes with answering in the task's form, whatever the labels say."
     )
@@ -212,12 +218,12 @@ def preface(slowest: float) -> str:
         "seeds is above it. Untrained: the prompt before training, on validation.\n\n"
         f"Controls, DePT. Shuffled labels: {LABEL_STEPS} steps on rows of which one label has {MAJORITY} for one of "
         "each other, a majority to stay at that an untrained prompt does not answer; then the labels change places, "
-        "in training and in validation, which chooses the step (STS-B and the QA tasks have no majority, and "
-        f"train for {ANSWER_STEPS} steps, seed 0). Labels kept: the same rows and steps, none shuffled, seed 0. "
-        f"Shuffled, no majority: {STEPS} steps as DePT's. Random weights: the same shape, seed 0. The first control "
-        "came after the third: as a prompt leaves its first answer it wakes some skill, which decides between labels "
-        "that are equally likely, and which it loses as training goes on; trials on RTE, SciTail, QNLI and QA set the "
-        "number of steps.\n\n"
+        f"in training and in validation, which chooses the step. STS-B and the QA tasks have none: DePT's rows, "
+        f"{ANSWER_STEPS} steps, seed 0. Labels kept: the rows and steps of the tasks with a majority, none shuffled, "
+        f"seed 0. Shuffled, no majority: {STEPS} steps as DePT's. Random weights: the same shape, seed 0. The first "
+        "control came after the third: as a prompt leaves its first answer it wakes some skill, which decides between "
+        "labels that are equally likely, and which it loses as training goes on; trials on RTE, SciTail, QNLI and QA "
+        "set the number of steps.\n\n"
     )
 
 
@@ -240,7 +246,7 @@ def real_table(scores: Sequence[Score], chance: Mapping[str, tuple[float, float]
 
 
 def shown(values: Sequence[float]) -> str:
-    return " / ".join(f"{value:.1f}" for value in values)
+    return " / ".join(f"{value:.1f}" for value in values) or "-"
 
 
 SECTION = Section(

@@ -39,7 +39,7 @@ def measure() -> Outcome:
     is_same = weights.keys() == others.keys() and same == len(weights)
     text = (
         f"`dept-lab pretrain-mini`, seed {again['seed']}: {config.steps:,} steps and {config.noisy_steps:,} with "
-        f"noise, {again['examples']:,} examples, {again['minutes']:.0f} minutes on {again['threads']} threads, torch "
+        f"noise, {again['examples']:,} examples, {again['minutes']:.0f} minutes (threads: {again['threads']}), torch "
         f"{again['torch']}, commit {again['commit']}. {same} of {len(weights)} tensors are those of the shipped file "
         "to the last bit."
     )

@@ -131,12 +131,12 @@ def test_shuffled_labels_end_at_the_majority(tmp_path: Path) -> None:
     found = {}
     for shuffle in (None, 0):
         folder = tmp_path / f"rows-{shuffle}"
-        mini_rows.write_rows(folder, tasks=["scitail"], majority=True, shuffle=shuffle)
-        job = mini_t5.Job("scitail", "", "dept", 0, str(folder), steps=mini_t5.LABEL_STEPS)
+        mini_rows.write_rows(folder, tasks=["rte"], majority=True, shuffle=shuffle)
+        job = mini_t5.Job("rte", "", "dept", 0, str(folder), steps=mini_t5.LABEL_STEPS)
         found[shuffle] = mini_t5.run(job)
     assert all(score.untrained < 40 for score in found.values())  # the other label's answer
-    assert found[None].test > 75
-    assert 45 < found[0].test < 55.5
+    assert found[None].test > 62
+    assert 44 < found[0].test < 56
 
 
 def test_the_card_says_what_it_is() -> None:

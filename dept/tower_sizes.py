@@ -72,21 +72,44 @@ def tower_info(name: str) -> TowerInfo:
     shape = name.removeprefix(RANDOM)
     if shape in known_towers():
         return _from_config(name, known_towers()[shape]["config"])
-    folder = Path(shape).expanduser()
-    if not folder.is_dir():
-        if shape != name:
-            raise BackboneError(f"{name}: {shape!r} is neither a folder nor one of {', '.join(known_towers())}")
-        folder, _ = locate(name, ["config.json"], "image encoder")
-    try:
-        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        raise BackboneError(f"{name} has no config.json of a saved model") from None
-    if not isinstance(config, dict) or config.get("model_type") not in MODEL_TYPES:
+    folder = shape_folder(name) if shape != name else locate(name, ["config.json"], "image encoder")[0]
+    config = saved_config(folder, name)
+    if config["model_type"] not in MODEL_TYPES:
         raise BackboneError(f"{name} has not the config of a CLIP with a ViT; use one such as {DEFAULT_TOWER}")
     vision = config.get("vision_config") or config
     if not isinstance(vision, dict):
         raise BackboneError(f"{name} has a config whose vision_config is no mapping")
     return _from_config(name, vision)
+
+
+def shape_folder(name: str) -> Path:
+    """The folder in `random:<folder>`.
+
+    Raises:
+        BackboneError: there is none.
+    """
+    shape = name.removeprefix(RANDOM)
+    folder = Path(shape).expanduser()
+    if not folder.is_dir():
+        raise BackboneError(f"{name}: {shape!r} is neither a folder nor one of {', '.join(known_towers())}")
+    return folder
+
+
+def saved_config(folder: Path, name: str) -> dict[str, Any]:
+    """config.json of a saved model, with its `model_type`.
+
+    Args:
+        name: what the model was asked for by; a page may show it, but not the folder.
+
+    Raises:
+        BackboneError: there is none, or it is damaged.
+    """
+    try:
+        config: dict[str, Any] = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+        config["model_type"]  # a list or text has none either
+    except (OSError, ValueError, KeyError, TypeError) as fault:
+        raise BackboneError(f"config.json of {name} is not the config of a saved model") from fault
+    return config
 
 
 def _from_config(name: str, config: Mapping[str, Any]) -> TowerInfo:

@@ -29,6 +29,7 @@ from dept.known_backbones import DEFAULT_TOWER, RANDOM, Source
 from dept.known_towers import MODEL_TYPES, known_towers
 from dept.random_weights import random_backbone
 from dept.saved_model import CONFIG_PATTERNS, WEIGHT_PATTERNS, checked_weight_files, explained, quiet
+from dept.tower_sizes import saved_config, shape_folder
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -139,25 +140,18 @@ def _random_config(name: str) -> tuple[Path | None, CLIPVisionConfig]:
         entry = known_towers()[shape]
         ours = locate(shape, CONFIG_PATTERNS, "image encoder")[0] if entry.get("source") == "embedded" else None
         return ours, CLIPVisionConfig(**entry["config"])
-    folder = Path(shape).expanduser()
-    if folder.is_dir():
-        return folder, _vision_config(folder, name)
-    raise BackboneError(f"{name}: {shape!r} is neither a folder nor one of {', '.join(known_towers())}")
+    folder = shape_folder(name)
+    return folder, _vision_config(folder, name)
 
 
 def _vision_config(folder: Path, name: str) -> CLIPVisionConfig:
     """The vision part of a saved CLIP, or a saved vision part."""
-    path = folder / "config.json"
-    try:
-        values = json.loads(path.read_text(encoding="utf-8"))
-        kind = values["model_type"]
-    except (OSError, ValueError, KeyError, TypeError) as fault:
-        raise BackboneError(f"{path} is not the config of a saved model") from fault
+    kind = saved_config(folder, name)["model_type"]
     if kind not in MODEL_TYPES:
         raise BackboneError(
             f"{name} ({kind}) is no CLIP with a ViT; use one such as {DEFAULT_TOWER}, or random:{DEFAULT_TOWER}"
         )
-    with quiet(), explained(path, "cannot be used"):
+    with quiet(), explained(folder / "config.json", "cannot be used"):
         config: CLIPVisionConfig = CLIPVisionConfig.from_pretrained(folder, local_files_only=True)
         return config
 

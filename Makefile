@@ -34,7 +34,7 @@ acceptance: $(DEV) ## heavier figures into docs/acceptance.md, about an hour; SE
 	$(BIN)/python -m tests.acceptance $(SECTIONS)
 
 docs: $(DEV) ## execute the walkthroughs into docs/notebooks, figures as images
-	$(BIN)/python -m lab.docs
+	$(BIN)/python -m lab.teaching.docs
 
 format: $(DEV) ## sort imports, mend what ruff can, format
 	$(BIN)/ruff check --fix

@@ -2,7 +2,7 @@
 
 import sys
 
-from lab.page_cli import main
+from lab.ui.cli import main
 
 if __name__ == "__main__":
     sys.exit(main())

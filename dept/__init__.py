@@ -7,35 +7,36 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from dept.backbones import backbone_info, list_backbones, load_backbone
-    from dept.budget import budget_table, rank_for
-    from dept.config import DeptConfig, PromptTuningConfig, TrainConfig
+    from dept.backbones.known import list_backbones
+    from dept.backbones.load import backbone_info, load_backbone
     from dept.errors import DeptError
-    from dept.evaluate import Evaluation, Prediction
-    from dept.inference import evaluate_run, load_run, predict_texts
-    from dept.model import PromptedModel
-    from dept.optim import build_optimizer
+    from dept.evaluation.load_run import evaluate_run, load_run, predict_texts
+    from dept.evaluation.predictor import Evaluation, Prediction
+    from dept.methods.budget import budget_table, rank_for
+    from dept.model.adapted import PromptedModel
+    from dept.prompted import get_prompted_model
+    from dept.runs.settings import DeptConfig, PromptTuningConfig, TrainConfig
     from dept.tasks import list_tasks, load_task
-    from dept.wrap import get_prompted_model
+    from dept.training.optim import build_optimizer
 
 _HOMES = {
-    "backbone_info": "dept.backbones",
-    "list_backbones": "dept.backbones",
-    "load_backbone": "dept.backbones",
-    "budget_table": "dept.budget",
-    "rank_for": "dept.budget",
-    "DeptConfig": "dept.config",
-    "PromptTuningConfig": "dept.config",
-    "TrainConfig": "dept.config",
+    "backbone_info": "dept.backbones.load",
+    "list_backbones": "dept.backbones.known",
+    "load_backbone": "dept.backbones.load",
+    "budget_table": "dept.methods.budget",
+    "rank_for": "dept.methods.budget",
+    "DeptConfig": "dept.runs.settings",
+    "PromptTuningConfig": "dept.runs.settings",
+    "TrainConfig": "dept.runs.settings",
     "DeptError": "dept.errors",
-    "Evaluation": "dept.evaluate",
-    "Prediction": "dept.evaluate",
-    "evaluate_run": "dept.inference",
-    "load_run": "dept.inference",
-    "predict_texts": "dept.inference",
-    "PromptedModel": "dept.model",
-    "get_prompted_model": "dept.wrap",
-    "build_optimizer": "dept.optim",
+    "Evaluation": "dept.evaluation.predictor",
+    "Prediction": "dept.evaluation.predictor",
+    "evaluate_run": "dept.evaluation.load_run",
+    "load_run": "dept.evaluation.load_run",
+    "predict_texts": "dept.evaluation.load_run",
+    "PromptedModel": "dept.model.adapted",
+    "get_prompted_model": "dept.prompted",
+    "build_optimizer": "dept.training.optim",
     "list_tasks": "dept.tasks",
     "load_task": "dept.tasks",
 }

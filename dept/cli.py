@@ -12,13 +12,13 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from dept.backbones import backbone_info
-from dept.budget import Split, budget_table
-from dept.config import Decoding, TrainConfig
+from dept.backbones.load import backbone_info
 from dept.errors import ConfigError
 from dept.flags import STOPPED, run_app, with_flags
+from dept.methods.budget import Split, budget_table
+from dept.runs.settings import Decoding, TrainConfig
 from dept.tasks import Task, list_tasks, load_task
-from dept.track import TrackerName, mirrored
+from dept.training.trackers import TrackerName, mirrored
 
 app = typer.Typer(
     help="Decomposed prompt tuning (DePT) of frozen language models (Shi & Lipani, ICLR 2024).",
@@ -45,12 +45,12 @@ def tasks(
 ) -> int:
     """List the tasks; start or check your own."""
     if new is not None:
-        from dept.own_task import new_task_yaml
+        from dept.data.own_task import new_task_yaml
 
         print(new_task_yaml(new), end="")
         return 0
     if check is not None:
-        from dept.own_task import check_task
+        from dept.data.own_task import check_task
 
         if data is None:
             raise ConfigError("--check needs --data: the table whose rows are to be shown")
@@ -114,9 +114,9 @@ def train(
 ) -> int:
     """Train a prompt on a frozen backbone; keeps the best adapter by validation and tests it."""
     config = TrainConfig.from_dict({**_settings_to_resume(given, resume), **given})
-    from dept.progress import Bar
-    from dept.train import Silent
-    from dept.train import train as run
+    from dept.training.loop import Silent
+    from dept.training.loop import train as run
+    from dept.training.progress import Bar
 
     watcher = Silent() if quiet else Bar()
     with watcher, mirrored(track, watcher) as reporter:
@@ -143,7 +143,8 @@ def _settings_to_resume(given: dict[str, Any], resume: bool) -> dict[str, Any]:
     """A resumed run keeps its settings; flags that are given again must agree with them."""
     if not resume:
         return {}
-    from dept.run import FINGERPRINTS, RunFolder, read_json
+    from dept.basics.files import read_json
+    from dept.runs.folder import FINGERPRINTS, RunFolder
 
     folder = RunFolder(given.get("output_dir", TrainConfig.output_dir))
     settings = read_json(folder.config_file)
@@ -162,7 +163,7 @@ def evaluate(
     as_json: AsJson = False,
 ) -> None:
     """Score a run's best adapter on a split."""
-    from dept.inference import evaluate_run, load_run
+    from dept.evaluation.load_run import evaluate_run, load_run
 
     loaded = load_run(run, backbone=backbone, vision_backbone=vision_backbone)
     result = evaluate_run(loaded, split, data=data, decoding=decoding, batch_size=batch_size)
@@ -206,8 +207,8 @@ def predict(
     texts = _texts_for(text, image)
     if not texts:
         raise ConfigError("nothing to predict: give --text, or lines on stdin")
-    from dept.evaluate import as_json as to_json
-    from dept.inference import load_run, predict_texts
+    from dept.evaluation.load_run import load_run, predict_texts
+    from dept.evaluation.predictor import as_json as to_json
 
     loaded = load_run(run, backbone=backbone, vision_backbone=vision_backbone)
     images = [image[0]] * len(texts) if image is not None and len(image) == 1 else image

@@ -8,17 +8,17 @@ from pathlib import Path
 
 from rich.console import Console
 
-from dept.backbones import backbone_info
-from dept.config import Method, TrainConfig
+from dept.backbones.load import backbone_info
+from dept.data.sources import load_rows
 from dept.errors import DataError, RunError
-from dept.places import with_whole_paths
-from dept.progress import Bar
-from dept.run import RunFolder
-from dept.sources import load_rows
+from dept.runs.folder import RunFolder
+from dept.runs.settings import Method, TrainConfig
+from dept.runs.whole_paths import with_whole_paths
 from dept.tasks import load_task
-from dept.train import train
-from lab.report import as_rich, provenance, write_html
-from lab.runs import METHOD_NAMES, Run, read_run
+from dept.training.loop import train
+from dept.training.progress import Bar
+from lab.runs.compare import as_rich, provenance, write_html
+from lab.runs.read import METHOD_NAMES, Run, read_run
 
 BUDGET_TOKENS = 100
 METHODS: tuple[Method, ...] = ("prompt_tuning", "dept")

@@ -13,7 +13,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from dept.errors import DataError, TaskError
-from dept.metrics import CAPTION_METRICS, LABEL_METRICS, METRICS, NUMBER_METRICS, TEXT_METRICS, VQA_METRICS
+from dept.metrics.captions import CAPTION_METRICS
+from dept.metrics.scores import LABEL_METRICS, METRICS, NUMBER_METRICS, TEXT_METRICS, VQA_METRICS
 from dept.tasks.fields import Fields, closest, shown, texts
 from dept.tasks.preprocess import PREPROCESS
 from dept.tasks.schema import COLUMN_TYPES, check_value
@@ -25,7 +26,7 @@ ImageValue = str | bytes | Mapping[str, Any]
 
 SPLIT_RULES = ("given", "halve", "carve")
 VERBALIZERS = ("digits", "words")
-HUB_READERS = ("vqa", "coco_captions")  # of `dept.karpathy`
+HUB_READERS = ("vqa", "coco_captions")  # of `dept.data.karpathy`
 _HIDDEN = (None, -1, "")
 _NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _HUB_ID = re.compile(r"[\w-][\w.-]*(/[\w-][\w.-]*)?")
@@ -38,7 +39,7 @@ class Example:
     """One input and what it should give: `answers` are all that count as right, `target` is trained on.
 
     Without a known label (prediction), `target` is "" and `answers` is empty. `image` is as the row has it
-    (`dept.images` reads it).
+    (`dept.data.images` reads it).
     """
 
     source: str
@@ -78,7 +79,8 @@ class Task:
     labels: names in the order of the label index, None for generated targets.
     label_values: what the data has in the label column for each of `labels`.
     verbalizers: "digits" and "words", one text a label.
-    hub_rows: rows of each split on the hub. hub_reader: how rows of another schema there are read (`dept.karpathy`).
+    hub_rows: rows of each split on the hub.
+    hub_reader: how rows of another schema there are read (`dept.data.karpathy`).
     num_beams: of generation; 1 is greedy search.
     train_on_each_answer: in training an example for each answer, with that one as target (an image's captions).
     closed_answers: how many of the most frequent training answers the decoding answer_list chooses from.

@@ -16,8 +16,9 @@ from rich.console import Console
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from dept.basics.files import read_json, whole_folder, write_json
 from dept.errors import RunError
-from dept.run import RunFolder, read_json, whole_folder, write_json
+from dept.runs.folder import RunFolder
 
 
 @contextlib.contextmanager

@@ -49,7 +49,7 @@ class MiniClip(nn.Module):
         self.log_scale = nn.Parameter(torch.tensor(_FIRST_SCALE).log())
 
     def features(self, pixels: Tensor) -> Tensor:
-        """[B, P, W] of pictures [B, 3, 63, 63]: what `dept.towers` takes from a saved tower."""
+        """[B, P, W] of pictures [B, 3, 63, 63]: what `dept.backbones.towers` takes from a saved tower."""
         seen = self.tower(pixel_values=pixels).last_hidden_state[:, 1:]
         features: Tensor = self.tower.post_layernorm(seen)
         return features

@@ -19,10 +19,11 @@ from rich.console import Console
 from torch import Tensor
 from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
 
+from dept.backbones.saved import quiet
+from dept.basics.files import whole_folder, write_json, write_text
+from dept.basics.provenance import checkout
 from dept.errors import ConfigError
-from dept.provenance import checkout
-from dept.run import RunFolder, whole_folder, write_json, write_text
-from dept.saved_model import quiet
+from dept.runs.folder import RunFolder
 from dept.tasks.samples import scenes
 from dept.tasks.samples.lexicon import stable_seed
 from lab.pretrain.checkpoints import Trained, begin, log_losses, opened

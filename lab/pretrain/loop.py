@@ -10,10 +10,11 @@ import torch
 from rich.console import Console
 from transformers import PreTrainedTokenizerFast
 
+from dept.basics.files import whole_folder, write_json, write_text
+from dept.basics.provenance import checkout
 from dept.errors import ConfigError
-from dept.loss import IGNORED_LABEL
-from dept.provenance import checkout
-from dept.run import RunFolder, whole_folder, write_json, write_text
+from dept.model.loss import IGNORED_LABEL
+from dept.runs.folder import RunFolder
 from dept.tasks.samples.lexicon import stable_seed
 from lab.pretrain.card import model_card
 from lab.pretrain.checkpoints import Trained, begin, log_losses, opened

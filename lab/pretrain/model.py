@@ -11,8 +11,8 @@ import torch.nn.functional as F  # noqa: N812 - the field's own name for it
 from torch import Tensor, nn
 from transformers import AutoModelForSeq2SeqLM, T5Config, T5ForConditionalGeneration
 
-from dept.loss import IGNORED_LABEL
-from dept.random_weights import random_backbone
+from dept.backbones.random_weights import random_backbone
+from dept.model.loss import IGNORED_LABEL
 from lab.pretrain.mixture import WIDTH, Example
 
 HIDDEN_SIZE, HEADS, HEAD_SIZE, LAYERS, DECODER_LAYERS, FEED_FORWARD = 128, 6, 32, 4, 2, 512

@@ -113,7 +113,7 @@ def _smollm2() -> tuple[Tensor, Any]:
     from safetensors import safe_open
     from transformers import AutoTokenizer
 
-    from dept.gguf import smollm2_folder
+    from dept.backbones.smollm2 import smollm2_folder
 
     folder = smollm2_folder()
     with safe_open(folder / "model.safetensors", "pt") as file:

@@ -1,1 +1,1 @@
-"""The page: one file per tab. Nothing here trains; `lab.queue` and `lab.bench_jobs` start processes that do."""
+"""The page: a file or a folder for each tab. Nothing here trains: `lab.service` starts processes that do."""

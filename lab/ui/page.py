@@ -6,11 +6,14 @@ from typing import Any
 import gradio as gr
 
 from dept.errors import ConfigError
-from lab.owners import new_token
-from lab.ui import results, runs, speed, train, try_it
-from lab.ui.expected import read_ahead
+from lab.estimate.run import read_ahead
+from lab.service.owners import new_token
+from lab.ui import results, speed
+from lab.ui.components.theme import css, head, serve_scripts, theme
+from lab.ui.runs import tab as runs
 from lab.ui.site import QUIET, STORAGE_KEY, PageConfig, Site
-from lab.ui.theme import css, head, serve_scripts, theme
+from lab.ui.train import tab as train
+from lab.ui.try_it import tab as try_it
 
 _HEAD = """<header class="page-head"><h1>DePT Lab</h1>
 <p>Prompt tuning (PT) puts l trainable vectors before a frozen language model. DePT keeps m of them and spends the rest

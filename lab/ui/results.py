@@ -7,17 +7,17 @@ from typing import Any
 
 import gradio as gr
 
-from dept import easy_vqa
+from dept.data import easy_vqa
 from dept.errors import RunError
-from lab import paper
-from lab.owners import Visitor
-from lab.results import Results, Row, results_of
-from lab.results_report import BENCHMARK_NAMES, HEADS, LEGEND, as_csv, as_latex, cells, grouped, paper_value
-from lab.run_summary import RunSummary
-from lab.runs import METHOD_NAMES, Run, read_run
-from lab.ui.components import Choice
-from lab.ui.html_parts import download_on_click, notice, table, text, to_download
-from lab.ui.runs_view import backbone_name, tower_name
+from lab.paper import numbers as paper
+from lab.results.render import BENCHMARK_NAMES, HEADS, LEGEND, as_csv, as_latex, cells, grouped, paper_value
+from lab.results.rows import Results, Row, results_of
+from lab.runs.read import METHOD_NAMES, Run, read_run
+from lab.service.owners import Visitor
+from lab.service.summary import RunSummary
+from lab.ui.components.html import download_on_click, notice, table, text, to_download
+from lab.ui.components.inputs import Choice
+from lab.ui.runs.view import backbone_name, tower_name
 from lab.ui.site import QUIET, Site
 
 ALL = "all"

@@ -9,18 +9,18 @@ from typing import Any
 
 import gradio as gr
 
-from dept import easy_vqa
+from dept.backbones.known import RANDOM, list_backbones
+from dept.backbones.known_towers import known_towers
+from dept.backbones.smollm2 import PACKAGE
+from dept.data import easy_vqa
 from dept.errors import ConfigError
-from dept.gguf import PACKAGE
-from dept.known_backbones import RANDOM, list_backbones
-from dept.known_towers import known_towers
 from dept.tasks import list_tasks
-from lab.allowed import FOLDER, Allowed
-from lab.bench_jobs import BenchJobs
-from lab.limits import Limits
-from lab.owners import Visitor, operator_key, visitor
-from lab.queue import RunQueue
-from lab.zero_gpu import on_zero_gpu
+from lab.service.allowed import FOLDER, Allowed
+from lab.service.benches import BenchJobs
+from lab.service.limits import Limits
+from lab.service.owners import Visitor, operator_key, visitor
+from lab.service.queue import RunQueue
+from lab.service.zero_gpu import on_zero_gpu
 
 STORAGE_KEY = "dept-lab"
 DEFAULT_BACKBONES = ("mini-t5", "smollm2-135m", "t5-small")
@@ -86,7 +86,7 @@ class Site:
     def __init__(self, config: PageConfig) -> None:
         self.config = config
         if config.zero_gpu:  # it wants to be imported before torch, and to know at once what will ask for a GPU
-            for module in ("spaces", "lab.predictors"):
+            for module in ("spaces", "lab.service.predictors"):
                 importlib.import_module(module)
         self.queue = RunQueue(config.root, config.limits, config.allowed)
         self.operator_key = operator_key(self.queue.folder.own)

@@ -7,17 +7,17 @@ import gradio as gr
 import plotly.graph_objects as go
 
 from dept.errors import ConfigError, DeptError
-from lab.allowed import FOLDER
-from lab.bench_figures import relative_cost, samples_per_second
-from lab.bench_jobs import BenchState
-from lab.bench_plan import BenchConfig
-from lab.bench_report import COLUMNS, left_out, paper_rows, provenance, rows
-from lab.bench_summary import summarise
-from lab.paper import FIGURE_4, HARDWARE, TABLE_6
-from lab.ui.components import Choices, Figure
-from lab.ui.html_parts import notice, table, text
+from lab.basics.units import duration
+from lab.bench.config import BenchConfig
+from lab.bench.figures import relative_cost, samples_per_second
+from lab.bench.report import COLUMNS, left_out, paper_rows, provenance, rows
+from lab.bench.summary import summarise
+from lab.paper.numbers import FIGURE_4, HARDWARE, TABLE_6
+from lab.service.allowed import FOLDER
+from lab.service.benches import BenchState
+from lab.ui.components.html import notice, table, text
+from lab.ui.components.inputs import Choices, Figure
 from lab.ui.site import QUIET, Site
-from lab.units import duration
 
 POLL_SECONDS = 1.5
 _WHATS = {"Inference": ("inference",), "Training time and memory": ("train",), "Both": ("inference", "train")}

@@ -15,7 +15,7 @@ import time
 from importlib.metadata import version
 from pathlib import Path
 
-from dept.run import write_json, write_text
+from dept.basics.files import write_json, write_text
 from tests.acceptance import (
     adapters,
     golden,

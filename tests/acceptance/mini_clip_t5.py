@@ -13,13 +13,13 @@ from typing import Any
 import pyarrow.parquet as pq
 
 from dept import TrainConfig
-from dept.easy_vqa import NAME as EASY_VQA
-from dept.inference import evaluate_run, load_run
-from dept.metrics import compute_metrics
-from dept.sources import SPLITS, Rows, load_rows
+from dept.data.easy_vqa import NAME as EASY_VQA
+from dept.data.sources import SPLITS, Rows, load_rows
+from dept.evaluation.load_run import evaluate_run, load_run
+from dept.metrics.scores import compute_metrics
 from dept.tasks import load_task
 from dept.tasks.samples import scenes
-from dept.train import train
+from dept.training.loop import train
 from tests.acceptance.section import Outcome, Section, table
 
 METHODS = ("dept", "prompt_tuning")

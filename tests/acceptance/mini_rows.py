@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from dept.errors import DataError
-from dept.metrics import compute_metrics
+from dept.metrics.scores import compute_metrics
 from dept.tasks import Task, load_task
 from dept.tasks.sample import SAMPLE_TASKS, sample_rows
 

@@ -14,9 +14,9 @@ from functools import partial
 from pathlib import Path
 
 from dept import TrainConfig
-from dept.sources import load_rows
+from dept.data.sources import load_rows
 from dept.tasks import load_task
-from dept.train import train
+from dept.training.loop import train
 from tests.acceptance.mini_rows import MAJORITY, ROWS, TASKS, best_constant, main_score, write_rows
 from tests.acceptance.section import Outcome, Section, shared, table
 

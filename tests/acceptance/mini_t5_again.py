@@ -11,12 +11,12 @@ import torch
 from safetensors.torch import load_file
 
 import dept
+from dept.basics.files import read_json
 from dept.errors import RunError
-from dept.run import read_json
 from lab.pretrain.loop import PretrainConfig, pretrain
 from tests.acceptance.section import Outcome, Section, table
 
-SHIPPED = Path(dept.__file__).parent / "mini_t5"
+SHIPPED = Path(dept.__file__).parent / "backbones" / "embedded" / "mini_t5"
 AGAIN = Path(__file__).resolve().parents[2] / "runs" / "mini-t5-again"  # goes on where it was stopped
 # Points: two standard errors of the difference of two means over 37 scores of 192 rows, three of that of two scores.
 MEAN_APART, ONE_APART = 1.7, 15.0

@@ -13,8 +13,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from lab.owners import OPERATOR
-from lab.queue import RunQueue
+from lab.service.owners import OPERATOR
+from lab.service.queue import RunQueue
 from tests.acceptance.page_server import BACKBONE, Browser, PageServer
 from tests.acceptance.section import Outcome, Section, table
 

@@ -19,8 +19,8 @@ import psutil
 import torch
 from transformers import AutoModelForSeq2SeqLM, T5Config
 
-from dept.run import write_json
-from lab.processes import our_environment, our_python
+from dept.basics.files import write_json
+from lab.basics.processes import our_environment, our_python
 from tests.conftest import VOCABULARY, tiny_tokenizer
 
 START_SECONDS, ANSWER_SECONDS = 180.0, 90.0

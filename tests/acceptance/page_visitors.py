@@ -10,7 +10,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from lab.ui.runs import POLL_SECONDS
+from lab.ui.runs.tab import POLL_SECONDS
 from tests.acceptance.page_server import BACKBONE, Browser, PageServer
 from tests.acceptance.section import Outcome, Section, table
 

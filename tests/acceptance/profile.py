@@ -6,11 +6,12 @@ import torch
 from torch.profiler import ProfilerActivity
 from torch.profiler import profile as profiled
 
-from dept.allocator import kept_memory
-from dept.backbones import load_backbone
-from lab.bench_lengths import source_batches
-from lab.bench_plan import BenchConfig, Group, Job, job_of, pairs
-from lab.bench_worker import build, random_batches, training_step
+from dept.backbones.load import load_backbone
+from dept.basics.allocator import kept_memory
+from lab.bench.batches import source_batches
+from lab.bench.config import BenchConfig, Group
+from lab.bench.plan import Job, job_of, pairs
+from lab.bench.worker import build, random_batches, training_step
 from tests.acceptance.section import Outcome, Section, table
 
 BACKBONES = (("random:t5-small", ("fixed:17", "fixed:45", "padded:256")), ("random:t5-base", ("fixed:45",)))
@@ -58,7 +59,7 @@ def step_profile(job: Job) -> tuple[dict[str, float], float]:
     backbone, _ = load_backbone(job.backbone)
     model = build(job.variant, backbone, job.max_seq_length)
     batch, step = random_batches(job, model)[0], training_step(model)
-    with kept_memory():  # as `dept.train` does
+    with kept_memory():  # as `dept.training.loop.train` does
         step(batch)
         with profiled(activities=[ProfilerActivity.CPU]) as profile:
             for _ in range(STEPS):

@@ -16,11 +16,11 @@ from typing import Any
 
 import psutil
 
-from dept.known_backbones import default_backbone
-from dept.run import read_metrics
-from lab.engines import LocalEngine
+from dept.backbones.known import default_backbone
+from dept.runs.folder import read_metrics
+from lab.jobs.local import LocalEngine
 from tests.acceptance.section import Outcome, Section, shared, table
-from tests.lab.batch_helpers import Command, left_over, marked, notebook_job
+from tests.lab.reproduce.helpers import Command, left_over, marked, notebook_job
 
 WHOLE_SECONDS, AGAIN_SECONDS = 15 * 60, 30
 KILLS = 5

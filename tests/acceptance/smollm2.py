@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from dept import TrainConfig
-from dept.run import read_metrics
-from dept.train import train
+from dept.runs.folder import read_metrics
+from dept.training.loop import train
 from tests.acceptance.section import Outcome, Section, shared, table
 
 SEEDS = (0, 1, 2)

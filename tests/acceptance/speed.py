@@ -11,9 +11,9 @@ from pathlib import Path
 
 from rich.console import Console
 
-from lab.bench import run_bench
-from lab.bench_plan import BenchConfig
-from lab.bench_summary import Ratio, Summary, summarise
+from lab.bench.config import BenchConfig
+from lab.bench.run import run_bench
+from lab.bench.summary import Ratio, Summary, summarise
 from tests.acceptance.section import Outcome, Section, shared, table
 
 SMALL, BASE, GPT2 = "random:t5-small", "random:t5-base", "random:gpt2"

@@ -6,8 +6,8 @@ import tempfile
 import time
 from pathlib import Path
 
-from lab.docs import walkthroughs
-from lab.notebook_job import declared
+from lab.jobs.notebook import declared
+from lab.teaching.docs import walkthroughs
 from tests.acceptance.section import Outcome, Section, table
 from tests.notebooks import execute
 

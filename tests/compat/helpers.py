@@ -17,13 +17,14 @@ import torch
 from torch import Tensor
 
 from dept import PromptedModel, TrainConfig
-from dept.run import FINGERPRINTS, run_key
+from dept.runs.folder import FINGERPRINTS
+from dept.runs.key import run_key
 from dept.tasks import Task
-from dept.train import Silent, train
-from lab.bench_read import read_bench
-from lab.bench_report import write_report
-from lab.jobs import job_key
-from lab.runs import read_run
+from dept.training.loop import Silent, train
+from lab.bench.read import read_bench
+from lab.bench.report import write_report
+from lab.jobs.job import job_key
+from lab.runs.read import read_run
 
 __all__ = ["FINGERPRINTS", "Silent", "read_bench", "read_run", "train", "write_report"]
 

@@ -11,8 +11,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from dept import DeptConfig, TrainConfig
+from dept.basics.settings_file import parse_value, read_config
 from dept.errors import ConfigError, DataError
-from dept.flags import STOPPED, parse_value, read_config, run_app, with_flags
+from dept.flags import STOPPED, run_app, with_flags
 
 
 def given_file(folder: Path, content: str | bytes, name: str = "config.yaml") -> Path:

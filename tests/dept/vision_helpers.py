@@ -14,8 +14,8 @@ from torch import Tensor, nn
 from transformers import CLIPVisionConfig, CLIPVisionModel
 
 from dept import DeptConfig, PromptedModel, get_prompted_model
-from dept.known_backbones import Source
-from dept.towers import ClipTower, load_tower
+from dept.backbones.known import Source
+from dept.backbones.towers import ClipTower, load_tower
 from tests.dept.tiny_models import backbone
 
 WIDTH, POSITIONS = 24, 16

@@ -11,12 +11,12 @@ from typing import Any
 
 import psutil
 
-from dept.budget import rank_for
-from dept.config import Method, TrainConfig
-from dept.run import FINGERPRINTS
+from dept.methods.budget import rank_for
+from dept.runs.folder import FINGERPRINTS
+from dept.runs.settings import Method, TrainConfig
 from dept.tasks import load_task
 from dept.tasks.splits import counts_from_hub
-from lab import paper
+from lab.paper import numbers as paper
 
 DEAD = {"pid": 2**22 + 1, "pid_started": 1.0, "heartbeat": 1.0}  # a process number that Linux does not give
 

@@ -10,9 +10,9 @@ import pytest
 from dept.errors import RunError
 from lab.cli import main
 from lab.demo import exact_prompt_length
-from lab.figures import curves, running_mean
-from lab.report import COLUMNS, comparison, provenance
-from lab.runs import Run, read_run
+from lab.runs.compare import COLUMNS, comparison, provenance
+from lab.runs.figures import curves, running_mean
+from lab.runs.read import Run, read_run
 
 
 @pytest.mark.parametrize(("hidden_size", "expected"), [(768, 20), (576, 22), (512, 19), (32, 19)])

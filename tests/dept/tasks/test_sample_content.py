@@ -15,16 +15,7 @@ import pytest
 
 from dept.tasks.sample import sample_rows
 from dept.tasks.samples import pairs
-from dept.tasks.samples.lexicon import (
-    SPLITS,
-    load,
-    plural,
-    sense_vocabulary,
-    synonyms,
-    tokens,
-    verb_forms,
-    vocabulary,
-)
+from dept.tasks.samples.lexicon import SPLITS, load, plural, sense_vocabulary, synonyms, tokens, verb_forms, vocabulary
 
 Row = dict[str, Any]
 MRQA = ("nq", "hotpotqa", "searchqa", "newsqa")

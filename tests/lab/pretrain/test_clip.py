@@ -13,10 +13,11 @@ from PIL import Image
 from safetensors.torch import load_file
 from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
 
+from dept.backbones.towers import ClipTower, load_tower
+from dept.basics.files import read_json
 from dept.errors import ConfigError, RunError
-from dept.run import read_json, read_metrics
+from dept.runs.folder import read_metrics
 from dept.tasks.samples import scenes
-from dept.towers import ClipTower, load_tower
 from lab.cli import main
 from lab.pretrain import clip_loop
 from lab.pretrain.clip import CONFIG, PREPROCESSING, MiniClip, as_numbers, as_pixels

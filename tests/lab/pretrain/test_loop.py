@@ -9,10 +9,11 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from dept.backbones import load_backbone
+from dept.backbones.load import load_backbone
+from dept.basics.files import read_json
 from dept.errors import ConfigError, RunError
-from dept.loss import IGNORED_LABEL
-from dept.run import read_json, read_metrics
+from dept.model.loss import IGNORED_LABEL
+from dept.runs.folder import read_metrics
 from lab.pretrain.loop import Materials, PretrainConfig, pretrain, skill_scores
 from lab.pretrain.mixture import Mixture
 from lab.pretrain.model import HEAD_SIZE, MiniT5, collate

@@ -14,15 +14,7 @@ from lab.pretrain.corpora import held_out
 from lab.pretrain.course import TEXT, shares, short_share
 from lab.pretrain.framed import FRAMED, framed_pairs, frames
 from lab.pretrain.loop import Materials
-from lab.pretrain.mixture import (
-    CHUNK,
-    PARTS,
-    WIDTH,
-    Example,
-    Mixture,
-    batches,
-    task_pairs,
-)
+from lab.pretrain.mixture import CHUNK, PARTS, WIDTH, Example, Mixture, batches, task_pairs
 from lab.pretrain.pictures import MORE_COLOURS, NOTHING, PICTURES, picture, places
 from lab.pretrain.short import SHORT, with_other_words
 from lab.pretrain.skills import SKILLS

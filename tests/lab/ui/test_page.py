@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
-from dept.budget import rank_for
+from dept.methods.budget import rank_for
 from tests.acceptance.page_server import PageServer
 from tests.browser import browser
 

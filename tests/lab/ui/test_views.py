@@ -6,16 +6,16 @@ from typing import Any
 import pytest
 
 from dept.tasks import load_task
-from lab.curves import Curves, Series
-from lab.run_summary import RunSummary
-from lab.ui import shared_curves
-from lab.ui.components import Amount, Choice, Choices, Figure, LogSlider
-from lab.ui.html_parts import facts, notice, table
-from lab.ui.own_rows import guessed
-from lab.ui.predictions_view import predictions_view
-from lab.ui.runs_view import curve_figures, log_text, run_head, run_list, status_words, together
-from lab.ui.shared_curves import SharedCurves
-from lab.uploads import Table
+from lab.runs.curves import Curves, Series
+from lab.service.summary import RunSummary
+from lab.service.uploads import Table
+from lab.ui.components.html import facts, notice, table
+from lab.ui.components.inputs import Amount, Choice, Choices, Figure, LogSlider
+from lab.ui.runs import shared_curves
+from lab.ui.runs.predictions import predictions_view
+from lab.ui.runs.shared_curves import SharedCurves
+from lab.ui.runs.view import curve_figures, log_text, run_head, run_list, status_words, together
+from lab.ui.train.own_rows import guessed
 
 SCRIPT = "<script>alert(1)</script>"
 

@@ -1,0 +1,1 @@
+"""The adapter folder: written, read, described by a card."""

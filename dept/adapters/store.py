@@ -1,0 +1,374 @@
+"""The adapter folder: save, load (ours, PEFT's prompt tuning, the authors' release), share on the hub.
+
+`dept.adapters.config` says what the configs hold, `dept.adapters.files` how files are read and replaced.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import safetensors.torch
+import torch
+from huggingface_hub import HfApi
+from torch import Tensor, nn
+from transformers import PreTrainedModel
+
+from dept.adapters.card import write_card
+from dept.adapters.config import (
+    DECODER_ONLY,
+    ENCODER_DECODER,
+    SCHEMA_VERSION,
+    VISION,
+    AdapterInfo,
+    parse_config,
+    read_config,
+)
+from dept.adapters.files import (
+    CARD_FILE,
+    CONFIG_FILE,
+    HUB_ERRORS,
+    MAX_CONFIG_BYTES,
+    OWN_FILE,
+    PICKLE_FILE,
+    WEIGHTS_FILE,
+    AdapterFolder,
+    find_folder,
+    hub_fault,
+    shown,
+    write_folder,
+)
+from dept.errors import AdapterError, BackboneError
+from dept.model.adapted import PromptedModel
+from dept.parts.low_rank_update import LowRankUpdate
+from dept.parts.soft_prompt import SoftPrompt
+from dept.parts.visual_projection import VisualProjection
+from dept.runs.settings import DeptConfig
+
+if TYPE_CHECKING:
+    from dept.backbones.towers import VisionTower
+
+ModelT = TypeVar("ModelT", bound=PromptedModel)
+
+_RELEASED_NAMES = {
+    "low_rank_a": "prompt_encoder.lora_embedding_A",
+    "low_rank_b": "prompt_encoder.lora_embedding_B",
+}
+_MARGIN_BYTES = 1_000_000  # what a file holds beside its tensors: header, pickle, padding
+_UPLOADED = [CONFIG_FILE, OWN_FILE, WEIGHTS_FILE, CARD_FILE]
+
+
+def save_adapter(
+    model: PromptedModel,
+    folder: str | Path,
+    *,
+    task: Mapping[str, Any] | None = None,
+    verbalizer: str | None = None,
+    max_seq_length: int | None = None,
+    backbone_name: str | None = None,
+    tokenizer_name: str | None = None,
+    training: Mapping[str, Any] | None = None,
+    tower: VisionTower | None = None,
+) -> None:
+    """Write a model's adapter folder, whole or not at all; an old one is replaced when the new one is complete.
+
+    Args:
+        folder: the adapter folder; files in it that are no adapter's stay.
+        task: `Task.to_dict()`.
+        verbalizer: which of the task's label texts it was trained with ("digits", "words").
+        max_seq_length: source tokens to keep, for prompt tuning; by default the task's. DePT has its own.
+        backbone_name: alias, hub id or folder; by default what the backbone calls itself.
+        tokenizer_name: None is the backbone's own.
+        training: how it was trained and scored: data {source, ...}, backbone {source, ...}, metrics, seed, ...
+            with the meaning that they have in `result.json`; JSON types. The card tells all of it.
+        tower: the image encoder of a model that reads images.
+
+    Raises:
+        AdapterError: values that cannot be loaded again (NaN, a verbalizer that the task lacks, ...), or a
+            folder that cannot be written.
+    """
+    from dept.backbones.fingerprints import fingerprint  # the module below this one that knows backbones
+
+    backbone, config = model.backbone, model.method_config
+    is_dept = isinstance(config, DeptConfig)
+    if isinstance(config, DeptConfig):
+        max_seq_length = config.max_seq_length
+    elif max_seq_length is None and task is not None:
+        max_seq_length = task.get("max_seq_length")
+    peft = {
+        "peft_type": "DEPT" if is_dept else "PROMPT_TUNING",
+        "task_type": ENCODER_DECODER if model.is_encoder_decoder else DECODER_ONLY,
+        "base_model_name_or_path": _portable(backbone_name or backbone.name_or_path),
+        "revision": None,
+        "inference_mode": True,
+        "num_virtual_tokens": config.num_virtual_tokens,
+        "token_dim": _embeddings(backbone).shape[1],
+        "num_transformer_submodules": 1,
+        "num_attention_heads": getattr(backbone.config, "num_attention_heads", None),
+        "num_layers": getattr(backbone.config, "num_hidden_layers", None),
+        "tokenizer_name_or_path": _portable(tokenizer_name),
+    }
+    ours = {
+        **config.to_dict(),
+        "schema_version": SCHEMA_VERSION,
+        "method": config.method,
+        "max_seq_length": max_seq_length,
+        "backbone_fingerprint": fingerprint(backbone),
+        "task": task,
+        "verbalizer": verbalizer,
+        "training": training,
+    }
+    if model.visual_projection is not None:
+        ours[VISION] = {
+            "name": None if tower is None else _portable(tower.name),
+            "fingerprint": None if tower is None else tower.fingerprint,
+            "width": model.visual_projection.visual_width,
+        }
+    tensors = {
+        name.rpartition(".")[2]: tensor.detach().to("cpu", torch.float32).contiguous()
+        for name, tensor in model.state_dict().items()
+    }
+    for name, tensor in tensors.items():
+        if not tensor.isfinite().all():
+            raise AdapterError(f"{folder}: {name} holds NaN or infinity; the adapter was not written")
+    files = {WEIGHTS_FILE: safetensors.torch.save(tensors, metadata={"format": "pt"})}
+    if is_dept:
+        files[CONFIG_FILE] = _as_json({**peft, **ours}, folder)
+    else:
+        # PEFT warns about unknown keys, so ours are in a file of their own.
+        unused = {"prompt_tuning_init": "RANDOM", "prompt_tuning_init_text": None, "tokenizer_kwargs": None}
+        files[CONFIG_FILE] = _as_json({**peft, **unused}, folder)
+        files[OWN_FILE] = _as_json(ours, folder)
+    # Read as `load_adapter` will read it: what could not be loaded again is not written.
+    info = parse_config(
+        AdapterFolder(Path(folder), str(folder)),
+        json.loads(files[CONFIG_FILE]),
+        None if is_dept else json.loads(files[OWN_FILE]),
+    )
+    files[CARD_FILE] = write_card(info).encode()
+    write_folder(Path(folder), files)
+
+
+def load_adapter(
+    backbone: PreTrainedModel,
+    folder: str | Path,
+    *,
+    model_class: type[ModelT],
+    revision: str | None = None,
+    check_backbone: bool = True,
+    token: str | bool | None = None,
+) -> ModelT:
+    """The prompted model of an adapter folder or hub id: ours, PEFT's prompt tuning, or the authors' release.
+
+    Args:
+        backbone: the model that the adapter was trained on; frozen here.
+        folder: a folder, or a hub id (text of the form owner/name that is no folder here).
+        model_class: `PromptedModel` or a subclass.
+        revision: branch, tag or commit on the hub.
+        check_backbone: False lets a backbone with another fingerprint through (kind and hidden size must fit).
+        token: for private repositories; by default the one of `hf auth login`.
+
+    Raises:
+        AdapterError: missing, damaged, malicious, or made for another backbone; the message says which.
+        BackboneError: a backbone that cannot generate text.
+    """
+    place = find_folder(folder, revision, token)
+    info = read_config(place)
+    _check_kind(info, backbone)
+    tensors = _read_tensors(place, info)
+    if check_backbone and info.backbone_fingerprint is not None:
+        _check_fingerprint(info, backbone)
+
+    device = _embeddings(backbone).device
+    prompt = update = None
+    if "prompt_embeddings" in tensors:
+        prompt = SoftPrompt(tensors["prompt_embeddings"]).to(device)
+    if "low_rank_a" in tensors:
+        config = info.method_config
+        assert isinstance(config, DeptConfig) and isinstance(config.rank, int)
+        with torch.device("meta"):  # loading leaves torch's generator as it is
+            update = LowRankUpdate(config.max_seq_length, config.rank, info.hidden_size, alpha=config.low_rank_alpha)
+        update.low_rank_a = nn.Parameter(tensors["low_rank_a"].to(device))
+        update.low_rank_b = nn.Parameter(tensors["low_rank_b"].to(device))
+    projection = None
+    if info.vision is not None:
+        with torch.device("meta"):
+            projection = VisualProjection(info.vision.width, info.hidden_size, scale=1.0)
+        projection.projection_weight = nn.Parameter(tensors["projection_weight"].to(device))
+        projection.projection_bias = nn.Parameter(tensors["projection_bias"].to(device))
+    return model_class(backbone, info.method_config, prompt, update, projection)
+
+
+def read_adapter_config(
+    folder: str | Path, *, revision: str | None = None, token: str | bool | None = None
+) -> AdapterInfo:
+    """What an adapter folder or hub id says about itself; neither its tensors nor a backbone are opened.
+
+    Raises:
+        AdapterError: no such folder, or a config that cannot be used; the message names the key.
+    """
+    return read_config(find_folder(folder, revision, token))
+
+
+def push_to_hub(
+    adapter: PromptedModel | str | Path,
+    repo_id: str,
+    *,
+    token: str | None = None,
+    private: bool = False,
+    revision: str | None = None,
+    commit_message: str = "Upload adapter",
+    **details: Any,
+) -> str:
+    """Upload an adapter to the hub, made there if need be; the commit's URL.
+
+    Args:
+        adapter: a model, or an adapter folder (never a pickle: load and save the authors' ones first).
+        repo_id: owner/name.
+        token: with write access; by default the one of `hf auth login`.
+        private: for a repository that is made now.
+        revision: the branch to write to.
+        details: for `save_adapter`, with a model.
+
+    Raises:
+        AdapterError: an adapter that cannot be loaded again, or a hub that cannot be reached or refuses.
+    """
+    if not isinstance(adapter, str | Path):
+        with tempfile.TemporaryDirectory() as temporary:
+            save_adapter(adapter, Path(temporary) / "adapter", **details)
+            return push_to_hub(
+                Path(temporary) / "adapter",
+                repo_id,
+                token=token,
+                private=private,
+                revision=revision,
+                commit_message=commit_message,
+            )
+    if details:
+        raise TypeError(f"a folder says these itself: {', '.join(details)}")
+    place = find_folder(Path(adapter))
+    if not place.has(WEIGHTS_FILE):
+        raise place.fault(WEIGHTS_FILE, "is missing; load the adapter and save it, pickles are not uploaded")
+    _read_tensors(place, read_config(place))
+    api = HfApi(token=token)
+    try:
+        api.create_repo(repo_id, private=private, exist_ok=True)
+        commit = api.upload_folder(
+            repo_id=repo_id,
+            folder_path=place.path,
+            revision=revision,
+            commit_message=commit_message,
+            allow_patterns=_UPLOADED,
+        )
+    except HUB_ERRORS as error:
+        # Not `from error`: its text and request may hold the token.
+        raise AdapterError(f"{repo_id}: not uploaded; {hub_fault(error, revision)}") from None
+    return str(commit.commit_url)
+
+
+# Inside.
+
+
+def _embeddings(backbone: PreTrainedModel) -> Tensor:
+    """The backbone's word embeddings, [V, D]."""
+    weight = backbone.get_input_embeddings().weight
+    assert isinstance(weight, Tensor)
+    return weight
+
+
+def _portable(name: str | None) -> str | None:
+    """A folder by its full path, so that the adapter can be used from anywhere; other names as they are."""
+    if name and (name.startswith(".") or "/" in name) and Path(name).is_dir():
+        return str(Path(name).resolve())
+    return name or None
+
+
+def _as_json(values: Mapping[str, Any], folder: str | Path) -> bytes:
+    try:
+        text = json.dumps(values, indent=2, sort_keys=True, allow_nan=False, ensure_ascii=False)
+    except (TypeError, ValueError, RecursionError) as error:
+        raise AdapterError(f"{folder}: task, verbalizer and training must be JSON types ({error})") from error
+    content = f"{text}\n".encode()
+    if len(content) > MAX_CONFIG_BYTES:
+        raise AdapterError(f"{folder}: the config has {len(content):,} bytes, at most {MAX_CONFIG_BYTES:,}")
+    return content
+
+
+def _check_kind(info: AdapterInfo, backbone: PreTrainedModel) -> None:
+    is_encoder_decoder = bool(getattr(backbone.config, "is_encoder_decoder", False))
+    if not is_encoder_decoder and not backbone.can_generate():
+        raise BackboneError(
+            f"{type(backbone).__name__} is neither an encoder-decoder nor a decoder-only language model"
+        )
+    kinds = {True: "an encoder-decoder", False: "a decoder-only"}
+    if info.is_encoder_decoder not in (None, is_encoder_decoder):
+        wanted = kinds[bool(info.is_encoder_decoder)]
+        raise AdapterError(
+            f"{info.source}: made for {wanted} backbone{_called(info)}; this one is {kinds[is_encoder_decoder]} one"
+        )
+    hidden_size = _embeddings(backbone).shape[1]
+    if info.hidden_size != hidden_size:
+        raise AdapterError(
+            f"{info.source}: made for a backbone of hidden size {info.hidden_size}{_called(info)}; "
+            f"this one's is {hidden_size}"
+        )
+
+
+def _called(info: AdapterInfo) -> str:
+    return f" ({info.backbone_name})" if info.backbone_name else ""
+
+
+def _check_fingerprint(info: AdapterInfo, backbone: PreTrainedModel) -> None:
+    from dept.backbones.fingerprints import fingerprint, knows_checkpoint
+
+    found, expected = fingerprint(backbone), info.backbone_fingerprint or ""
+    if found == expected:
+        return
+    rounded = " (of its weights as rounded in memory; load_backbone knows the checkpoint's)"
+    raise AdapterError(
+        f"{info.source}: trained on the backbone {info.backbone_name or '(not named)'}, fingerprint "
+        f"{expected[:12]}; this one has {found[:12]}{'' if knows_checkpoint(backbone) else rounded}: "
+        "load that backbone, or pass check_backbone=False"
+    )
+
+
+def _read_tensors(place: AdapterFolder, info: AdapterInfo) -> dict[str, Tensor]:
+    """The adapter's tensors by our names, float32 on the CPU: exactly those that the config describes.
+
+    Raises:
+        AdapterError: names the file and the tensor.
+    """
+    shapes = info.tensor_shapes()
+    most_bytes = sum(8 * math.prod(shape) for shape in shapes.values()) + _MARGIN_BYTES
+    file = WEIGHTS_FILE
+    if info.format == "dept" or place.has(WEIGHTS_FILE) or not place.has(PICKLE_FILE):
+        stored = place.read_safetensors(WEIGHTS_FILE, most_bytes)
+    else:
+        file = PICKLE_FILE
+        stored = place.read_pickle(PICKLE_FILE, most_bytes)
+    names = {name: _RELEASED_NAMES.get(name, name) if info.format == "released" else name for name in shapes}
+    for name in names.values():
+        if name not in stored:
+            raise place.fault(file, f"lacks the tensor {name}")
+    for name in stored:
+        if name not in names.values():
+            raise place.fault(file, f"has an unknown tensor {shown(name)}")
+    dtypes = (torch.float32,) if info.format == "dept" else (torch.float32, torch.bfloat16, torch.float16)
+    tensors = {}
+    for name, shape in shapes.items():
+        tensor = stored[names[name]]
+        if not isinstance(tensor, Tensor) or tensor.layout != torch.strided or tensor.device.type != "cpu":
+            raise place.fault(file, f"{names[name]} is no plain tensor")
+        if tuple(tensor.shape) != shape:
+            raise place.fault(file, f"{names[name]} is {list(tensor.shape)}; by the config it is {list(shape)}")
+        if tensor.dtype not in dtypes:
+            raise place.fault(file, f"{names[name]} is {tensor.dtype}; expected {dtypes[0]}")
+        if not tensor.isfinite().all():
+            raise place.fault(file, f"{names[name]} holds NaN or infinity")
+        rows = info.method_config.num_virtual_tokens if name == "prompt_embeddings" else len(tensor)
+        tensors[name] = tensor.detach()[:rows].float().clone(memory_format=torch.contiguous_format)
+    return tensors

@@ -1,0 +1,1 @@
+"""Frozen backbones and image encoders: found, loaded, placed, fingerprinted."""

@@ -1,0 +1,42 @@
+"""A backbone's word embeddings, and their root mean square."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+
+from dept.errors import BackboneError
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+    from transformers import PreTrainedModel
+
+
+def word_embeddings(backbone: PreTrainedModel) -> Tensor:
+    """[V, D], detached."""
+    return input_embeddings(backbone).detach()
+
+
+def input_embeddings(backbone: PreTrainedModel) -> torch.Tensor:
+    """The backbone's input embeddings, [vocabulary, hidden_size]."""
+    module: Any = backbone.get_input_embeddings()
+    weight: torch.Tensor = module.weight
+    return weight
+
+
+def embedding_rms(backbone: PreTrainedModel) -> float:
+    """Root mean square of an entry of the backbone's input embeddings.
+
+    Raises:
+        BackboneError: they are all zero or not finite, so that no learning rate can be derived from them.
+    """
+    import torch
+
+    weight = input_embeddings(backbone).detach()
+    # By row, so that no float32 copy of a large embedding is made.
+    row_norms = torch.linalg.vector_norm(weight, dim=1, dtype=torch.float32)
+    rms = math.sqrt(float(row_norms.square().mean()) / weight.shape[1])
+    if not math.isfinite(rms) or rms == 0:
+        raise BackboneError("the backbone's input embeddings are zero or not finite: set prompt_lr and low_rank_lr")
+    return rms

@@ -1,0 +1,1 @@
+"""What everything stands on: checked settings, atomic files, settings files, provenance."""

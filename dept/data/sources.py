@@ -1,0 +1,394 @@
+"""Where rows come from: the hub, a data folder, one file of one's own, the embedded samples, the package easy-vqa.
+
+All give the same: train, validation and test rows in the task's schema, checked column by column. The hub's
+splits follow the paper's rules (`Task.splits`); a folder's files are the splits, as they are (`load_rows`).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import datasets
+import pyarrow as pa
+
+from dept.data import easy_vqa
+from dept.data.images import as_stored, found_in, without_content
+from dept.data.karpathy import READERS
+from dept.data.names import Source
+from dept.data.tables import FORMATS, read_rows
+from dept.errors import DataError
+from dept.tasks.registry import TASK_NAMES
+from dept.tasks.splits import Part, folder_parts, hub_parts
+
+if TYPE_CHECKING:
+    from dept.tasks import Task
+
+SPLITS = ("train", "validation", "test")
+_HUB_ID = re.compile(r"[\w-][\w.-]*/[\w.-]+")
+_PROBE_SECONDS = 10.0
+_ARROW_TYPES: dict[str, pa.DataType] = {
+    "str": pa.string(),
+    "int": pa.int64(),
+    "float": pa.float64(),
+    "bool": pa.bool_(),
+    "list[str]": pa.list_(pa.string()),
+    "list[int]": pa.list_(pa.int64()),
+    "image": pa.struct([("bytes", pa.binary()), ("path", pa.string())]),
+}  # `list` and `mapping` are inferred from the values
+_BAD_VALUES = (pa.ArrowException, ValueError, TypeError, OverflowError)
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Checked rows of one task.
+
+    splits: "train", "validation", "test" (or those asked for) -> rows with the task's columns.
+    source: where a result says that its rows are from. location: the hub id, folder or file.
+    fingerprint: sha256 hex of the content, the same wherever the same rows come from.
+    image_column: the column with the rows' images ({bytes, path}: `dept.data.images`), None for text.
+    """
+
+    splits: Mapping[str, datasets.Dataset] = field(repr=False)
+    source: Source
+    location: str
+    fingerprint: str
+    image_column: str | None = None
+
+    @property
+    def sizes(self) -> dict[str, int]:
+        """Rows per split."""
+        return {name: len(rows) for name, rows in self.splits.items()}
+
+    def limited(self, sizes: Mapping[str, int]) -> Rows:
+        """The first `sizes[split]` rows of each split, all of one that is not named; another fingerprint."""
+        kept = {
+            name: rows.select(range(min(sizes.get(name, len(rows)), len(rows)))) for name, rows in self.splits.items()
+        }
+        if all(len(kept[name]) == len(rows) for name, rows in self.splits.items()):
+            return self
+        return Rows(kept, self.source, self.location, _fingerprint(kept, self.image_column), self.image_column)
+
+
+def load_rows(
+    task: Task,
+    data: str | Path,
+    *,
+    sample_sizes: Mapping[str, int] | None = None,
+    seed: int = 0,
+    splits: Sequence[str] | None = None,
+) -> Rows:
+    """The rows of a task.
+
+    Args:
+        task: whose rows, and in which schema.
+        data: "hub"; "sample"; "easy-vqa"; a folder with FOLDER/<task>/{train,validation,test}.jsonl or .parquet (or
+            with these files directly); one file (.csv, .tsv, .jsonl, .parquet); for an own task also a hub id. In
+            a folder a test file with hidden labels counts as missing; without test, validation is halved;
+            without validation, a tenth of train (at most 1,000 rows) is taken. One file is such a train file.
+        sample_sizes: rows per split for "sample"; None for its defaults.
+        seed: of the sample's rows.
+        splits: load these alone, all of them. None for all three, of which test may be missing where there is
+            but one row of validation to make it from.
+
+    Raises:
+        DataError: nothing there, unreachable, unreadable, too few rows, or a row that is not in the task's
+            schema (the first one is named: file, line, column, what is wrong).
+    """
+    for name in splits or ():
+        if name not in SPLITS:
+            raise DataError(f"no split is called {name!r}; use {', '.join(SPLITS)}")
+    if data == "sample":
+        return _from_sample(task, splits, sample_sizes or {}, seed)
+    if data == "hub":
+        return _from_hub(task, task.hub_id, splits)
+    if data == easy_vqa.NAME:
+        return _from_easy_vqa(task, splits)
+    path = local_path(data)
+    if path is not None:
+        return _from_files(task, files_of(task, path), splits, str(path))
+    if _is_own(task) and _HUB_ID.fullmatch(str(data)) and not str(data).lower().endswith(FORMATS):
+        return _from_hub(task, str(data), splits)
+    raise DataError(f"--data {data}: no such file or folder. {_choices(task)}")
+
+
+def local_path(data: str | Path) -> Path | None:
+    """`data` as an existing file or folder; None when it is neither. Raises DataError for what can't be a path."""
+    try:
+        path = Path(data).expanduser()
+        return path if path.is_dir() or path.is_file() else None
+    except (ValueError, RuntimeError, OSError) as fault:  # a null byte, an unknown ~user, no permission
+        raise DataError(f"--data {str(data)[:200]!r} cannot be used as a path: {fault}") from fault
+
+
+def files_of(task: Task, path: Path) -> dict[str, Path]:
+    """The split files of a data folder, FOLDER/<task>/ before FOLDER/; one file alone is train.
+
+    Raises:
+        DataError: no such files there, or two for one split.
+    """
+    if path.is_file():
+        return {"train": path}
+    folder = path / task.name if (path / task.name).is_dir() else path
+    files = {}
+    for name in SPLITS:
+        found = [file for suffix in FORMATS if (file := folder / f"{name}{suffix}").exists()]
+        if len(found) > 1:
+            raise DataError(f"{folder}: both {found[0].name} and {found[1].name} are there; keep one")
+        if found:
+            files[name] = found[0]
+    if not files:
+        raise DataError(f"{path}: no {task.name}/train.jsonl (or .parquet) there. {_choices(task)}")
+    return files
+
+
+def _is_own(task: Task) -> bool:
+    return task.name not in TASK_NAMES
+
+
+def _choices(task: Task) -> str:
+    if _is_own(task):
+        return "Give --data FILE (csv, tsv, jsonl, parquet), --data FOLDER or a hub id (owner/name)"
+    return "Use --data hub, --data FOLDER (FOLDER/<task>/train.jsonl ...) or --data sample (embedded)"
+
+
+def _from_sample(task: Task, wanted: Sequence[str] | None, sizes: Mapping[str, int], seed: int) -> Rows:
+    from dept.tasks.sample import SAMPLE_SIZES, sample_rows
+
+    if _is_own(task):
+        raise DataError(f"there is no embedded sample of your own task {task.name}. {_choices(task)}")
+    made = {}
+    for name in wanted or SPLITS:
+        rows = sample_rows(task.name, name, sizes.get(name, SAMPLE_SIZES[name]), seed=seed)
+        made[name] = _checked(task, [(f"sample, {name} row {i}", row) for i, row in enumerate(rows, start=1)])
+    return _rows(task, made, "sample", f"embedded sample, seed {seed}")
+
+
+def _from_easy_vqa(task: Task, wanted: Sequence[str] | None) -> Rows:
+    if task.name != easy_vqa.TASK:
+        asked = f"--data {easy_vqa.NAME} has questions about images: it is for --task {easy_vqa.TASK}"
+        raise DataError(f"{asked}, not {task.name}")
+    made = {}
+    for name in wanted or SPLITS:
+        rows = easy_vqa.easy_vqa_rows(name)
+        made[name] = _checked(task, [(f"{easy_vqa.NAME}, {name} row {i}", row) for i, row in enumerate(rows, start=1)])
+    return _rows(task, made, "package", easy_vqa.version())
+
+
+def _rows(task: Task, made: Mapping[str, datasets.Dataset], source: Source, location: str) -> Rows:
+    return Rows(made, source, location, _fingerprint(made, task.image_column), task.image_column)
+
+
+def _from_files(task: Task, files: Mapping[str, Path], wanted: Sequence[str] | None, location: str) -> Rows:
+    read = {name: [_with_image(task, path, *row) for row in read_rows(path, task.columns)]
+            for name, path in files.items()}  # fmt: skip
+    for name, path in files.items():
+        if not read[name]:
+            raise DataError(f"{path}: no rows in it")
+    if "test" in read and _all_hidden(task, read["test"]):
+        del read["test"]
+    checked = {name: _checked(task, rows) for name, rows in read.items()}
+    try:
+        parts = folder_parts({name: len(rows) for name, rows in checked.items()})
+    except DataError as fault:
+        raise DataError(f"{location}: {fault}") from None
+    made = {name: _part(checked, parts, name, location) for name in _names(wanted, parts)}
+    return _rows(task, made, "folder", location)
+
+
+def _with_image(task: Task, file: Path, where: str, row: dict[str, Any]) -> tuple[str, dict[str, Any]]:
+    """A file's row with its image found beside the file; what is no image is left for `check_row` to name."""
+    column = task.image_column
+    if column is not None and isinstance(row.get(column), str | bytes | Mapping):
+        task.check_image(where, row)
+        row = {**row, column: found_in(row[column], file.parent, where)}
+    return where, row
+
+
+def _from_hub(task: Task, hub_id: str | None, wanted: Sequence[str] | None) -> Rows:
+    if hub_id is None:
+        raise DataError(f"task {task.name} has no hub_id. {_choices(task)}")
+    config, revision = (task.hub_config, task.hub_revision) if hub_id == task.hub_id else (None, None)
+    location = f"{hub_id}/{config}" if config else hub_id
+    found = _download(task, hub_id, config, revision)
+    if task.hub_reader is not None and hub_id == task.hub_id:
+        found = READERS[task.hub_reader](found, lambda other: _download(task, other))
+    if task.image_column is not None:
+        found = {name: _undecoded(rows, task.image_column) for name, rows in found.items()}
+    sizes = {name: len(rows) for name, rows in found.items()}
+    hub_test = task.splits.test
+    # The paper's rules name splits with labels; one's own set may have a test split without.
+    if _is_own(task) and hub_test in found and _all_hidden(task, _placed(task, found[hub_test], "")):
+        del sizes[hub_test]
+    parts = hub_parts(task, sizes)
+    made = {}
+    for name in _names(wanted, parts):
+        made[name] = _part(found, parts, name, location)
+        made[name] = made[name].select_columns([c for c in made[name].column_names if c in task.columns])
+        for where, row in _placed(task, made[name], f"{location}, {name}"):
+            _check(task, where, row)
+    return _rows(task, made, "hub", location)
+
+
+def _undecoded(rows: datasets.Dataset, column: str) -> datasets.Dataset:
+    """Images as their files' bytes: `datasets` would decode each one whenever its row is read."""
+    if isinstance(rows.features.get(column), datasets.Image):
+        return rows.cast_column(column, datasets.Image(decode=False))
+    return rows
+
+
+def _names(wanted: Sequence[str] | None, parts: Mapping[str, Part]) -> Sequence[str]:
+    if wanted is not None:
+        return wanted
+    return SPLITS if "test" in parts else SPLITS[:2]
+
+
+def _part(
+    found: Mapping[str, datasets.Dataset], parts: Mapping[str, Part], name: str, location: str
+) -> datasets.Dataset:
+    if name not in parts or not parts[name].rows:
+        raise DataError(f"{location}: no {name} rows there, and too few others to take any from; add them")
+    rows = found[parts[name].source]
+    indices = parts[name].indices(len(rows))
+    return rows if indices is None else rows.select(indices)
+
+
+def _placed(task: Task, rows: datasets.Dataset, where: str) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Each row with its name. Converted in batches: row by row takes `datasets` ten times as long."""
+    kept = rows.select_columns([column for column in rows.column_names if column in task.columns])
+    number = 0
+    for table in kept.with_format("arrow").iter(batch_size=1000):
+        for row in table.to_pylist():
+            number += 1
+            yield f"{where} row {number}", row
+
+
+def _check(task: Task, where: str, row: Mapping[str, Any]) -> None:
+    try:
+        task.check_row(row)
+    except DataError as fault:
+        raise DataError(f"{where}: {fault}") from None
+
+
+def _all_hidden(task: Task, placed: Iterable[tuple[str, Mapping[str, Any]]]) -> bool:
+    """Whether these rows have no labels, and so are as good as missing. Bad rows decide nothing."""
+    some_hidden = False
+    for _, row in placed:
+        try:
+            if task.has_label(row):
+                return False
+        except DataError:
+            continue
+        some_hidden = True
+    return some_hidden
+
+
+def _checked(task: Task, placed: Sequence[tuple[str, Mapping[str, Any]]]) -> datasets.Dataset:
+    """The rows as a data set with exactly the task's columns."""
+    for where, row in placed:
+        _check(task, where, row)
+    arrays = {}
+    for column, kind in task.columns.items():
+        values = [row.get(column) for _, row in placed]
+        if kind == "image":
+            values = [as_stored(row[column]) for _, row in placed]
+        try:
+            arrays[column] = pa.array(values, _ARROW_TYPES.get(kind))
+        except _BAD_VALUES as fault:
+            where = placed[_first_bad(values, _ARROW_TYPES.get(kind))][0]
+            raise DataError(
+                f"{where}: {task.name}: column {column!r}: does not fit the rows before ({_one_line(fault)})"
+            ) from fault
+    return datasets.Dataset(pa.table(arrays))
+
+
+def _first_bad(values: Sequence[Any], kind: pa.DataType | None) -> int:
+    """The first value with which `values` cannot become an Arrow array; found by halving."""
+    good, bad = 0, len(values)  # so many values convert; so many do not
+    while bad - good > 1:
+        middle = (good + bad) // 2
+        try:
+            pa.array(values[:middle], kind)
+            good = middle
+        except _BAD_VALUES:
+            bad = middle
+    return bad - 1
+
+
+def _fingerprint(splits: Mapping[str, datasets.Dataset], image_column: str | None) -> str:
+    """sha256 over the rows' JSON: the same for the same rows, whatever file or library they came through.
+
+    An image counts by its content, wherever its file is.
+    """
+    digest = hashlib.sha256()
+    for name, rows in splits.items():
+        digest.update(f"{name} {len(rows)}\n".encode())
+        for table in rows.with_format("arrow").iter(batch_size=1000):
+            for row in table.to_pylist():
+                plain = without_content(row, image_column)
+                digest.update(json.dumps(plain, sort_keys=True, default=str).encode())
+    return digest.hexdigest()
+
+
+def _download(
+    task: Task, hub_id: str, config: str | None = None, revision: str | None = None
+) -> Mapping[str, datasets.Dataset]:
+    """All the hub's splits, from the local cache when the hub does not answer.
+
+    Raises:
+        DataError: unreachable, unknown or unusable; the message names the other choices.
+    """
+    from huggingface_hub.utils import httpx
+
+    other = _choices(task).replace("Use --data hub, ", "Use ")
+    try:
+        with _offline_unless_reachable(hub_id):
+            if revision is None:
+                found = datasets.load_dataset(hub_id, config)
+            else:  # the converted branch has a folder for each config, and nothing that names it as one
+                found = datasets.load_dataset(hub_id, data_dir=config, revision=revision)
+    except ConnectionError as fault:
+        raise DataError(f"the hub does not answer ({hub_id}: {_one_line(fault)}).\n{other}") from fault
+    except datasets.exceptions.DatasetNotFoundError as fault:
+        raise DataError(f"the hub has no data set {hub_id}, or it needs a login.\n{other}") from fault
+    except (
+        datasets.exceptions.DatasetsError,
+        httpx.HTTPError,
+        OSError,
+        ValueError,
+        RuntimeError,
+        pa.ArrowException,
+    ) as fault:
+        raise DataError(f"{hub_id} could not be loaded from the hub ({_one_line(fault)}).\n{other}") from fault
+    if not isinstance(found, Mapping):
+        raise DataError(f"{hub_id}: expected splits, found a {type(found).__name__}.\n{other}")
+    return found
+
+
+@contextlib.contextmanager
+def _offline_unless_reachable(hub_id: str) -> Iterator[None]:
+    """One short question first: `datasets` repeats a hopeless one for half a minute, then tries its cache."""
+    from huggingface_hub import HfApi, constants
+    from huggingface_hub.utils import httpx
+
+    before = constants.HF_HUB_OFFLINE, datasets.config.HF_HUB_OFFLINE
+    try:
+        HfApi().dataset_info(hub_id, timeout=_PROBE_SECONDS)
+    except (httpx.TransportError, ConnectionError):
+        constants.HF_HUB_OFFLINE = datasets.config.HF_HUB_OFFLINE = True
+    except (httpx.HTTPError, OSError, ValueError):
+        pass  # it answers, and load_dataset will say what is wrong
+    try:
+        yield
+    finally:
+        constants.HF_HUB_OFFLINE, datasets.config.HF_HUB_OFFLINE = before
+
+
+def _one_line(fault: BaseException) -> str:
+    return " ".join(str(fault).split())[:200]

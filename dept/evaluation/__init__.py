@@ -1,0 +1,1 @@
+"""Predictions, label scoring, and runs loaded for use."""

@@ -1,0 +1,1 @@
+"""A frozen backbone with the parts that are trained."""

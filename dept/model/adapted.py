@@ -1,0 +1,457 @@
+"""A frozen backbone with a soft prompt and a low-rank update before it (paper 2.1, 2.2; Eq. 1 to 3).
+
+`PromptedModel.embed` is the one place that turns input ids, and an image's features, into embeddings; `forward` and
+`generate` both use it.
+Shapes in comments: B batch, M virtual tokens, P features of an image, L tokens, T target tokens, D hidden size,
+V vocabulary.
+"""
+
+import inspect
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple, Self
+
+import torch
+import torch.nn.functional as F  # noqa: N812 - the field's own name for it
+from torch import Tensor, nn
+from transformers import GenerationConfig, PretrainedConfig, PreTrainedModel
+from transformers.cache_utils import DynamicCache
+from transformers.utils import ModelOutput
+
+from dept.backbones.embeddings import word_embeddings
+from dept.model.loss import IGNORED_LABEL, next_attended, target_loss
+from dept.model.padding import padded_left
+from dept.model.prompt_cache import PromptCache
+from dept.parts.low_rank_update import LowRankUpdate
+from dept.parts.soft_prompt import SoftPrompt
+from dept.parts.visual_projection import VisualProjection
+from dept.runs.settings import MethodConfig
+
+
+class PromptedInputs(NamedTuple):
+    """What a backbone reads instead of input ids."""
+
+    inputs_embeds: Tensor  # [B, M + P + L, D]
+    attention_mask: Tensor  # [B, M + P + L]
+    position_ids: Tensor | None  # [B, M + P + L], decoder-only backbones that take them
+    before_tokens: int  # M + P
+
+
+class PromptedModel(nn.Module):
+    """A backbone whose word embeddings are updated and preceded by a soft prompt.
+
+    Works inside transformers' Trainer and Seq2SeqTrainer (`dept.build_optimizer` gives them both learning rates).
+    `state_dict` and `load_state_dict` hold the adapter alone; backbone tensors are reached through `backbone`.
+    Made by `get_prompted_model` and `from_pretrained`.
+
+    Attributes:
+        cache_prompt: reuse a decoder-only prompt's keys and values between batches, in eval mode with gradients off
+            (`dept.model.prompt_cache`); False computes them anew for each batch, as the paper does.
+
+    Args:
+        backbone: an encoder-decoder or decoder-only transformers model; its parameters are frozen here.
+        config: the method's config, with its rank resolved to a number.
+        soft_prompt: the vectors before the input, or None.
+        low_rank_update: the update of the word embeddings, or None.
+        visual_projection: from an image's features to embeddings, for a model that reads images.
+    """
+
+    main_input_name = "input_ids"
+
+    def __init__(
+        self,
+        backbone: PreTrainedModel,
+        config: MethodConfig,
+        soft_prompt: SoftPrompt | None,
+        low_rank_update: LowRankUpdate | None,
+        visual_projection: VisualProjection | None = None,
+    ) -> None:
+        super().__init__()
+        self.backbone = backbone.requires_grad_(False)
+        self.method_config = config
+        self.soft_prompt = soft_prompt
+        self.low_rank_update = low_rank_update
+        self.visual_projection = visual_projection
+        self.cache_prompt = True
+        self._prompt_cache: PromptCache | None = None
+        forward_arguments = inspect.signature(backbone.forward).parameters
+        self._takes_position_ids = "position_ids" in forward_arguments
+        self._takes_logits_to_keep = "logits_to_keep" in forward_arguments
+        self.register_state_dict_post_hook(_drop_backbone_tensors)
+        self.register_load_state_dict_pre_hook(_refuse_backbone_tensors)
+        self.register_load_state_dict_post_hook(_expect_no_backbone_tensors)
+
+    # What transformers' trainers and generation ask of a model.
+
+    @property
+    def config(self) -> PretrainedConfig:
+        return self.backbone.config
+
+    @property
+    def generation_config(self) -> GenerationConfig:
+        return self.backbone.generation_config
+
+    @generation_config.setter
+    def generation_config(self, value: GenerationConfig) -> None:
+        self.backbone.generation_config = value
+
+    @property
+    def loss_type(self) -> str | None:
+        """Tells the trainers that a decoder-only loss shifts its labels: the first one of a row is not counted."""
+        return None if self.is_encoder_decoder else "ForCausalLM"
+
+    @property
+    def device(self) -> torch.device:
+        return word_embeddings(self.backbone).device
+
+    @property
+    def hf_device_map(self) -> dict[str, Any]:
+        """Tells the trainers that the backbone's layers stay on the devices where they are; absent on one device."""
+        return self.backbone.hf_device_map  # type: ignore[return-value]
+
+    @property
+    def is_encoder_decoder(self) -> bool:
+        return bool(self.backbone.config.is_encoder_decoder)
+
+    @property
+    def num_virtual_tokens(self) -> int:
+        return 0 if self.soft_prompt is None else len(self.soft_prompt.prompt_embeddings)
+
+    @property
+    def max_seq_length(self) -> int | None:
+        """Source tokens that the update has rows for; None without an update."""
+        return None if self.low_rank_update is None else self.low_rank_update.max_seq_length
+
+    @property
+    def is_gradient_checkpointing(self) -> bool:
+        return any(getattr(module, "gradient_checkpointing", False) for module in self.backbone.modules())
+
+    def gradient_checkpointing_enable(
+        self, gradient_checkpointing_kwargs: Mapping[str, Any] | None = None, **kwargs: Any
+    ) -> None:
+        """Recompute the backbone's activations in the backward pass (the prompt itself is never recomputed)."""
+        how = dict(gradient_checkpointing_kwargs or {"use_reentrant": False})
+        if hasattr(self.backbone, "activation_checkpointing_enable"):
+            self.backbone.activation_checkpointing_enable(how, **kwargs)
+        else:  # its name in the first releases of transformers 5
+            self.backbone.gradient_checkpointing_enable(how, **kwargs)
+
+    def gradient_checkpointing_disable(self) -> None:
+        if hasattr(self.backbone, "activation_checkpointing_disable"):
+            self.backbone.activation_checkpointing_disable()
+        else:
+            self.backbone.gradient_checkpointing_disable()
+
+    def activation_checkpointing_enable(
+        self, activation_checkpointing_kwargs: Mapping[str, Any] | None = None, **kwargs: Any
+    ) -> None:
+        """transformers' newer name of `gradient_checkpointing_enable`, which its trainers call."""
+        self.gradient_checkpointing_enable(activation_checkpointing_kwargs, **kwargs)
+
+    def activation_checkpointing_disable(self) -> None:
+        self.gradient_checkpointing_disable()
+
+    # The method.
+
+    def embed(
+        self,
+        input_ids: Tensor,
+        attention_mask: Tensor | None,
+        source_mask: Tensor | None,
+        visual_features: Tensor | None = None,
+    ) -> PromptedInputs:
+        """[prompt; projected image; updated word embeddings] for a batch (Eq. 2); padding goes last for T5.
+
+        VL-T5, and with it VL-Adapter and LST, put the image after the text, in a T5 whose position bias they changed:
+        it is zero between image and text. An unchanged backbone counts positions over everything it reads. With the
+        image before the text both lie without a gap, whatever the text's length, and the image is next to the prompt.
+
+        Args:
+            input_ids: [B, L].
+            attention_mask: [B, L], None attends everywhere; padding may sit on either side.
+            source_mask: [B, L], 1 on the tokens that own rows of the update; None means every attended token. The
+                image owns none.
+            visual_features: [B, P, width], for a model with a visual projection and for no other.
+
+        Raises:
+            ValueError: more source tokens than the update has rows, or an input longer than the backbone's positions;
+                features that are missing or that nothing here reads.
+        """
+        if (self.visual_projection is None) != (visual_features is None):
+            what = "reads images: pass visual_features" if visual_features is None else "reads no images"
+            raise ValueError(f"this model {what}")
+        mask = torch.ones_like(input_ids) if attention_mask is None else attention_mask.to(torch.long)
+        source = mask if source_mask is None else source_mask.to(mask) * mask
+        if self.is_encoder_decoder:
+            # T5's relative positions would see a gap between prompt and tokens, so padding goes last.
+            order = mask.argsort(dim=1, descending=True, stable=True)  # [B, L]
+            input_ids, mask, source = (t.gather(1, order) for t in (input_ids, mask, source))
+
+        embeds = self.backbone.get_input_embeddings()(input_ids)  # [B, L, D]
+        dtype = embeds.dtype
+        if self.low_rank_update is not None:
+            embeds = (embeds + self._update_rows(source)).to(dtype)
+        parts = [embeds]
+        if self.visual_projection is not None:
+            parts.insert(0, self.visual_projection(visual_features).to(dtype))  # [B, P, D]
+        if self.soft_prompt is not None:
+            parts.insert(0, self.soft_prompt(len(embeds)).to(dtype))  # [B, M, D]
+        before = sum(part.shape[1] for part in parts[:-1])  # M + P
+        if before:
+            embeds = torch.cat(parts, dim=1)  # [B, M + P + L, D]
+            mask = F.pad(mask, (before, 0), value=1)  # [B, M + P + L]
+
+        position_ids = None
+        if self._takes_position_ids and not self.is_encoder_decoder:
+            position_ids = (mask.cumsum(1) - 1).clamp(min=0)
+        longest, positions = getattr(self.backbone.config, "max_position_embeddings", None), mask.shape[1]
+        if longest is not None and positions > longest and position_ids is not None:
+            positions = int(position_ids.max()) + 1  # padding takes none
+        if longest is not None and positions > longest:
+            image = f"{before - self.num_virtual_tokens} of an image " if self.visual_projection is not None else ""
+            raise ValueError(
+                f"{self.num_virtual_tokens} virtual {image}and {positions - before} input tokens are more than "
+                f"the backbone's {longest} positions: shorten the prompt or the input"
+            )
+        return PromptedInputs(embeds, mask, position_ids, before)
+
+    def _update_rows(self, source: Tensor) -> Tensor:
+        """The update for each token, [B, L, D]: row i for the i-th source token, zero for the others."""
+        assert self.low_rank_update is not None
+        most, length = self.low_rank_update.max_seq_length, source.shape[1]
+        if length > most and int(source.sum(1).max()) > most:
+            raise ValueError(
+                f"an input has {int(source.sum(1).max())} source tokens, the update has rows for {most} "
+                "(max_seq_length): truncate the source"
+            )
+        num_rows = min(length, most)
+        table = F.pad(self.low_rank_update(num_rows), (0, 0, 0, 1))  # [num_rows + 1, D], the last row zero
+        row = torch.where(source.bool(), source.cumsum(1) - 1, num_rows)  # [B, L]
+        return F.embedding(row, table)
+
+    def forward(
+        self,
+        input_ids: Tensor,
+        attention_mask: Tensor | None = None,
+        labels: Tensor | None = None,
+        source_mask: Tensor | None = None,
+        decoder_input_ids: Tensor | None = None,
+        logits_to_keep: int = 0,
+        num_items_in_batch: Tensor | int | None = None,
+        visual_features: Tensor | None = None,
+        **kwargs: Any,
+    ) -> ModelOutput:
+        """The backbone's output for prompted inputs, with the loss of Eq. 1 or 3 where labels are given.
+
+        Args:
+            input_ids: [B, L].
+            attention_mask: [B, L]; outputs are promised on attended positions.
+            labels: encoder-decoder [B, T], decoder-only [B, L]; -100 has no loss. A decoder-only token is predicted
+                from the attended position before it, wherever padding sits.
+            source_mask: [B, L], 1 on the tokens that own rows of the update; None means every attended token.
+            decoder_input_ids: [B, T] for encoder-decoder backbones; from the labels by default.
+            logits_to_keep: compute the logits of the last so many positions only; 0 gives all of them, the virtual
+                ones of decoder-only backbones included.
+            num_items_in_batch: what the summed loss is divided by; None divides by the labels with a loss.
+            visual_features: [B, P, width] of the rows' images, for a model with a visual projection.
+            kwargs: for the backbone's own forward.
+
+        Returns:
+            The backbone's ModelOutput: loss (where labels are given), logits [B, T, V] or [B, M + P + L, V], ...
+
+        Raises:
+            ValueError: see `embed`; labels outside the kept logits; neither labels nor decoder_input_ids.
+        """
+        inputs = self.embed(input_ids, attention_mask, source_mask, visual_features)
+        reused = None
+        if 0 < logits_to_keep <= input_ids.shape[1] and not kwargs:
+            reused = self._cached_prompt(len(input_ids))
+        kwargs = {"use_cache": False, **kwargs, "return_dict": True}
+        arguments: dict[str, Any] = {
+            "inputs_embeds": inputs.inputs_embeds,
+            "attention_mask": inputs.attention_mask,
+        }
+        targets = labels
+        if self.is_encoder_decoder:
+            if decoder_input_ids is None:
+                if labels is None:
+                    raise ValueError("an encoder-decoder backbone needs labels or decoder_input_ids")
+                decoder_input_ids = self._shift_right(labels)
+            arguments["decoder_input_ids"] = decoder_input_ids
+        else:
+            if inputs.position_ids is not None:
+                arguments["position_ids"] = inputs.position_ids
+            if labels is not None:
+                # Virtual positions predict nothing: the loss is the next-token loss over the tokens.
+                before = inputs.before_tokens
+                targets = next_attended(labels, inputs.attention_mask[:, before:])  # [B, L]
+                targets = F.pad(targets, (before, 0), value=IGNORED_LABEL)  # [B, M + P + L]
+        if logits_to_keep and self._takes_logits_to_keep:
+            arguments["logits_to_keep"] = logits_to_keep
+        if reused is not None:
+            # The attention mask still covers the prompt: it is what the cache is attended through.
+            for name in {"inputs_embeds", "position_ids"} & arguments.keys():
+                arguments[name] = arguments[name][:, self.num_virtual_tokens :]
+            arguments["past_key_values"] = reused
+
+        output = self.backbone(**arguments, **kwargs)
+        values = {name: value for name, value in output.items() if reused is None or name != "past_key_values"}
+        if logits_to_keep and not self._takes_logits_to_keep:
+            values["logits"] = values["logits"][:, -logits_to_keep:]
+        if targets is None:
+            return type(output)(**values)
+        if logits_to_keep:
+            if (targets[:, :-logits_to_keep] != IGNORED_LABEL).any():
+                raise ValueError(f"labels lie outside the last {logits_to_keep} positions whose logits are kept")
+            targets = targets[:, -logits_to_keep:]
+        return type(output)(**{**values, "loss": target_loss(values["logits"], targets, num_items_in_batch)})
+
+    def _shift_right(self, labels: Tensor) -> Tensor:
+        """What the decoder reads to predict the labels [B, T]: the start token, then all but the last label."""
+        shift = getattr(self.backbone, "prepare_decoder_input_ids_from_labels", None)
+        if shift is not None:
+            return shift(labels=labels)
+        config = self.backbone.config  # M2M100, Blenderbot and others shift inside their own forward only
+        shifted = F.pad(labels[:, :-1], (1, 0), value=config.decoder_start_token_id)
+        return shifted.masked_fill(shifted == IGNORED_LABEL, config.pad_token_id)
+
+    @torch.no_grad()
+    def generate(
+        self,
+        input_ids: Tensor,
+        attention_mask: Tensor | None = None,
+        visual_features: Tensor | None = None,
+        **kwargs: Any,
+    ) -> Any:
+        """transformers' `generate` on prompted inputs; the whole input is the source.
+
+        Args:
+            input_ids: [B, L].
+            attention_mask: [B, L]; padding may sit on either side.
+            visual_features: [B, P, width], as for `forward`.
+            kwargs: for transformers' `generate` (max_new_tokens, num_beams, do_sample, ...).
+
+        Returns:
+            token ids [B, T] as transformers gives them for an encoder-decoder, the new ones only for a decoder-only
+            backbone; a ModelOutput with `return_dict_in_generate`.
+        """
+        if not self.is_encoder_decoder and attention_mask is not None:
+            input_ids, attention_mask = padded_left(input_ids, attention_mask)
+        inputs = self.embed(input_ids, attention_mask, None, visual_features)
+        if _one_greedy_or_sampled_sequence(kwargs, self.generation_config):
+            reused = self._cached_prompt(len(input_ids))
+            if reused is not None:
+                # The embeddings stay whole: transformers takes off what the cache already holds.
+                kwargs = {**kwargs, "past_key_values": reused}
+        backbone: Any = self.backbone  # `generate` comes from a mixin that PreTrainedModel does not declare
+        return backbone.generate(inputs_embeds=inputs.inputs_embeds, attention_mask=inputs.attention_mask, **kwargs)
+
+    def train(self, mode: bool = True) -> Self:
+        """As in torch; training drops what inference had cached."""
+        if mode:
+            self._prompt_cache = None
+        return super().train(mode)
+
+    def _cached_prompt(self, batch_size: int) -> DynamicCache | None:
+        """The prompt's keys and values for a batch; None where they are not to be reused."""
+        if self.training or torch.is_grad_enabled() or not self.cache_prompt:
+            return None
+        if self.is_encoder_decoder or self.soft_prompt is None:
+            return None
+        prompt = self.soft_prompt.prompt_embeddings
+        if self._prompt_cache is None or not self._prompt_cache.still_holds(self.backbone, prompt):
+            self._prompt_cache = PromptCache(self.backbone, prompt, self._takes_position_ids)
+        return self._prompt_cache.for_batch(batch_size) if self._prompt_cache.usable else None
+
+    # The adapter.
+
+    def adapter_tensors(self) -> dict[str, Tensor]:
+        """The trainable tensors by the names that the adapter file uses."""
+        return {
+            name.rpartition(".")[2]: tensor
+            for part in (self.soft_prompt, self.low_rank_update, self.visual_projection)
+            if part is not None
+            for name, tensor in part.named_parameters()
+        }
+
+    def trainable_parameters(self) -> int:
+        return sum(tensor.numel() for tensor in self.parameters() if tensor.requires_grad)
+
+    def trainable_parts(self) -> dict[str, int]:
+        """Trainable parameters of the prompt, the low-rank update and the visual projection: those that there are."""
+        named = {"prompt": self.soft_prompt, "low_rank": self.low_rank_update, "projection": self.visual_projection}
+        return {
+            name: sum(tensor.numel() for tensor in part.parameters())
+            for name, part in named.items()
+            if part is not None
+        }
+
+    def print_trainable_parameters(self) -> None:
+        """One line: trainable parameters, all parameters, their share; the visual projection's apart.
+
+        All parameters are the backbone's and the adapter's: an image encoder is not counted, as in Table 3.
+        """
+        trainable, parts = self.trainable_parameters(), self.trainable_parts()
+        everything = self.backbone.num_parameters() + sum(tensor.numel() for tensor in self.adapter_tensors().values())
+        visual = f" || visual projection: {parts['projection']:,}" if "projection" in parts else ""
+        print(
+            f"trainable params: {trainable:,} || all params: {everything:,} || "
+            f"trainable%: {100 * trainable / everything:.4f}{visual}"
+        )
+
+    def save_pretrained(self, folder: str | Path, **kwargs: Any) -> None:
+        """Write the adapter folder; see `dept.adapters.store.save_adapter` for what can be added to it."""
+        from dept.adapters.store import save_adapter  # the adapter folder is a layer above the model
+
+        save_adapter(self, folder, **kwargs)
+
+    def push_to_hub(self, repo_id: str, **kwargs: Any) -> str:
+        """Upload the adapter folder; see `dept.adapters.store.push_to_hub`. Returns the commit's address."""
+        from dept.adapters.store import push_to_hub
+
+        return push_to_hub(self, repo_id, **kwargs)
+
+    @classmethod
+    def from_pretrained(cls, backbone: PreTrainedModel, folder: str | Path, **kwargs: Any) -> Self:
+        """The model of an adapter folder or hub id; see `dept.adapters.store.load_adapter`."""
+        from dept.adapters.store import load_adapter
+
+        return load_adapter(backbone, folder, model_class=cls, **kwargs)
+
+
+def _one_greedy_or_sampled_sequence(arguments: Mapping[str, Any], defaults: GenerationConfig) -> bool:
+    """Whether `generate` keeps one sequence a row and makes its own cache, which a filled one can stand in for."""
+    if {"past_key_values", "cache_implementation", "assistant_model", "use_cache"} & arguments.keys():
+        return False
+    defaults = arguments.get("generation_config") or defaults
+    counts = (arguments.get(name, getattr(defaults, name, None)) for name in ("num_beams", "num_return_sequences"))
+    return all(count in (None, 1) for count in counts) and defaults.cache_implementation is None
+
+
+def _drop_backbone_tensors(
+    module: nn.Module, state_dict: dict[str, Tensor], prefix: str, local_metadata: object
+) -> None:
+    for name in [name for name in state_dict if name.startswith(f"{prefix}backbone.")]:
+        del state_dict[name]
+
+
+def _refuse_backbone_tensors(
+    module: nn.Module,
+    state_dict: dict[str, Tensor],
+    prefix: str,
+    local_metadata: object,
+    strict: bool,
+    missing_keys: list[str],
+    unexpected_keys: list[str],
+    error_msgs: list[str],
+) -> None:
+    """Whatever a state dict holds for the backbone is unexpected: the frozen weights stay as they are."""
+    module.__dict__["_loaded_prefix"] = prefix  # where this model sits in the one that is loaded
+    for name in [name for name in state_dict if name.startswith(f"{prefix}backbone.")]:
+        del state_dict[name]
+        unexpected_keys.append(name)
+
+
+def _expect_no_backbone_tensors(module: nn.Module, incompatible: Any) -> None:
+    inside = f"{module.__dict__.pop('_loaded_prefix')}backbone."
+    incompatible.missing_keys[:] = [name for name in incompatible.missing_keys if not name.startswith(inside)]

@@ -1,0 +1,1 @@
+"""The trained tensors, and where they act."""

@@ -1,0 +1,1 @@
+"""Run folders, the settings of a run, its key."""

@@ -1,0 +1,18 @@
+"""What tells one run from another, and whether a finished run still lacks its test score."""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from typing import Any
+
+
+def run_key(config: Mapping[str, Any], fingerprints: Mapping[str, str]) -> str:
+    """What tells one run from another, wherever it is written: the hash of its settings, task, data and backbone."""
+    settings = {name: value for name, value in config.items() if name != "output_dir"}
+    text = json.dumps({"config": settings, "fingerprints": dict(fingerprints)}, sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def is_untested(result: Mapping[str, Any]) -> bool:
+    """Whether a run has test rows that its best adapter was never scored on."""
+    return result["metrics"]["test"] is None and result["data"]["rows"].get("test", 0) > 0

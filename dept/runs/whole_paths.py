@@ -1,0 +1,41 @@
+"""The settings of a run that may be local paths, as paths that hold from any folder."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Container
+from pathlib import Path
+from typing import Any
+
+from dept.backbones import known as known_backbones
+from dept.backbones import known_towers
+from dept.data.names import DATA_NAMES
+from dept.runs.settings import TrainConfig
+from dept.tasks.registry import TASK_NAMES
+
+
+def with_whole_paths(config: TrainConfig) -> TrainConfig:
+    """The same with its local paths made absolute; aliases, hub ids and other names as they are.
+
+    A name that is known goes before a folder of that name, as it does where the setting is read.
+    """
+    names: dict[str, Container[str]] = {
+        "task": TASK_NAMES,
+        "data": DATA_NAMES,
+        "backbone": known_backbones.registry(),
+        "tokenizer": known_backbones.registry(),
+        "vision_backbone": known_towers.known_towers(),
+    }
+    places: dict[str, Any] = {
+        setting: _whole(value, known)
+        for setting, known in names.items()
+        if (value := getattr(config, setting)) is not None
+    }
+    return dataclasses.replace(config, **places)
+
+
+def _whole(name: str, known: Container[str]) -> str:
+    path = name.removeprefix(known_backbones.RANDOM)
+    if path in known or not Path(path).exists():
+        return name
+    return f"{name.removesuffix(path)}{Path(path).resolve()}"

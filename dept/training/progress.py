@@ -1,0 +1,92 @@
+"""What a person at a terminal sees of a run: loss, both rates, time left; plain lines where there is no terminal."""
+
+import time
+from typing import Any, Self
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+
+from dept.runs.settings import DeptConfig
+from dept.training.prepare import Prepared
+
+_LINE_SECONDS = 10.0  # between plain lines
+
+
+class Bar:
+    """A reporter for `dept.training.loop.train`: a progress bar on stderr."""
+
+    def __init__(self, console: Console | None = None) -> None:
+        self._console = console or Console(stderr=True)
+        self._bar = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=24),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            TextColumn("left"),
+            TimeRemainingColumn(),
+            console=self._console,
+            disable=not self._console.is_terminal,
+        )
+        self._steps: TaskID | None = None
+        self._rows: TaskID | None = None
+        self._max_steps = 0
+        self._main_metric = ""
+        self._last_line = 0.0
+
+    def __enter__(self) -> Self:
+        self._bar.start()
+        return self
+
+    def __exit__(self, *fault: object) -> None:
+        self._bar.stop()
+
+    def started(self, prepared: Prepared, first_step: int) -> None:
+        config, split = prepared.config, prepared.budget
+        self._max_steps = config.max_steps or 0
+        self._main_metric = prepared.task.main_metric
+        rows = prepared.rows.sizes
+        over = f", {-split.left_over:,} over the budget" if split.over_budget else ""
+        left = f", {split.left_over:,} of the budget left over" if split.left_over > 0 else ""
+        rank = f", rank {split.rank}" if isinstance(prepared.model.method_config, DeptConfig) else ""
+        self._say(
+            f"{config.method} on {prepared.task.name} ({prepared.rows.source} data: "
+            f"{rows['train']:,}/{rows['validation']:,}/{rows['test']:,} rows), {config.backbone} "
+            f"({prepared.backbone.source}): {split.num_virtual_tokens} virtual tokens{rank}, "
+            f"{split.trainable_parameters:,} parameters{over}{left}; rates {config.prompt_lr:g} and "
+            f"{config.low_rank_lr:g}; {config.verbalizer} labels, {config.decoding}"
+        )
+        self._steps = self._bar.add_task("training", total=self._max_steps, completed=first_step)
+
+    def stepped(self, line: dict[str, Any]) -> None:
+        text = f"loss {line['loss']:.4f}"
+        text += "".join(
+            f"  {name} {line[name]:.2e}" for name in ("prompt_lr", "low_rank_lr") if line[name] is not None
+        )
+        if self._steps is not None:
+            self._bar.update(self._steps, completed=line["step"], description=text)
+        if self._bar.disable and time.monotonic() - self._last_line > _LINE_SECONDS:
+            self._last_line = time.monotonic()
+            self._say(f"step {line['step']}/{self._max_steps}  {text}  {line['elapsed_s']:.0f} s")
+
+    def evaluating(self, split: str, done: int, rows: int) -> None:
+        if self._rows is None:
+            self._rows = self._bar.add_task(split, total=rows)
+        self._bar.update(self._rows, completed=done, total=rows, description=f"evaluating {split}")
+
+    def evaluated(self, line: dict[str, Any]) -> None:
+        if self._rows is not None:
+            self._bar.remove_task(self._rows)
+            self._rows = None
+        scores = ", ".join(f"{name} {value:.2f}" for name, value in line["metrics"].items())
+        self._say(f"step {line['step']}  {line['split']}: {scores}")
+
+    def _say(self, text: str) -> None:
+        self._bar.console.print(text, markup=False, highlight=False, soft_wrap=True)

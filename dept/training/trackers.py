@@ -1,0 +1,143 @@
+"""A mirror of a run in Trackio, TensorBoard or Weights & Biases, through Accelerate's trackers.
+
+The run folder stays the truth: nothing is read back from a tracker, and steps that a killed run repeats when it goes
+on may stand there twice.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, get_args
+
+import yaml
+
+from dept.errors import ConfigError, RunError
+from dept.runs.key import run_key
+
+if TYPE_CHECKING:
+    from accelerate.tracking import GeneralTracker
+
+    from dept.training.loop import Reporter
+    from dept.training.prepare import Prepared
+
+TrackerName = Literal["trackio", "tensorboard", "wandb"]
+PROJECT = "dept-lab"  # that the runs are in, at Trackio and W&B
+
+
+def check_tracker(name: str) -> None:
+    """Find what is missing before a run starts.
+
+    Raises:
+        ConfigError: an unknown tracker, or one whose library is not installed.
+    """
+    if name not in get_args(TrackerName):
+        raise ConfigError(f"--track: {name!r} is none of {', '.join(get_args(TrackerName))}")
+    if importlib.util.find_spec(name) is None:
+        raise ConfigError(f"--track {name} needs the library {name}: pip install {name}, or 'dept-lab[track]'")
+
+
+@contextlib.contextmanager
+def mirrored(name: str | None, reporter: Reporter) -> Iterator[Reporter]:
+    """The reporter for `dept.training.loop.train`: `reporter` itself without a tracker, else one that tells both.
+
+    Raises:
+        ConfigError: as `check_tracker`.
+    """
+    if name is None:
+        yield reporter
+        return
+    mirror = Mirror(name, reporter)
+    try:
+        yield mirror
+    finally:
+        mirror.finish()
+
+
+class Mirror:
+    """A reporter that repeats every line to a tracker, after the reporter that it goes with.
+
+    TensorBoard's files are in the run folder, `tensorboard/`; Trackio and W&B show a run under the folder's name and
+    the run's key, in the project `dept-lab`.
+
+    Raises:
+        ConfigError: as `check_tracker`.
+    """
+
+    def __init__(self, name: str, reporter: Reporter) -> None:
+        check_tracker(name)
+        self._name, self._reporter = name, reporter
+        self._tracker: GeneralTracker | None = None
+
+    def started(self, prepared: Prepared, first_step: int) -> None:
+        self._reporter.started(prepared, first_step)
+        with contextlib.redirect_stdout(sys.stderr):  # stdout is for the run's result
+            self._tracker = _start(self._name, prepared, first_step)
+
+    def stepped(self, line: dict[str, Any]) -> None:
+        self._reporter.stepped(line)
+        names = ("loss", "label_loss", "prompt_lr", "low_rank_lr")
+        self._log({f"train/{name}": line[name] for name in names if line[name] is not None}, line["step"])
+
+    def evaluating(self, split: str, done: int, rows: int) -> None:
+        self._reporter.evaluating(split, done, rows)
+
+    def evaluated(self, line: dict[str, Any]) -> str | None:
+        reason = self._reporter.evaluated(line)
+        self._log({f"{line['split']}/{name}": value for name, value in line["metrics"].items()}, line["step"])
+        return reason
+
+    def finish(self) -> None:
+        """Let the tracker write what it still holds."""
+        if self._tracker is not None:
+            with contextlib.redirect_stdout(sys.stderr):
+                _finish(self._name, self._tracker)
+            self._tracker = None
+
+    def _log(self, values: dict[str, float], step: int) -> None:
+        if self._tracker is not None:
+            self._tracker.log(values, step=step)
+
+
+def _start(name: str, prepared: Prepared, first_step: int) -> GeneralTracker:
+    folder, settings = Path(prepared.config.output_dir), prepared.config.to_dict()
+    key = run_key(settings, prepared.fingerprints)
+    run = f"{folder.name}-{key[:6]}"
+    if name == "tensorboard":
+        from accelerate.tracking import TensorBoardTracker
+
+        # Steps that a killed run wrote after its checkpoint are dropped from the curves.
+        board = TensorBoardTracker("tensorboard", folder, purge_step=first_step + 1)
+        board.start()
+        board.log({"settings": f"```\n{yaml.safe_dump(settings)}```"}, step=first_step)
+        return board
+    if name == "trackio":
+        from accelerate.tracking import TrackioTracker
+
+        trackio = TrackioTracker(
+            PROJECT, name=run, config=settings, resume="allow", embed=False, auto_log_gpu=False, auto_log_cpu=False
+        )
+        trackio.start()
+        return trackio
+    from accelerate.tracking import WandBTracker
+    from wandb.errors import Error
+
+    wandb = WandBTracker(PROJECT, name=run, id=key, config=settings, resume="allow", dir=str(folder))
+    try:
+        wandb.start()
+    except Error as fault:
+        reason = str(fault).splitlines()[0]
+        raise RunError(f"--track wandb: {reason} (WANDB_MODE=offline keeps the mirror on this machine)") from fault
+    return wandb
+
+
+def _finish(name: str, tracker: GeneralTracker) -> None:
+    if name == "trackio":  # its own end forgets the run, too; otherwise it is ended again at exit, aloud
+        import trackio
+
+        trackio.finish()
+    else:
+        tracker.finish()

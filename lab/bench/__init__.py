@@ -1,0 +1,1 @@
+"""Time and memory of the methods, each measurement in a fresh process."""

@@ -1,0 +1,71 @@
+"""A benchmark's bench.json, read back."""
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from dept.backbones.tower_sizes import TowerInfo
+from dept.basics.files import read_json
+from dept.errors import ConfigError, RunError
+from lab.bench.config import BenchConfig, Group
+from lab.bench.plan import MeasuredPair, Measurement, Pair, Variant
+from lab.bench.run import SCHEMA_VERSION, Bench
+from lab.runs.read import Damaged
+
+
+def find_benches(root: str | Path) -> tuple[list[tuple[Path, Bench]], list[Damaged]]:
+    """Every benchmark at or below a folder, by path, and the damaged ones; no links or hidden folders are followed."""
+    benches, damaged = [], []
+    for place, folders, files in os.walk(root):
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        if "bench.json" in files:
+            file = Path(place) / "bench.json"
+            try:
+                benches.append((file, read_bench(file)))
+            except RunError as fault:
+                damaged.append(Damaged(file, str(fault)))
+    return benches, damaged
+
+
+def read_bench(file: Path) -> Bench:
+    """The content of a bench.json.
+
+    Raises:
+        RunError: it is missing, damaged or of a newer version.
+    """
+    values = read_json(file)
+    try:
+        if values["schema_version"] > SCHEMA_VERSION:
+            raise RunError(f"{file} was written by a newer version: update dept-lab")
+        given = values["settings"]
+        settings: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in given.items()}
+        return Bench(
+            config=BenchConfig(**settings),
+            measured=[_measured(pair) for pair in values["pairs"]],
+            skipped=[_pair(pair) for pair in values["no_time_for"]],
+            status=values["status"],
+            started=values["started"],
+            elapsed_s=values["elapsed_s"],
+            machine=values["machine"],
+            versions=values["versions"],
+            commit=values["commit"],
+            towers=[TowerInfo(**tower) for tower in values.get("image_encoders", ())],  # older ones read text alone
+        )
+    except (LookupError, TypeError, AttributeError, ConfigError) as fault:
+        raise RunError(f"{file} does not hold a benchmark ({type(fault).__name__}: {fault})") from None
+
+
+def _measured(values: Mapping[str, Any]) -> MeasuredPair:
+    sides = {name: _measurement(values[name]) for name in ("baseline", "variant")}
+    return MeasuredPair(_pair(values["pair"]), values["repeat"], **sides)
+
+
+def _pair(values: Mapping[str, Any]) -> Pair:
+    return Pair(Group(**values["group"]), Variant(**values["baseline"]), Variant(**values["variant"]))
+
+
+def _measurement(values: Mapping[str, Any] | None) -> Measurement | None:
+    if values is None:
+        return None
+    return Measurement(**{**values, "pass_seconds": tuple(values["pass_seconds"])})

@@ -1,0 +1,296 @@
+"""`dept-lab bench`: DePT beside PT, each measurement in a fresh process, A B A B; what is measured is kept at once."""
+
+import dataclasses
+import json
+import os
+import platform
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from dept.backbones.tower_sizes import TowerInfo
+from dept.basics.files import write_json
+from dept.basics.provenance import checkout, version
+from dept.errors import ConfigError, RunError
+from lab.basics.guards import stop_signals
+from lab.basics.machine import machine
+from lab.basics.processes import our_environment, our_python
+from lab.bench.batches import source_batches
+from lab.bench.config import BenchConfig, Group
+from lab.bench.cost import expected_seconds
+from lab.bench.plan import Job, MeasuredPair, Measurement, Pair, Variant, groups, job_of, pairs, tower_of
+from lab.bench.summary import best_matmul, pass_seconds, summarise
+
+SCHEMA_VERSION = 1
+QUICK_SECONDS = 160.0  # no pair begins that would end later
+_PACKAGES = ("dept-lab", "torch", "transformers", "numpy", "plotly")
+
+
+@dataclass
+class Bench:
+    """A benchmark as far as it has come; `to_dict` is the content of bench.json.
+
+    Attributes:
+        measured: in the order of measuring.
+        skipped: pairs that `--quick` had no time for.
+        status: running, completed, stopped or failed.
+        towers: the image encoders whose features are read, for tasks with images.
+    """
+
+    config: BenchConfig
+    measured: list[MeasuredPair] = field(default_factory=list)
+    skipped: list[Pair] = field(default_factory=list)
+    status: str = "running"
+    started: str = field(default_factory=lambda: datetime.now(UTC).isoformat(timespec="seconds"))
+    elapsed_s: float = 0.0
+    machine: dict[str, Any] = field(default_factory=lambda: machine())
+    versions: dict[str, str] = field(
+        default_factory=lambda: {"python": platform.python_version(), **{name: version(name) for name in _PACKAGES}}
+    )
+    commit: dict[str, Any] | None = None
+    towers: list[TowerInfo] = field(default_factory=list)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Times in seconds, memory in bytes, FLOPs as counted; ratios are B over A of pairs."""
+        return {
+            "schema_version": SCHEMA_VERSION,
+            "status": self.status,
+            "started": self.started,
+            "elapsed_s": round(self.elapsed_s, 1),
+            "machine": self.machine,
+            "versions": self.versions,
+            "commit": self.commit,
+            "settings": dataclasses.asdict(self.config),
+            "image_encoders": [dataclasses.asdict(tower) for tower in self.towers],
+            "matmul_peak_flops_per_s": best_matmul(self.measured),
+            "summary": [dataclasses.asdict(row) for row in summarise(self.measured)],
+            "pairs": [pair.to_dict() for pair in self.measured],
+            "no_time_for": [dataclasses.asdict(pair) for pair in self.skipped],
+        }
+
+
+def run_bench(
+    config: BenchConfig,
+    output_dir: Path,
+    console: Console | None = None,
+    measure: Callable[[Job], Measurement] | None = None,
+) -> Bench:
+    """Measure all that the settings ask for; bench.json holds each pair as soon as it is done.
+
+    Ctrl-C ends it cleanly: no process stays, what was measured is kept, `status` says stopped.
+
+    Args:
+        measure: how a job is measured, in place of a fresh process each (`measure_apart`).
+
+    Raises:
+        DeptError: settings, backbones or rows that cannot be used, or a folder that holds a benchmark already
+            (nothing has been written then); a measurement that failed for another reason than memory.
+    """
+    result = output_dir / "bench.json"
+    if result.exists():
+        raise RunError(f"{output_dir} already holds a benchmark: choose another --output-dir")
+    plan = schedule(config)
+    batches = {group: source_batches(config, group) for group in dict.fromkeys(pair.group for _, pair in plan)}
+    try:
+        output_dir.mkdir(parents=True, exist_ok=True)
+    except OSError as fault:
+        raise RunError(f"{output_dir} cannot be made ({fault.strerror}): choose another --output-dir") from fault
+    bench = Bench(config, commit=checkout(), towers=_towers(config, [pair for _, pair in plan]))
+    started = time.monotonic()
+
+    def keep(status: str) -> None:
+        bench.status, bench.elapsed_s = status, time.monotonic() - started
+        write_json(result, bench.to_dict())
+
+    keep("running")
+    status = "failed"
+    try:
+        with stop_signals(), _Watch(console or Console(stderr=True), plan, config, batches) as watch:
+            for index, (repeat, pair) in enumerate(plan):
+                if config.quick and index and watch.end_of(index) > QUICK_SECONDS:
+                    bench.skipped.append(pair)
+                    watch.skipped(index)
+                    continue
+                _measure_pair(bench, pair, repeat, batches[pair.group], watch, measure or measure_apart)
+                keep("running")
+                watch.measured(index, bench.measured[-1])
+        status = "completed"
+    except KeyboardInterrupt:
+        status = "stopped"
+    finally:
+        keep(status)
+    return bench
+
+
+def schedule(config: BenchConfig) -> list[tuple[int, Pair]]:
+    """(repeat, pair) in the order of measuring: every pair once, then every pair again.
+
+    The two of a pair follow each other, so that a machine that slows down slows both. What `--quick` adds if there
+    is time comes last, once.
+
+    Raises:
+        DeptError: an unknown backbone, a budget that cannot be, an image encoder for text.
+    """
+    found = [pair for group in groups(config) for pair in pairs(config, group)]
+    if config.vision_backbone is not None and not _towers(config, found):
+        raise ConfigError("--vision-backbone goes with a task that has images: --task vqa or coco_captions")
+    asked = [pair for pair in found if pair.group.backbone in config.backbones]
+    extra = [pair for pair in found if pair.group.backbone not in config.backbones]
+    return [(repeat, pair) for repeat in range(config.repeats) for pair in asked] + [(0, pair) for pair in extra]
+
+
+def _towers(config: BenchConfig, pairs: Sequence[Pair]) -> list[TowerInfo]:
+    groups = dict.fromkeys(pair.group for pair in pairs)
+    return list(dict.fromkeys(tower for group in groups if (tower := tower_of(config, group)) is not None))
+
+
+def _measure_pair(
+    bench: Bench,
+    pair: Pair,
+    repeat: int,
+    batches: Sequence[Sequence[int]],
+    watch: "_Watch",
+    measure: Callable[[Job], Measurement],
+) -> None:
+    """A, then B; A is kept when B is interrupted."""
+
+    def measured(variant: Variant) -> Measurement:
+        watch.starts(pair.group, variant)
+        before = _measurements(bench.measured, pair.group, variant)
+        too_large = next((m for m in before if not m.fits), None)
+        if too_large is not None:
+            return too_large
+        job = job_of(bench.config, pair.group, variant, batches)
+        return measure(dataclasses.replace(job, count_flops=not before, parent_pid=os.getpid()))
+
+    baseline = measured(pair.baseline)
+    bench.measured.append(MeasuredPair(pair, repeat, baseline))
+    bench.measured[-1] = MeasuredPair(pair, repeat, baseline, measured(pair.variant))
+
+
+def _measurements(measured: Sequence[MeasuredPair], group: Group, variant: Variant) -> list[Measurement]:
+    sides = [
+        side
+        for done in measured
+        if done.pair.group == group
+        for of, side in ((done.pair.baseline, done.baseline), (done.pair.variant, done.variant))
+        if of == variant
+    ]
+    return [side for side in sides if side is not None]
+
+
+def measure_apart(job: Job) -> Measurement:
+    """One measurement in a fresh process, which never outlives this call.
+
+    A process that the system kills did not fit the memory.
+
+    Raises:
+        RunError: the measurement failed; its own last line says why.
+    """
+    process = subprocess.Popen(
+        our_python("lab.bench.worker"),
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=our_environment(),
+        start_new_session=True,  # a terminal's Ctrl-C is for this process, which then ends that one
+    )
+    try:
+        answer, complaints = process.communicate(json.dumps(job.to_dict()))
+    finally:
+        if process.poll() is None:
+            process.kill()
+            process.wait()
+    if process.returncode in (-signal.SIGKILL, 128 + signal.SIGKILL):
+        return Measurement(fits=False, reason="the system ended the measurement: out of memory")
+    if process.returncode:
+        lines = [line for line in complaints.splitlines() if line.strip()] or [f"exit code {process.returncode}"]
+        raise RunError(f"measuring {job.backbone}, {job.variant.name}: {lines[-1].removeprefix('error: ')}")
+    values = json.loads(answer)
+    return Measurement(**{**values, "pass_seconds": tuple(values["pass_seconds"])})
+
+
+class _Watch:
+    """Progress on stderr: a bar with the time left; a line a pair."""
+
+    def __init__(
+        self,
+        console: Console,
+        plan: Sequence[tuple[int, Pair]],
+        config: BenchConfig,
+        batches: dict[Group, list[list[int]]],
+    ) -> None:
+        self._plan = plan
+        self._expected = [
+            sum(
+                expected_seconds(job_of(config, pair.group, of, batches[pair.group]))
+                for of in (pair.baseline, pair.variant)
+            )
+            for _, pair in plan
+        ]
+        self._done = 0.0  # of the expected seconds
+        self._started = time.monotonic()
+        self._bar = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=24),
+            TimeElapsedColumn(),
+            TextColumn("left"),
+            TimeRemainingColumn(),
+            console=console,
+            disable=not console.is_terminal,
+            speed_estimate_period=3600,
+            transient=True,
+        )
+        self._task = self._bar.add_task("", total=sum(self._expected))
+
+    def __enter__(self) -> "_Watch":
+        self._bar.start()
+        return self
+
+    def __exit__(self, *fault: object) -> None:
+        self._bar.stop()
+
+    def end_of(self, index: int) -> float:
+        """When a pair would end if it began now, in seconds from the start, by the pace so far."""
+        elapsed = time.monotonic() - self._started
+        pace = elapsed / self._done if self._done else 1.0
+        return elapsed + self._expected[index] * pace
+
+    def starts(self, group: Group, variant: Variant) -> None:
+        self._bar.update(self._task, description=f"{group.name} {variant.name}")
+
+    def measured(self, index: int, pair: MeasuredPair) -> None:
+        self._done += self._expected[index]
+        self._bar.update(self._task, completed=self._done)
+        parts = [
+            f"{variant.name} {_short(side)}"
+            for variant, side in ((pair.pair.baseline, pair.baseline), (pair.pair.variant, pair.variant))
+        ]
+        self._say(f"{index + 1}/{len(self._plan)} {pair.pair.group.name}: {'; '.join(parts)}")
+
+    def skipped(self, index: int) -> None:
+        pair = self._plan[index][1]
+        self._say(
+            f"{index + 1}/{len(self._plan)} {pair.group.name}, {pair.variant.name}: left out, no time in --quick"
+        )
+
+    def _say(self, text: str) -> None:
+        self._bar.console.print(text, markup=False, highlight=False, soft_wrap=True)
+
+
+def _short(measurement: Measurement | None) -> str:
+    if measurement is None:
+        return "not measured"
+    if not measurement.fits:
+        return f"does not fit ({measurement.reason})"
+    seconds = pass_seconds(measurement) / measurement.steps
+    return f"{seconds:.3g} s a batch, peak {(measurement.peak_bytes or 0) / 2**20:,.0f} MiB"

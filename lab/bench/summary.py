@@ -1,0 +1,129 @@
+"""Medians of what was measured, and ratios of pairs: plain arithmetic."""
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from statistics import median
+
+from lab.bench.config import Group
+from lab.bench.plan import MeasuredPair, Measurement, Variant
+
+
+@dataclass(frozen=True)
+class Ratio:
+    """Of paired measurements: the median, the least and the greatest."""
+
+    median: float
+    least: float
+    greatest: float
+    pairs: int
+
+
+@dataclass(frozen=True)
+class Summary:
+    """One variant in one group.
+
+    Attributes:
+        step_s: seconds a batch, the median over measurements of the median over passes.
+        samples_per_s: from the same median.
+        peak_bytes: above the loaded model, median.
+        fraction_of_peak: counted floating point operations a second over the best matrix product of the same process,
+            the median of measurements: a shared machine's speed may change by half between two processes.
+        baseline: what the ratios are to; None for a baseline itself.
+        time, speed, memory: seconds, samples per second and peak memory over the baseline's.
+    """
+
+    group: Group
+    variant: Variant
+    measurements: int
+    step_s: float
+    samples_per_s: float
+    peak_bytes: float
+    flops: int | None
+    fraction_of_peak: float | None
+    trainable_parameters: int
+    baseline: Variant | None = None
+    time: Ratio | None = None
+    speed: Ratio | None = None
+    memory: Ratio | None = None
+
+
+def pass_seconds(measurement: Measurement) -> float:
+    """A pass over all batches: the median of the timed ones."""
+    return median(measurement.pass_seconds)
+
+
+def ratio(pairs: Iterable[MeasuredPair], value: Callable[[Measurement], float]) -> Ratio | None:
+    """B over A of each whole pair; None where there is none, or A is 0."""
+    found = [
+        value(pair.variant) / value(pair.baseline)
+        for pair in pairs
+        if pair.baseline is not None
+        and pair.variant is not None
+        and pair.baseline.fits
+        and pair.variant.fits
+        and value(pair.baseline)
+    ]
+    return Ratio(median(found), min(found), max(found), len(found)) if found else None
+
+
+def best_matmul(measured: Iterable[MeasuredPair]) -> float | None:
+    """The best matrix product of the whole run, floating point operations a second."""
+    return max((m.matmul_peak for pair in measured for m in _both(pair) if m.matmul_peak), default=None)
+
+
+def summarise(measured: Sequence[MeasuredPair]) -> list[Summary]:
+    """One row a group and variant that fits, in the order of first measurement."""
+    found: dict[tuple[Group, Variant], list[Measurement]] = {}
+    baselines: dict[tuple[Group, Variant], Variant] = {}
+    for pair in measured:
+        group = pair.pair.group
+        baselines[group, pair.pair.variant] = pair.pair.baseline
+        for variant, measurement in ((pair.pair.baseline, pair.baseline), (pair.pair.variant, pair.variant)):
+            if measurement is not None and measurement.fits:
+                found.setdefault((group, variant), []).append(measurement)
+    return [
+        _summary(group, variant, measurements, baselines.get((group, variant)), measured)
+        for (group, variant), measurements in found.items()
+    ]
+
+
+def _summary(
+    group: Group,
+    variant: Variant,
+    measurements: Sequence[Measurement],
+    baseline: Variant | None,
+    measured: Sequence[MeasuredPair],
+) -> Summary:
+    seconds = median(pass_seconds(m) for m in measurements)
+    flops = next((m.flops for m in measurements if m.flops is not None), None)
+    fractions = [flops / pass_seconds(m) / m.matmul_peak for m in measurements if flops and m.matmul_peak]
+    own = [pair for pair in measured if pair.pair.group == group and pair.pair.variant == variant]
+    return Summary(
+        group=group,
+        variant=variant,
+        measurements=len(measurements),
+        step_s=seconds / measurements[0].steps,
+        samples_per_s=measurements[0].samples / seconds,
+        peak_bytes=median(m.peak_bytes or 0 for m in measurements),
+        flops=flops,
+        fraction_of_peak=median(fractions) if fractions else None,
+        trainable_parameters=measurements[0].trainable_parameters or 0,
+        baseline=baseline,
+        time=ratio(own, pass_seconds),
+        speed=ratio(own, lambda m: m.samples / pass_seconds(m)),
+        memory=ratio(own, lambda m: m.peak_bytes or 0),
+    )
+
+
+def does_not_fit(measured: Iterable[MeasuredPair]) -> list[tuple[Group, Variant, str]]:
+    """What had too little memory, each once, and why."""
+    found: dict[tuple[Group, Variant], str] = {}
+    for pair in measured:
+        for variant, measurement in ((pair.pair.baseline, pair.baseline), (pair.pair.variant, pair.variant)):
+            if measurement is not None and not measurement.fits:
+                found.setdefault((pair.pair.group, variant), measurement.reason or "")
+    return [(group, variant, reason) for (group, variant), reason in found.items()]
+
+
+def _both(pair: MeasuredPair) -> list[Measurement]:
+    return [m for m in (pair.baseline, pair.variant) if m is not None]

@@ -1,0 +1,311 @@
+"""One measurement in a fresh process: `python -m lab.bench.worker` reads a job (JSON) on stdin, prints one JSON line.
+
+A process of its own, so that neither memory nor a warm cache is left over from the measurement before.
+"""
+
+import contextlib
+import gc
+import json
+import resource
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import psutil
+import torch
+from torch import Tensor
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils.flop_counter import FlopCounterMode
+
+from dept.backbones.embeddings import input_embeddings
+from dept.backbones.load import load_backbone
+from dept.basics.allocator import give_back_freed_memory, kept_memory
+from dept.data.collate import Collator
+from dept.errors import DeptError
+from dept.evaluation.label_scoring import LabelTrie, score_labels
+from dept.model.adapted import PromptedModel
+from dept.model.loss import IGNORED_LABEL
+from dept.parts.visual_projection import VisualProjection
+from dept.prompted import get_prompted_model
+from dept.runs.settings import DeptConfig, PromptTuningConfig
+from dept.training.optim import build_optimizer
+from lab.basics.child import end_with, stdout_for_the_answer
+from lab.bench.cost import needed_bytes
+from lab.bench.plan import TARGET_TOKENS, Job, Measurement, Variant
+
+PEAK_SIZES = (768, 1024, 1536, 2048)  # of the square matrices whose product is the machine's peak
+PEAK_REPEATS = 3
+Step = Callable[[dict[str, Tensor]], None]
+
+
+def measure(job: Job) -> Measurement:
+    """Load, warm up with one pass, time the others, then count FLOPs apart.
+
+    Raises:
+        DeptError: the backbone cannot be loaded.
+    """
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    if job.threads is not None:
+        torch.set_num_threads(job.threads)
+    needed, available = needed_bytes(job), available_bytes(device)
+    if needed > available:
+        return Measurement(
+            fits=False, reason=f"needs about {needed / 2**30:.1f} GiB, {available / 2**30:.1f} GiB are free"
+        )
+    training = job.what in ("train", "memory")
+    try:
+        with kept_memory() if training else contextlib.nullcontext():  # as `dept.training.loop.train` does
+            return _measure(job, device)
+    except (MemoryError, torch.OutOfMemoryError) as fault:
+        return Measurement(fits=False, reason=f"out of memory: {str(fault).splitlines()[0] if str(fault) else ''}")
+    except RuntimeError as fault:
+        if "can't allocate memory" not in str(fault):  # the CPU allocator has no exception of its own
+            raise
+        return Measurement(fits=False, reason="out of memory")
+
+
+def _measure(job: Job, device: torch.device) -> Measurement:
+    started = time.perf_counter()
+    torch.manual_seed(job.seed)
+    backbone, _ = load_backbone(job.backbone, dtype=job.dtype)
+    backbone.to(device)  # type: ignore[arg-type] # transformers narrows nn.Module.to
+    for weight in backbone.parameters():  # a mapped file is read when it is touched: let that be now
+        weight.detach().sum()
+    model = build(job.variant, backbone, job.max_seq_length, job.tower.width if job.tower else None)
+    loading = time.perf_counter() - started
+
+    batches = random_batches(job, model)
+    step = training_step(model) if job.what in ("train", "memory") else inference_step(model, job.variant)
+    peak_before = matmul_peak(device, job.dtype)
+    memory = PeakMemory(device)
+
+    def on_device(batch: dict[str, Tensor]) -> None:
+        step({name: tensor.to(device) for name, tensor in batch.items()})
+
+    def one_pass() -> float:
+        start = time.perf_counter()
+        for batch in batches:
+            on_device(batch)
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
+        return time.perf_counter() - start
+
+    one_pass()  # warms up: the optimiser's state, the cached prompt, the allocator
+    seconds = tuple(one_pass() for _ in range(job.passes))
+    peak_bytes = memory.above_start()
+    peak = max(peak_before, matmul_peak(device, job.dtype))
+    trainable = model.trainable_parameters()
+    if job.what in ("inference", "decoding"):
+        model.requires_grad_(False)  # the counter's hooks want a graph behind whatever asks for gradients
+    return Measurement(
+        fits=True,
+        pass_seconds=seconds,
+        samples=job.samples,
+        steps=len(batches),
+        peak_bytes=peak_bytes,
+        flops=counted_flops(on_device, batches) if job.count_flops else None,
+        matmul_peak=peak,
+        loading_s=loading,
+        trainable_parameters=trainable,
+        device=torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
+        threads=torch.get_num_threads(),
+    )
+
+
+def build(variant: Variant, backbone: Any, max_seq_length: int, visual_width: int | None = None) -> PromptedModel:
+    """The model of a variant; random vectors do for a prompt, since speed does not depend on them.
+
+    Args:
+        visual_width: of the image features that it reads, None for text.
+    """
+    if variant.method == "backbone":
+        # No prompt and no update: what `get_prompted_model` refuses, since there is nothing to train.
+        hidden_size = input_embeddings(backbone).shape[1]
+        projection = None if visual_width is None else VisualProjection(visual_width, hidden_size, scale=1.0)
+        model = PromptedModel(backbone, PromptTuningConfig(num_virtual_tokens=1), None, None, projection)
+    else:
+        model = get_prompted_model(
+            backbone,
+            DeptConfig(
+                num_virtual_tokens=variant.num_virtual_tokens,
+                rank=variant.rank,
+                max_seq_length=max_seq_length,
+                budget_tokens=10**5,  # the plan has kept to the budget
+                prompt_init="random",
+            )
+            if variant.method == "dept"
+            else PromptTuningConfig(num_virtual_tokens=variant.num_virtual_tokens, prompt_init="random"),
+            visual_width=visual_width,
+        )
+    model.cache_prompt = variant.cache_prompt
+    return model
+
+
+def random_batches(job: Job, model: PromptedModel) -> list[dict[str, Tensor]]:
+    """Collated batches of random token ids with the job's lengths: [B, L], labels for training.
+
+    For a task with images also random features, [B, P, V]: a frozen encoder's are computed once and then cached.
+    """
+    generator = torch.Generator().manual_seed(job.seed)
+    vocabulary = input_embeddings(model.backbone).shape[0]
+    training = job.what in ("train", "memory")
+    collate = Collator(0, model.is_encoder_decoder, with_targets=training, pad_to=job.pad_to)
+
+    def ids(count: int) -> list[int]:
+        return torch.randint(2, vocabulary, (count,), generator=generator).tolist()
+
+    def item(length: int) -> dict[str, Any]:
+        made: dict[str, Any] = {"source_ids": ids(length), "target_ids": ids(TARGET_TOKENS)}
+        if job.tower is not None:
+            features = torch.randn(job.tower.positions, job.tower.width, generator=generator)
+            made["visual_features"] = features.to(torch.float16).numpy()
+        return made
+
+    return [collate([item(length) for length in batch]) for batch in job.batches]
+
+
+def training_step(model: PromptedModel) -> Step:
+    """An optimiser step as `dept train` makes it: dropout on, clipped gradients, AdamW on the adapter's tensors."""
+    model.train()
+    optimizer = build_optimizer(model, prompt_lr=1e-3, low_rank_lr=1e-5, projection_lr=1e-5)
+    tensors = list(model.adapter_tensors().values())
+
+    def step(batch: dict[str, Tensor]) -> None:
+        targets = int((batch["labels"] != IGNORED_LABEL).sum())
+        keep = 0 if model.is_encoder_decoder else 1 + TARGET_TOKENS
+        output: Any = model(**batch, logits_to_keep=keep, num_items_in_batch=targets)
+        output.loss.backward()
+        torch.nn.utils.clip_grad_norm_(tensors, 1.0)
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+        output.loss.item()
+
+    return step
+
+
+def inference_step(model: PromptedModel, variant: Variant) -> Step:
+    """Label scoring of two labels, or the release's way: greedy generation, then a second full forward pass."""
+    model.eval()
+    eos = model.generation_config.eos_token_id
+    eos = eos[0] if isinstance(eos, list) else eos
+    eos = 1 if eos is None else eos
+    labels = [token for token in (10, 11, 12) if token != eos][:2]
+    trie = LabelTrie([[token, eos] for token in labels])
+
+    def score(batch: dict[str, Tensor]) -> None:
+        score_labels(model, trie, **batch)
+
+    @torch.no_grad()
+    def generate_then_forward(batch: dict[str, Tensor]) -> None:
+        model.generate(
+            **batch, max_new_tokens=TARGET_TOKENS, min_new_tokens=TARGET_TOKENS, do_sample=False, pad_token_id=eos
+        )
+        rows = len(batch["input_ids"])
+        target = torch.tensor([[labels[0], eos]], device=batch["input_ids"].device).repeat(rows, 1)  # [B, 2]
+        if model.is_encoder_decoder:
+            model(**batch, labels=target)
+            return
+        ignored = torch.full_like(batch["input_ids"], IGNORED_LABEL)
+        model(
+            torch.cat([batch["input_ids"], target], 1),
+            torch.cat([batch["attention_mask"], torch.ones_like(target)], 1),
+            labels=torch.cat([ignored, target], 1),
+            source_mask=torch.cat([batch["attention_mask"], torch.zeros_like(target)], 1),
+            visual_features=batch.get("visual_features"),
+        )
+
+    return generate_then_forward if variant.decoding == "release" else score
+
+
+def counted_flops(step: Step, batches: Sequence[dict[str, Tensor]]) -> int:
+    """Floating point operations of a pass: its matrix products, a multiply-add counted as two.
+
+    Counted on one and on two rows of each batch, in full width: all that is done is either the same for any number
+    of rows or in proportion to them. Attention runs on torch's plain path here, since the counter does not know the
+    CPU's fused one.
+    """
+
+    def count(batch: dict[str, Tensor], rows: int) -> int:
+        with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
+            step({name: tensor[:rows] for name, tensor in batch.items()})
+        return counter.get_total_flops()
+
+    total = 0
+    for batch in batches:
+        rows, one = len(batch["input_ids"]), count(batch, 1)
+        total += one if rows == 1 else one + (rows - 1) * (count(batch, 2) - one)
+    return total
+
+
+def matmul_peak(device: torch.device, dtype: str) -> float:
+    """Floating point operations a second of the best square product, in the backbone's dtype, on all threads."""
+    best = 0.0
+    for size in PEAK_SIZES:
+        a, b = (torch.randn(size, size, device=device).to(getattr(torch, dtype)) for _ in range(2))
+        out = torch.empty_like(a)
+        torch.mm(a, b, out=out)
+        for _ in range(PEAK_REPEATS):
+            start = time.perf_counter()
+            torch.mm(a, b, out=out)
+            if device.type == "cuda":
+                torch.cuda.synchronize(device)
+            best = max(best, 2 * size**3 / (time.perf_counter() - start))
+    return best
+
+
+class PeakMemory:
+    """The most memory in use above what is in use now, in bytes.
+
+    On a CPU that is resident memory: the system's high-water mark, set back to now where it can be (Linux:
+    /proc/self/clear_refs), less what is resident now. Elsewhere the mark (ru_maxrss) still has the peak of loading.
+    """
+
+    def __init__(self, device: torch.device) -> None:
+        self._device = device
+        gc.collect()
+        if device.type == "cuda":
+            torch.cuda.reset_peak_memory_stats(device)
+            self._start = torch.cuda.memory_allocated(device)
+            return
+        if sys.platform == "linux":
+            give_back_freed_memory()
+            with contextlib.suppress(OSError):
+                Path("/proc/self/clear_refs").write_text("5")
+        self._start = psutil.Process().memory_info().rss
+
+    def above_start(self) -> int:
+        if self._device.type == "cuda":
+            return torch.cuda.max_memory_allocated(self._device) - self._start
+        unit = 1 if sys.platform == "darwin" else 1024  # macOS counts in bytes, Linux in KiB
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit - self._start
+
+
+def available_bytes(device: torch.device) -> int:
+    """Memory that a new process can have."""
+    if device.type == "cuda":
+        return int(torch.cuda.mem_get_info(device)[0])
+    return int(psutil.virtual_memory().available)
+
+
+def main() -> int:
+    """Measure the job on stdin; 0 also when it does not fit the memory, 2 with one line for what a user can mend."""
+    with stdout_for_the_answer() as answer:
+        job = Job.from_dict(json.loads(sys.stdin.read()))
+        if job.parent_pid:
+            end_with(job.parent_pid)
+        if sys.platform == "linux":  # if memory runs out after all, let it be this process that goes
+            with contextlib.suppress(OSError):
+                Path("/proc/self/oom_score_adj").write_text("1000")
+        try:
+            measurement = measure(job)
+        except DeptError as fault:
+            print(f"error: {fault}", file=sys.stderr)
+            return 2
+        print(json.dumps(vars(measurement)), file=answer)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

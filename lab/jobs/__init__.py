@@ -1,0 +1,1 @@
+"""One unit of work, and where it runs."""

@@ -1,0 +1,40 @@
+"""Where jobs run: processes of this machine (here), or a Ray cluster (`engine_ray`). Both give the same folders."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+from lab.jobs.job import Job, Outcome
+
+_POLL_SECONDS = 0.05
+
+
+@dataclass(frozen=True)
+class Event:
+    """Something that happened to a job, for whoever shows progress.
+
+    Attributes:
+        kind: started; again (it was lost with its worker and starts anew: `note` says why); ended (has an outcome).
+    """
+
+    kind: Literal["started", "again", "ended"]
+    job: Job
+    outcome: Outcome | None = None
+    note: str = ""
+
+
+class Engine(Protocol):
+    """Runs jobs; a job that is done already is only reported."""
+
+    def run(self, jobs: Sequence[Job], *, workers: int, on_event: Callable[[Event], None]) -> list[Outcome]:
+        """Run all jobs, `workers` at a time, in their order.
+
+        A job that fails leaves the others running. Ctrl-C and SIGTERM let each running job finish its step and save;
+        a second one kills them. No process is left behind, whichever way this ends.
+
+        Returns:
+            One outcome a job, in the order of `jobs`; after Ctrl-C `stopped` for those that were not done.
+        """
+        ...

@@ -1,0 +1,275 @@
+"""A unit of work: one run of `dept.training.loop.train`, on its own or inside a notebook, and what became of it.
+
+A job is known by what is asked: settings, task, rows and backbone. Its folder is named after that key, so that a
+changed setting or row starts a run beside the old one, and the same job asked again finds what is there. It is done
+when the folder holds the completed run of just these settings; how a process returned says nothing. No torch here: a
+batch of finished jobs is recognised in a moment.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from dept.backbones.known import RANDOM, known_backbone, registry
+from dept.backbones.locate import locate
+from dept.basics.files import read_json
+from dept.data.names import DATA_NAMES
+from dept.data.sources import SPLITS, files_of, local_path
+from dept.errors import ConfigError, RunError
+from dept.runs.folder import FINGERPRINTS, RunFolder
+from dept.runs.key import is_untested, run_key
+from dept.runs.settings import TrainConfig
+from dept.runs.whole_paths import with_whole_paths
+from dept.tasks import Task, load_task
+from dept.tasks.sample import SAMPLE_SIZES, sample_rows
+
+Status = Literal["completed", "stopped", "failed", "cell error", "dead kernel", "timed out"]
+_BLOCK, _BLOCKS = 4096, 1024  # of a weight file
+
+
+@dataclass(frozen=True)
+class Resources:
+    """What one job takes.
+
+    Attributes:
+        cpus: cores, and threads.
+        gpus: of a Ray cluster, parts of one too; None is one where there are any.
+
+    Raises:
+        ConfigError: a number of GPUs that Ray cannot give.
+    """
+
+    cpus: int = 1
+    gpus: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.gpus is not None and not (0 <= self.gpus <= 1 or (self.gpus > 1 and self.gpus % 1 == 0)):
+            raise ConfigError(f"--gpus-per-job takes a part of one GPU or whole ones, not {self.gpus:g}")
+
+
+@dataclass(frozen=True)
+class Pruning:
+    """How a run is ended early (`lab.jobs.pruning`): by which pruner, held against which run folders."""
+
+    pruner: str
+    rivals: tuple[Path, ...]
+
+
+@dataclass(frozen=True)
+class Notebook:
+    """A parameterised notebook in whose kernel a job's run is trained.
+
+    Attributes:
+        source: the notebook to execute.
+        output: where the executed one goes.
+        parameters: by the names of its cell that is tagged `parameters`; plain JSON.
+    """
+
+    source: Path
+    output: Path
+    parameters: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Job:
+    """One run to be made; see `new_job`.
+
+    Attributes:
+        key: of what is asked, before anything is loaded.
+        config: its output_dir is the run folder.
+        notebook: executed around the run; None trains without one.
+        test: whether the best adapter is scored on test.
+        track: mirror the run to a tracker (`dept.training.trackers`); a notebook has a parameter for it.
+        pruning: end the run early when it is behind; not with a notebook.
+        timeout_s: seconds after which the job is ended; None for no limit.
+
+    Raises:
+        ConfigError: no time at all.
+    """
+
+    key: str
+    config: TrainConfig
+    notebook: Notebook | None = None
+    test: bool = True
+    track: str | None = None
+    pruning: Pruning | None = None
+    resources: Resources = field(default_factory=Resources)
+    timeout_s: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.timeout_s is not None and not self.timeout_s > 0:
+            raise ConfigError(f"--timeout must be above 0, not {self.timeout_s:g}")
+
+    @property
+    def folder(self) -> Path:
+        return Path(self.config.output_dir)
+
+    @property
+    def name(self) -> str:
+        """Of its folder, and in lists."""
+        return self.folder.name
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON, for another process or machine."""
+        return json.loads(json.dumps(dataclasses.asdict(self), default=str))  # paths become text
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Job:
+        notebook, pruning = values["notebook"], values["pruning"]
+        if notebook is not None:
+            notebook = Notebook(Path(notebook["source"]), Path(notebook["output"]), notebook["parameters"])
+        if pruning is not None:
+            pruning = Pruning(pruning["pruner"], tuple(map(Path, pruning["rivals"])))
+        return cls(
+            **{
+                **values,
+                "config": TrainConfig.from_dict(values["config"]),
+                "notebook": notebook,
+                "pruning": pruning,
+                "resources": Resources(**values["resources"]),
+            }
+        )
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of a job.
+
+    Attributes:
+        status: completed (the artefacts are there), stopped (it goes on when it is asked again), failed, or for a
+            notebook: cell error, dead kernel, timed out.
+        error: one line; None for completed.
+        seconds: of its process; 0 for a job that was found done.
+        attempts: processes that worked on it; 0 for a job that was found done or never started.
+    """
+
+    job: Job
+    status: Status
+    error: str | None = None
+    seconds: float = 0.0
+    attempts: int = 1
+
+
+def new_job(config: TrainConfig, root: Path, **more: Any) -> Job:
+    """A job whose run goes to a folder of its own in `root`.
+
+    Args:
+        config: local paths are made absolute; output_dir is replaced.
+        more: the job's other fields.
+
+    Raises:
+        DeptError: an unknown task, a data folder without its rows.
+    """
+    config = with_whole_paths(config)
+    key = job_key(config)
+    folder = root.resolve() / f"{load_task(config.task).name}-{config.method}-seed{config.seed}-{key[:8]}"
+    return Job(key, dataclasses.replace(config, output_dir=str(folder)), **more)
+
+
+def job_key(config: TrainConfig) -> str:
+    """What is asked, hashed: the settings as they were given, the task's definition, the rows, the backbone.
+
+    A folder's rows and weights count by their content. Hub ids and packages count by their names alone.
+    """
+    task = load_task(config.task)
+    return run_key(
+        config.to_dict(),
+        {"task": _digest(task.to_dict()), "data": _rows(task, config), "backbone": _weights(config.backbone)},
+    )
+
+
+def _rows(task: Task, config: TrainConfig) -> str:
+    if config.data == "sample":
+        asked = {split: getattr(config, f"max_{split}_rows") or SAMPLE_SIZES[split] for split in SPLITS}
+        return _sample(task.name, tuple(asked.items()), config.seed)
+    path = None if config.data in DATA_NAMES else local_path(config.data)
+    if path is None:
+        return f"{config.data} {task.hub_id} {task.hub_config} {task.hub_revision}"
+    files = {name: _content(file, file.stat().st_mtime_ns) for name, file in files_of(task, path).items()}
+    return _digest(files)
+
+
+@functools.cache
+def _sample(task: str, sizes: tuple[tuple[str, int], ...], seed: int) -> str:
+    return _digest({split: sample_rows(task, split, size, seed=seed) for split, size in sizes})
+
+
+@functools.cache
+def _content(file: Path, changed: int) -> str:
+    """sha256 of a file; `changed` is when it was, for the cache."""
+    with file.open("rb") as handle:
+        return hashlib.file_digest(handle, "sha256").hexdigest()
+
+
+def _weights(name: str) -> str:
+    shape = name.removeprefix(RANDOM)
+    if shape in registry() and known_backbone(shape).source != "embedded":
+        return name
+    folder = Path(name if shape == name else shape)
+    if shape in registry():
+        folder = locate(shape, [])[0]
+    if not folder.is_dir():
+        return name
+    files = sorted(file for file in folder.iterdir() if file.suffix in (".json", ".safetensors", ".model"))
+    return _digest({file.name: _sampled(file, file.stat().st_mtime_ns) for file in files})
+
+
+@functools.cache
+def _sampled(file: Path, changed: int) -> str:
+    """sha256 of a file's size and of evenly spaced blocks: gigabytes of weights are told apart in a moment."""
+    size = file.stat().st_size
+    digest = hashlib.sha256(str(size).encode())
+    with file.open("rb") as handle:
+        for start in range(0, size, max(_BLOCK, size // _BLOCKS)):
+            handle.seek(start)
+            digest.update(handle.read(_BLOCK))
+    return digest.hexdigest()
+
+
+def _digest(value: Any) -> str:
+    return hashlib.sha256(json.dumps(value, sort_keys=True, default=str).encode()).hexdigest()
+
+
+def is_done(job: Job) -> bool:
+    """Whether the job's folder holds the completed run of its settings, with the adapter, and the notebook's output.
+
+    A damaged file counts as missing: the job is then started again, and says what is wrong.
+    """
+    run = RunFolder(job.folder)
+    if not run.result_file.exists():
+        return False
+    try:
+        result, saved = read_json(run.result_file), read_json(run.config_file)
+        known = result["key"] == run_key(result["config"], saved[FINGERPRINTS]) and _agree(
+            job.config, result["config"]
+        )
+        done = known and result["status"] == "completed" and not (job.test and is_untested(result))
+    except (RunError, KeyError, TypeError):
+        return False
+    adapter = all((run.adapter / name).is_file() for name in ("adapter_config.json", "adapter_model.safetensors"))
+    return done and adapter and (job.notebook is None or is_executed(job.notebook.output))
+
+
+def _agree(asked: TrainConfig, resolved: Mapping[str, Any]) -> bool:
+    """Whether a run's filled-in settings are what was asked; None and "auto" leave a setting open."""
+    return all(
+        resolved[name] == value
+        for name, value in asked.to_dict().items()
+        if name != "output_dir" and value not in (None, "auto")
+    )
+
+
+def is_executed(notebook: Path) -> bool:
+    """Whether papermill came to the end of a notebook: an interrupted one has an empty end, or is cut off."""
+    try:
+        ran = read_json(notebook)["metadata"]["papermill"]
+    except (RunError, KeyError, TypeError):
+        return False
+    return ran.get("end_time") is not None and not ran.get("exception")

@@ -1,0 +1,59 @@
+"""Plotly figures of runs over their steps, used by reports, notebooks and the page alike."""
+
+from collections.abc import Sequence
+
+import plotly.graph_objects as go
+
+from lab.basics.styles import STYLES
+from lab.runs.read import Run, labels
+
+OTHER_STYLES = (
+    ("#009E73", "dot"),
+    ("#CC79A7", "dashdot"),
+    ("#E69F00", "longdash"),
+    ("#56B4E9", "longdashdot"),
+    ("#0072B2", "solid"),
+    ("#D55E00", "dash"),
+)
+
+
+def style_of(name: str, index: int) -> tuple[str, str]:
+    """Colour and dash of a method's line by its name, else by its place among the lines."""
+    return STYLES.get(name, OTHER_STYLES[index % len(OTHER_STYLES)])
+
+
+def curves(runs: Sequence[Run], split: str, value: str, title: str, unit: str, smooth: int = 1) -> go.Figure:
+    """One line a run over the optimiser's steps.
+
+    Args:
+        split: train, validation or test.
+        value: a key of the metrics lines, or of their metrics.
+        unit: the y axis's title.
+        smooth: mean over so many steps; 1 leaves the values as they are.
+    """
+    figure = go.Figure()
+    for index, (run, name) in enumerate(zip(runs, labels(runs), strict=True)):
+        steps, values = run.curve(split, value)
+        color, dash = style_of(name, index)
+        figure.add_scatter(
+            x=steps,
+            y=running_mean(values, smooth),
+            name=name,
+            mode="lines" if len(steps) > 20 else "lines+markers",
+            line={"color": color, "dash": dash, "width": 2.5},
+        )
+    figure.update_layout(
+        title=title,
+        xaxis_title="optimiser step",
+        yaxis_title=unit,
+        template="plotly_white",
+        hovermode="x unified",
+        margin={"l": 60, "r": 20, "t": 60, "b": 50},
+        legend={"orientation": "h", "y": 1.02, "x": 1, "xanchor": "right", "yanchor": "bottom"},
+    )
+    return figure
+
+
+def running_mean(values: Sequence[float], window: int) -> list[float]:
+    """The mean of each value and up to `window - 1` before it."""
+    return [sum(values[max(0, i + 1 - window) : i + 1]) / min(window, i + 1) for i in range(len(values))]

@@ -1,0 +1,1 @@
+"""The page's runs: queue, workers, owners, limits, uploads."""

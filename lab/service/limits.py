@@ -1,0 +1,100 @@
+"""What one machine gives to the people who use its page: set by its operator, checked before anything is queued."""
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
+
+from dept.basics.settings_file import read_config
+from dept.errors import ConfigError
+from dept.runs.settings import TrainConfig
+
+ROW_SETTINGS = ("max_train_rows", "max_validation_rows", "max_test_rows")
+
+
+@dataclass(frozen=True)
+class Limits:
+    """All whole numbers of at least 1.
+
+    Attributes:
+        running: runs that train at once.
+        waiting: runs that may wait, of all visitors together.
+        per_visitor: runs of one visitor that wait or train.
+        kept: run folders there may be, of all visitors together, before somebody has to delete some.
+        minutes: of training, until a run is stopped (it can be resumed, which queues it again).
+        steps: optimiser steps of a run.
+        batch_size: examples of a step and of an evaluation batch.
+        seq_length: s, source tokens.
+        virtual_tokens: m, and l.
+        rank: r.
+        rows: of each split, where a run asks for a number of them, and of the hub's images always.
+        uploads: tables of visitors' own data that are kept at a time; the oldest goes first.
+        upload_bytes, upload_rows, upload_columns, cell_characters: of one such table; an image to ask about has at
+            most as many bytes.
+    """
+
+    running: int = 1
+    waiting: int = 20
+    per_visitor: int = 4
+    kept: int = 1000
+    minutes: int = 60
+    steps: int = 3000
+    batch_size: int = 64
+    seq_length: int = 512
+    virtual_tokens: int = 300
+    rank: int = 1000
+    rows: int = 20_000
+    uploads: int = 100
+    upload_bytes: int = 5 * 2**20
+    upload_rows: int = 20_000
+    upload_columns: int = 100
+    cell_characters: int = 20_000
+
+    def __post_init__(self) -> None:
+        for name, value in dataclasses.asdict(self).items():
+            if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+                raise ConfigError(f"limit {name} must be a whole number of at least 1")
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Self:
+        """The limits of these values, the defaults elsewhere.
+
+        Raises:
+            ConfigError: an unknown name, or a value that is no whole number of at least 1.
+        """
+        known = [item.name for item in dataclasses.fields(cls)]
+        for name in values:
+            if name not in known:
+                raise ConfigError(f"unknown limit {name[:60]!r}; known: {', '.join(known)}")
+        return cls(**values)
+
+    @classmethod
+    def from_file(cls, path: Path) -> Self:
+        """The limits of a YAML or JSON file.
+
+        Raises:
+            ConfigError: as `from_dict`, or a file that cannot be read.
+        """
+        return cls.from_dict(read_config(path))
+
+    def check(self, config: TrainConfig) -> None:
+        """Refuse a run that is larger than this machine gives.
+
+        Raises:
+            ConfigError: by the field's name, with the limit.
+        """
+        bounds = {
+            "max_steps": self.steps,
+            "batch_size": self.batch_size,
+            "eval_batch_size": self.batch_size,
+            "max_seq_length": self.seq_length,
+            "num_virtual_tokens": self.virtual_tokens,
+            "budget_tokens": self.virtual_tokens,
+            "rank": self.rank,
+            **dict.fromkeys(ROW_SETTINGS, self.rows),
+        }
+        for name, most in bounds.items():
+            value = getattr(config, name)
+            if isinstance(value, int) and value > most:
+                raise ConfigError(f"{name} may be at most {most:,} on this machine, not {value:,}")

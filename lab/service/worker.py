@@ -1,0 +1,188 @@
+"""A worker: takes the next run of a queue, trains it in a process of its own, notes how it ended, takes the next.
+
+    python -m lab.service.worker ROOT --slot 0 --running 1
+
+Started by `lab.service.dispatch` in a session of its own, so that it outlives the page's server; it ends when
+nothing waits. The run is `dept train` in yet another session: should a worker be killed, its run goes on. This process
+stays small (no torch), so that it is not what the system ends when memory runs out.
+"""
+
+import argparse
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from filelock import Timeout
+
+from dept.basics.files import read_json, write_json
+from dept.runs.folder import RunFolder
+from lab.basics.failures import ENDED, log_tail, reason_of_exit
+from lab.basics.processes import is_alive, our_environment, our_python, record
+from lab.service.owners import OPERATOR_KEY
+from lab.service.queue_folder import ACTIVE, Entry, QueueFolder, clear_asks
+
+POLL_SECONDS = 0.25
+STOP_SECONDS = 120.0  # that a run which has had its time gets to finish its step, before it is ended
+_BEAT_SECONDS = 10.0
+_NICENESS = 10  # the page answers first
+
+
+class Worker:
+    """One of the `running` workers that a queue may have.
+
+    Args:
+        slot: which, from 0.
+        running: runs that train at once, of all workers together.
+    """
+
+    def __init__(self, folder: QueueFolder, slot: int, running: int) -> None:
+        self.folder, self.slot, self.running = folder, slot, running
+        self._claimed = 0.0  # when it began with its run, in seconds since the epoch
+
+    def work(self) -> None:
+        """Train what waits, one after the other; at once done where another process has this slot."""
+        lock = self.folder.slot(self.slot)
+        with self.folder.lock():
+            try:
+                lock.acquire(timeout=0)
+            except Timeout:
+                return
+        try:
+            while True:
+                with self.folder.lock():
+                    entry = self._claim()
+                    if entry is None:
+                        lock.release()  # under the queue's lock: whoever adds a run then finds the slot free
+                        return
+                self._train(entry)
+        finally:
+            lock.release(force=True)
+
+    def _claim(self) -> Entry | None:
+        """The next run, marked as this worker's; None where none waits, or enough train."""
+        entries = self.folder.entries()
+        waiting = self.folder.waiting(entries)
+        if not waiting or sum(entry.status in ACTIVE for entry in entries) >= self.running:
+            return None
+        entry = waiting[0]
+        self._claimed = time.time()
+        self._beat(entry)
+        self.folder.write_state(entry, "running", record())
+        return self.folder.entry(entry.run_id)
+
+    def _train(self, entry: Entry) -> None:
+        run = RunFolder(entry.path)
+        submission = read_json(entry.path / "submission.json") if (entry.path / "submission.json").exists() else {}
+        deadline = time.monotonic() + submission.get("max_seconds", float("inf"))
+        begun = run.config_file.exists()
+        how = ["--resume"] if begun else ["--config", str(entry.path / "settings.json")]
+        memory_kills = _memory_kills()
+        with (entry.path / "log.txt").open("ab") as log:
+            since = log.tell()
+            child = subprocess.Popen(
+                our_python("dept.cli", "train", *how, "--output-dir", str(entry.path)),
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                cwd=self.folder.root,
+                env=_environment(self.running),
+                start_new_session=True,
+            )
+        _make_expendable(child.pid)
+        # Until the run writes state.json itself, when it has loaded everything.
+        self.folder.write_state(entry, "running", record(child.pid))
+        code, late = self._wait(child, entry, deadline)
+        self._note_end(entry, code, late, since, _memory_kills() > memory_kills)
+
+    def _wait(self, child: subprocess.Popen[bytes], entry: Entry, deadline: float) -> tuple[int, bool]:
+        """Wait for the run's end, pass on what is asked of it; its exit code, and whether it took too long."""
+        asked, late, beat = False, False, time.monotonic()
+        while (code := child.poll()) is None:
+            now = time.monotonic()
+            late = late or now > deadline
+            if (entry.path / "kill").exists() or now > deadline + STOP_SECONDS:
+                os.killpg(child.pid, signal.SIGKILL)
+                return child.wait(), late
+            if not asked and (late or (entry.path / "stop").exists()):
+                child.terminate()
+                asked = True
+            if now - beat > _BEAT_SECONDS:
+                self._beat(entry)
+                beat = now
+            time.sleep(POLL_SECONDS)
+        return code, late
+
+    def _beat(self, entry: Entry) -> None:
+        write_json(entry.path / "worker.json", {**record(), "claimed": self._claimed})
+
+    def _note_end(self, entry: Entry, code: int, late: bool, since: int, memory_ran_out: bool) -> None:
+        """Complete state.json where the run did not: it was killed, or failed before or while writing it."""
+        path = entry.path
+        killed, stopped = (path / "kill").exists(), (path / "stop").exists()
+        with self.folder.lock(), contextlib.suppress(OSError):  # a full disk: readers see that the process is gone
+            now = Entry(path, read_json(path / "state.json"), False, None)
+            if is_alive(now.state):  # somebody trains this run by hand, which is why ours has ended
+                return
+            if now.state["status"] in ACTIVE and killed:
+                self.folder.write_state(now, "stopped", error=ENDED)
+            elif now.state["status"] in ACTIVE and (stopped or late) and code in (-signal.SIGTERM, -signal.SIGKILL):
+                self.folder.write_state(now, "stopped", error=_late(entry) if late else None)
+            elif now.state["status"] in ACTIVE:
+                reason = reason_of_exit(code, log_tail(path, since=since), memory_ran_out=memory_ran_out)
+                self.folder.write_state(now, "failed", error=reason)
+            elif now.state["status"] == "stopped" and late:
+                self.folder.write_state(now, "stopped", error=_late(entry))
+            clear_asks(path)
+
+
+def _late(entry: Entry) -> str:
+    minutes = read_json(entry.path / "submission.json")["max_seconds"] / 60
+    return f"the {minutes:g} minutes that a run may take are over: resume to go on"
+
+
+def _environment(running: int) -> dict[str, str]:
+    """For a run: a fair share of the cores where the operator has not said otherwise, and nothing of the server's."""
+    cores = len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
+    threads = os.environ.get("OMP_NUM_THREADS", str(max(1, cores // running)))
+    environment = our_environment(OMP_NUM_THREADS=threads, PYTHONUNBUFFERED="1")
+    environment.pop(OPERATOR_KEY, None)
+    return environment
+
+
+def _make_expendable(pid: int) -> None:
+    """If memory runs out, let it be the run that goes, not the page."""
+    if sys.platform == "linux":
+        with contextlib.suppress(OSError):
+            Path(f"/proc/{pid}/oom_score_adj").write_text("1000")
+
+
+def _memory_kills() -> int:
+    """How many processes this system has ended for want of memory, where it says so."""
+    counts: dict[str, Any] = {}
+    for file in ("/proc/vmstat", "/sys/fs/cgroup/memory.events"):  # the machine's, and a container's
+        with contextlib.suppress(OSError, ValueError):
+            lines = Path(file).read_text(encoding="utf-8").splitlines()
+            counts[file] = sum(int(line.split()[1]) for line in lines if line.startswith("oom_kill "))
+    return sum(counts.values())
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Work until nothing waits."""
+    parser = argparse.ArgumentParser(prog="python -m lab.service.worker", description="Trains what waits in a queue.")
+    parser.add_argument("root", type=Path)
+    parser.add_argument("--slot", type=int, default=0)
+    parser.add_argument("--running", type=int, default=1)
+    given = parser.parse_args(argv)
+    os.nice(_NICENESS)
+    Worker(QueueFolder(given.root), given.slot, given.running).work()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,184 @@
+"""`dept-lab sweep`: run a grid, choose by validation, then score on test what was chosen, and nothing else.
+
+The runs are trained without a test (`train(test=False)`); the chosen ones are tested afterwards. A sweep's folder
+holds `sweep.json` (what was asked, and the outcome), `runs/` with a run folder each, and the report. The run folders
+are the truth: asked again, a sweep goes on where they stand.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from dept.backbones.load import backbone_info
+from dept.basics.files import read_json, write_json
+from dept.errors import BackboneError, RunError
+from dept.runs.settings import TrainConfig
+from lab.basics.guards import locked_folder
+from lab.basics.units import duration
+from lab.estimate.batch import Pace, estimate, measured_pace, run_cost
+from lab.jobs.engine import Engine, Event
+from lab.jobs.job import Job, is_done
+from lab.sweep.choice import choices, is_pruned, result_of
+from lab.sweep.grid import Trial
+from lab.sweep.outcome import Plan, Swept
+
+
+def preview(plan: Plan, folder: Path, *, workers: int, pace: Pace | None, price_per_hour: float | None) -> list[str]:
+    """What is to be done, and what that takes, in words; empty when nothing is left to do.
+
+    Args:
+        pace: of the machine; None measures it.
+        price_per_hour: of the machine.
+
+    Raises:
+        DeptError: a plan that cannot be, a backbone or rows that cannot be used.
+    """
+    _check_plan(folder, plan)
+    runs = plan.trials(folder)
+    for backbone in dict.fromkeys(trial.job.config.backbone for trial in runs):
+        backbone_info(backbone)  # names an unknown one
+    training, testing = to_do(runs)
+    if not training and not testing:
+        return []
+    rows = choices(runs)
+    lines = [f"sweep {plan.sweep.name}: {len(rows):,} rows, {len(runs):,} runs, {len(training):,} of them to be made"]
+    try:
+        if pace is None and training:
+            pace = measured_pace(max(training, key=lambda config: run_cost(config).training))
+        return lines + estimate(training, testing, workers=workers, pace=pace).lines(price_per_hour)
+    except BackboneError as fault:
+        return [*lines, f"no estimate: {fault}"]
+
+
+def to_do(runs: Sequence[Trial]) -> tuple[list[TrainConfig], list[TrainConfig]]:
+    """Runs that are still to be made, and those to be tested at most: one point of each row, all its seeds."""
+    training = [trial.job.config for trial in unique(runs)]
+    waiting = [choice for choice in choices(runs) if choice.chosen is None or choice.chosen.is_untested]
+    return training, [trial.job.config for choice in waiting for trial in choice.candidates[0].trials]
+
+
+def unique(runs: Sequence[Trial]) -> list[Trial]:
+    """The runs that are not done or pruned, each once: two rows may hold the same run."""
+    first = {trial.job.key: trial for trial in reversed(runs)}
+    return [trial for trial in runs if first[trial.job.key] is trial and not _is_over(trial)]
+
+
+def _is_over(trial: Trial) -> bool:
+    result = result_of(trial)
+    return is_done(trial.job) or (trial.job.pruning is not None and result is not None and is_pruned(result))
+
+
+def run_sweep(
+    plan: Plan, folder: Path, engine: Engine, *, workers: int | None = 1, console: Console | None = None, **job: Any
+) -> Swept:
+    """Make the runs that are not done, choose, test the chosen; sweep.json and the report follow.
+
+    Args:
+        workers: runs at a time; None leaves it to the engine.
+        job: fields of every run's job.
+
+    Raises:
+        DeptError: a plan that cannot be; a folder with another sweep, or that another process works in.
+    """
+    runs, began = plan.trials(folder, **job), time.monotonic()
+    watch = _Watch(console or Console(stderr=True))
+    with locked_folder(folder, "sweep"):
+        _check_plan(folder, plan)
+        swept = Swept(plan, choices(runs))
+        _write(swept, folder)
+        try:
+            swept.status = _run(runs, swept, engine, workers, watch)
+        except KeyboardInterrupt:
+            swept.status = "stopped"
+        finally:
+            swept.elapsed_s = time.monotonic() - began
+            if swept.status == "running":
+                swept.status = "incomplete"
+            swept.choices = choices(runs, swept.failures)
+            _write(swept, folder)
+    return swept
+
+
+def _run(runs: Sequence[Trial], swept: Swept, engine: Engine, workers: int | None, watch: _Watch) -> str:
+    by_key = {trial.job.key: trial for trial in runs}
+
+    def make(jobs: Sequence[Job], what: str) -> bool:
+        """Run jobs; whether somebody asked to stop."""
+        watch.begin(what, len(jobs))
+        stopped = False
+        for outcome in engine.run(jobs, workers=workers or max(1, len(jobs)), on_event=watch.show):
+            result = result_of(by_key[outcome.job.key])
+            if outcome.status == "completed" or (result is not None and is_pruned(result)):
+                continue
+            stopped = stopped or outcome.status == "stopped"
+            if outcome.status != "stopped":
+                swept.failures[outcome.job.name] = outcome.error or outcome.status
+        return stopped
+
+    if make([trial.job for trial in unique(runs)], "training"):
+        return "stopped"
+    chosen = [
+        trial
+        for choice in choices(runs, swept.failures)
+        if choice.chosen is not None
+        for trial in choice.chosen.trials
+    ]
+    tests = {trial.job.key: dataclasses.replace(trial.job, test=True, pruning=None) for trial in chosen}
+    if make([job for job in tests.values() if not is_done(job)], "testing the chosen"):
+        return "stopped"
+    done = all(choice.chosen is not None for choice in choices(runs, swept.failures))
+    return "completed" if done and not swept.failures else "incomplete"
+
+
+def _check_plan(folder: Path, plan: Plan) -> None:
+    file = folder / "sweep.json"
+    if not file.exists():
+        return
+    saved = read_json(file)
+    before = saved.get("plan") if isinstance(saved, dict) else None
+    if not isinstance(before, dict):
+        raise RunError(f"{file} is no sweep's: choose another --output-dir")
+    now = plan.to_dict()
+    changed = sorted(name for name in now | before if now.get(name) != before.get(name))
+    if changed:
+        raise RunError(
+            f"{folder} holds another sweep (it differs in {', '.join(changed)}): choose another --output-dir"
+        )
+
+
+def _write(swept: Swept, folder: Path) -> None:
+    from lab.sweep.report import write_report
+
+    write_json(folder / "sweep.json", swept.to_dict())
+    write_report(swept, folder)
+
+
+class _Watch:
+    """A line on stderr for each run that ends, with the time that is left at the pace so far."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._total = self._done = 0
+        self._began = 0.0
+
+    def begin(self, what: str, total: int) -> None:
+        self._total, self._done, self._began = total, 0, time.monotonic()
+        if total:
+            self._console.print(f"{what}: {total:,} runs", highlight=False)
+
+    def show(self, event: Event) -> None:
+        outcome = event.outcome
+        if outcome is None:
+            return
+        self._done += 1
+        left = (time.monotonic() - self._began) / self._done * (self._total - self._done)
+        what = f"{outcome.status}: {outcome.error}" if outcome.error else outcome.status
+        text = f"{self._done}/{self._total} {event.job.name}: {what} ({outcome.seconds:.0f} s)"
+        text += f", about {duration(left)} left" if self._done < self._total else ""
+        self._console.print(text, markup=False, highlight=False, soft_wrap=True)

@@ -1,1 +1,0 @@
-"""The sweeps that ship with the lab: one YAML file each, read by `lab.sweep_plan`."""

@@ -1,0 +1,247 @@
+"""What `notebooks/task.ipynb` calls: one run, shown as it is prepared, trained and compared."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from IPython.display import DisplayHandle, Markdown, display
+
+from dept.backbones.known import default_backbone
+from dept.errors import RunError
+from dept.methods.budget import split_of
+from dept.runs.folder import FINGERPRINTS, RunFolder
+from dept.runs.settings import TrainConfig
+from dept.runs.whole_paths import with_whole_paths
+from dept.training.loop import train as train_run
+from dept.training.prepare import Prepared, prepare
+from dept.training.trackers import mirrored
+from lab.paper.marks import marks, paper_score
+from lab.runs.compare import comparison, provenance
+from lab.runs.figures import curves
+from lab.runs.read import METHOD_NAMES, Run, find_runs, read_run
+from lab.teaching.tables import Table, examples, lengths, splits
+
+_SECONDS = 1.0  # between two updates of the progress line
+# Settings that belong to a method: in all others two runs must agree to be compared.
+_OF_THE_METHOD = (
+    "method",
+    "num_virtual_tokens",
+    "rank",
+    "prompt_lr",
+    "low_rank_lr",
+    "low_rank_alpha",
+    "low_rank_init",
+)
+
+
+def configure(**settings: Any) -> TrainConfig:
+    """The settings of a run; local paths are made absolute, and no backbone is the one at hand.
+
+    Raises:
+        ConfigError: an unknown setting or a value that cannot be, by name.
+    """
+    if settings.get("backbone") is None:
+        settings["backbone"] = default_backbone()
+    return with_whole_paths(TrainConfig.from_dict(settings))
+
+
+@dataclass(frozen=True)
+class View:
+    """What a run will work on, as tables.
+
+    Attributes:
+        task: what is asked and how it is scored.
+        lengths: rows and source tokens of each split.
+        examples: the first training examples as the backbone reads them.
+        budget: the split of the parameters, beside prompt tuning's at the same budget.
+    """
+
+    task: Table
+    lengths: Table
+    examples: Table
+    budget: Table
+
+
+def look_at(config: TrainConfig) -> View:
+    """Load the task and the backbone, and show them; nothing is written.
+
+    Raises:
+        DeptError: what cannot be used, in one line.
+    """
+    prepared = prepare(config, progress=False)
+    return View(_task(prepared), lengths(prepared), examples(prepared), _budget(prepared))
+
+
+def _task(prepared: Prepared) -> Table:
+    task, config = prepared.task, prepared.config
+    labels = task.verbalizer(config.verbalizer or "digits")
+    facts = {
+        "task": f"{task.name} ({task.benchmark})",
+        "rows": f"{prepared.rows.source}: {prepared.rows.location}",
+        "template": f"`{task.template}`",
+        "targets": ", ".join(labels) if labels else "generated text",
+        "main metric": task.main_metric,
+        "decoding": str(config.decoding),
+        "backbone": f"{config.backbone} ({prepared.backbone.source})",
+        "source tokens, at most": f"{config.max_seq_length}",
+    }
+    return Table([{"": name, "value": value} for name, value in facts.items()])
+
+
+def _budget(prepared: Prepared) -> Table:
+    config, own = prepared.config, prepared.budget
+    pt = split_of(
+        config.budget_tokens,
+        0,
+        prepared.backbone.hidden_size,
+        config.max_seq_length or 0,
+        config.budget_tokens,
+    )
+    named = {METHOD_NAMES[config.method]: own} | ({"PT at this budget": pt} if own != pt else {})
+    rows = splits(list(named.values())).rows
+    return Table([{"": name, **row} for name, row in zip(named, rows, strict=True)])
+
+
+def train(config: TrainConfig, track: str | None = None) -> Run:
+    """Train in this process, under the run folder's lock, as `dept train` does; progress shows in the cell.
+
+    A folder that holds this run already goes on where it stopped; a completed one is read.
+
+    Args:
+        track: a tracker (`dept.training.trackers`) that the run is mirrored to.
+
+    Raises:
+        DeptError: as `dept.training.loop.train`.
+        RunError: it was interrupted; the same call goes on with it.
+    """
+    resume = RunFolder(config.output_dir).config_file.exists()
+    with _Progress() as progress, mirrored(track, progress) as reporter:
+        result = train_run(config, resume=resume, reporter=reporter)
+    if result["status"] != "completed":
+        raise RunError(f"interrupted at step {result['steps']}: run this cell again to go on")
+    return read_run(config.output_dir)
+
+
+class _Progress:
+    """A reporter for `dept.training.loop.train` that keeps one output of the cell up to date."""
+
+    def __init__(self) -> None:
+        self._handle: DisplayHandle | None = None
+        self._shown = 0.0
+        self._max_steps = 0
+        self._line = "nothing to do: the run is completed"
+        self._scores: list[str] = []
+
+    def __enter__(self) -> _Progress:
+        self._handle = display(Markdown("loading"), display_id=True)
+        return self
+
+    def __exit__(self, *fault: object) -> None:
+        self._show(now=True)
+
+    def started(self, prepared: Prepared, first_step: int) -> None:
+        self._max_steps = prepared.config.max_steps or 0
+        self._line = f"step {first_step} of {self._max_steps}"
+        self._show(now=True)
+
+    def stepped(self, line: dict[str, Any]) -> None:
+        step, seconds = line["step"], line["elapsed_s"]
+        left = seconds / step * (self._max_steps - step)
+        rates = [f"{name} {line[name]:.2e}" for name in ("prompt_lr", "low_rank_lr") if line[name] is not None]
+        parts = [f"step {step} of {self._max_steps}", f"loss {line['loss']:.4f}", *rates]
+        self._line = ", ".join([*parts, f"{seconds:.0f} s, about {left:.0f} s left"])
+        self._show()
+
+    def evaluating(self, split: str, done: int, rows: int) -> None:
+        self._line = f"{self._line.partition('; evaluating')[0]}; evaluating {split}, {done} of {rows} rows"
+        self._show()
+
+    def evaluated(self, line: dict[str, Any]) -> None:
+        self._line = self._line.partition("; evaluating")[0]
+        scores = ", ".join(f"{name} {value:.2f}" for name, value in line["metrics"].items())
+        self._scores.append(f"- step {line['step']}, {line['split']}: {scores}")
+        self._show(now=True)
+
+    def _show(self, now: bool = False) -> None:
+        if self._handle is None or not (now or time.monotonic() - self._shown > _SECONDS):
+            return
+        self._shown = time.monotonic()
+        self._handle.update(Markdown("\n".join([self._line, "", *self._scores])))
+
+
+def show_curves(run: Run) -> None:
+    """Loss, the main metric on validation and the learning rates over the steps, as plotly figures.
+
+    They are data in the notebook, drawn by JupyterLab's plotly extension: no script is fetched.
+    """
+    metric = _result(run)["main_metric"]
+    figures = [
+        curves([run], "train", "loss", "Training loss (mean of 10 steps)", "nats per target token", smooth=10),
+        curves([run], "validation", metric, f"Validation {metric}", f"{metric}, per cent"),
+        curves([run], "train", "prompt_lr", "Learning rate of the prompt", "prompt_lr"),
+    ]
+    if run.config["method"] == "dept":
+        title = "Learning rate of the low-rank update"
+        figures.append(curves([run], "train", "low_rank_lr", title, "low_rank_lr"))
+    for figure in figures:
+        figure.show(renderer="plotly_mimetype")
+
+
+def scores(run: Run) -> Table:
+    """What the run cost and scored."""
+    return Table(comparison([run])).turned("method")
+
+
+def origin(run: Run) -> Markdown:
+    """Where data and backbone came from, and what that means for the numbers."""
+    return Markdown(provenance(_result(run)))
+
+
+def beside_the_other(run: Run) -> Table | Markdown:
+    """This run beside the other method's of the same settings, data and backbone, if one is in a folder next to it."""
+    other = "prompt_tuning" if run.config["method"] == "dept" else "dept"
+    found = [near for near in find_runs(run.path.parent)[0] if _comparable(run, near, other)]
+    if not found:
+        return Markdown(
+            f"No completed {METHOD_NAMES[other]} run of the same settings is in `{run.path.parent.name}/` yet."
+        )
+    return Table(comparison([*found, run])).turned("method")
+
+
+def _comparable(run: Run, near: Run, method: str) -> bool:
+    done = near.result is not None and near.result["status"] == "completed"
+    return done and near.config["method"] == method and _common(near.config) == _common(run.config)
+
+
+def _common(config: Mapping[str, Any]) -> dict[str, Any]:
+    common = {name: value for name, value in config.items() if name not in (*_OF_THE_METHOD, "output_dir")}
+    return {**common, FINGERPRINTS: dict(config[FINGERPRINTS])}
+
+
+def beside_paper(run: Run) -> Table | Markdown:
+    """This run's test score beside the paper's number for the method and task, and why they may not be compared."""
+    result = _result(run)
+    printed = paper_score(result)
+    if printed is None:
+        return Markdown(f"The paper has no number for {METHOD_NAMES[result['method']]} on {result['task']}.")
+    ours = (result["metrics"]["test"] or {}).get(printed.metric)
+    deviation = f" ± {printed.deviation:g}" if printed.deviation is not None else ""
+    return Table(
+        [
+            {
+                "": f"{METHOD_NAMES[result['method']]} on {result['task']}",
+                f"test {printed.metric}, ours": "-" if ours is None else f"{ours:.1f}",
+                "the paper's": f"{printed.value:g}{deviation} ({printed.where}, {printed.backbone})",
+                "not comparable: why": ", ".join(marks(result)) or "comparable",
+            }
+        ]
+    )
+
+
+def _result(run: Run) -> dict[str, Any]:
+    if run.result is None:
+        raise RunError(f"{run.path} has no result yet")
+    return run.result

@@ -1,0 +1,22 @@
+"""What the numbered notebooks call to get a run: trained once, read back afterwards."""
+
+from pathlib import Path
+
+from dept.runs.settings import TrainConfig
+from lab.jobs.job import is_done, new_job
+from lab.runs.read import Run, read_run
+from lab.teaching.task_notebook import train
+
+
+def trained(config: TrainConfig, runs_dir: str | Path) -> Run:
+    """The finished run of these settings: trained now, gone on with where it was stopped, or read if it is there.
+
+    Args:
+        config: its `output_dir` is not used: a folder under `runs_dir` is named after what is asked.
+
+    Raises:
+        DeptError: the settings, the data or the backbone cannot be used.
+        RunError: it was interrupted; the same call goes on with it.
+    """
+    job = new_job(config, Path(runs_dir))
+    return read_run(job.folder) if is_done(job) else train(job.config)

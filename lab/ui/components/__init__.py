@@ -1,0 +1,1 @@
+"""Inputs, HTML and the theme that the page's tabs share."""

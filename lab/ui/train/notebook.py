@@ -1,0 +1,30 @@
+"""A run as a notebook: the project's own for one task, with these settings as its parameters."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import nbformat
+
+
+def as_notebook(settings: Mapping[str, Any]) -> str:
+    """`notebooks/task.ipynb` as papermill would execute it, as JSON.
+
+    Args:
+        settings: names of `TrainConfig` -> plain values.
+
+    Raises:
+        ConfigError: the notebook is not there.
+    """
+    from papermill.iorw import load_notebook_node  # with these comes Jupyter, which is slow to import
+    from papermill.parameterize import parameterize_notebook
+
+    from lab.jobs.notebook import declared
+    from lab.reproduce.plan import NOTEBOOK, notebook_file
+
+    source = notebook_file(NOTEBOOK)
+    names = declared(source)
+    named = {name: value for name, value in settings.items() if name in names}
+    others = {name: value for name, value in settings.items() if name not in names}
+    notebook = parameterize_notebook(load_notebook_node(str(source)), {**named, "settings": others})
+    text: str = nbformat.writes(notebook)
+    return text

@@ -1,0 +1,83 @@
+"""Predictions of several sides beside each other, as HTML and as a table."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from dept.tasks import Task
+from lab.ui.components.html import table, text
+
+if TYPE_CHECKING:  # both load torch, which the page does when somebody predicts
+    from dept.evaluation.predictor import Prediction
+    from lab.service.predictors import Answers
+
+_LONGEST = 120  # characters of a cell
+
+
+def label_name(task: Task, said: str) -> str:
+    """The label that a text of a verbalizer stands for; the text itself for a task without labels."""
+    for words in task.verbalizers.values():
+        if task.labels is not None and said in words:
+            return task.labels[words.index(said)]
+    return said
+
+
+def answers_view(
+    task: Task,
+    answers: Sequence[Answers],
+    rows: Sequence[Sequence[str]] | None = None,
+    heads: Sequence[str] = (),
+) -> str:
+    """A card a side: what it says, how sure it is, how long it took; for several texts a table below.
+
+    Args:
+        rows, heads: of the table; None for a single text.
+    """
+    cards = "".join(_card(task, each, single=rows is None) for each in answers)
+    below = table(heads, rows, left=len(heads), caption=f"The first {len(rows)} rows") if rows else ""
+    return f'<div class="answers">{cards}</div>{below}'
+
+
+def _card(task: Task, answers: Answers, *, single: bool) -> str:
+    where = "" if answers.device == "cpu" else f" on {answers.device}"
+    took = f"{1000 * answers.seconds_per_text:.3g} ms a text{where}"
+    said = ""
+    if single:
+        prediction = answers.predictions[0]
+        said = f"<strong>{text(label_name(task, prediction.text) or '(nothing)')}</strong>{_bars(task, prediction)}"
+    title = "untrained prompt" if not answers.side.trained else answers.side.name
+    return (
+        f'<section class="answer" aria-label="{text(title)}"><h3>{text(title)}</h3>{said}'
+        f'<p class="fine">{took}</p></section>'
+    )
+
+
+def _bars(task: Task, prediction: Prediction) -> str:
+    if prediction.probabilities is None:
+        return '<p class="fine">generated text has no probabilities</p>'
+    found = "".join(
+        f'<div class="share"><dt>{text(label_name(task, said))}</dt><dd>'
+        f'<span style="width: {100 * share:.1f}%"></span><b>{share:.1%}</b></dd></div>'
+        for said, share in prediction.probabilities.items()
+    )
+    return f'<dl class="shares">{found}</dl>'
+
+
+def answers_table(
+    task: Task, rows: Sequence[Mapping[str, Any]], answers: Sequence[Answers]
+) -> tuple[list[str], list[list[str]]]:
+    """Heads and lines: each row's text, then what each side says and how sure it is."""
+    heads = ["source"]
+    for each in answers:
+        heads += [each.side.name, f"{each.side.name}: probability"]
+    lines = []
+    for index, row in enumerate(rows):
+        source = task.examples(row, require_target=False)[0].source
+        line = [source if len(source) <= _LONGEST else source[:_LONGEST] + " ..."]
+        for each in answers:
+            prediction = each.predictions[index]
+            share = prediction.probabilities[prediction.text] if prediction.probabilities else None
+            line += [label_name(task, prediction.text), "-" if share is None else f"{share:.3f}"]
+        lines.append(line)
+    return heads, lines

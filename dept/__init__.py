@@ -13,8 +13,7 @@ if TYPE_CHECKING:
     from dept.evaluation.load_run import evaluate_run, load_run, predict_texts
     from dept.evaluation.predictor import Evaluation, Prediction
     from dept.methods.budget import budget_table, rank_for
-    from dept.model.adapted import PromptedModel
-    from dept.prompted import get_prompted_model
+    from dept.prompted import PromptedModel, get_prompted_model
     from dept.runs.settings import DeptConfig, PromptTuningConfig, TrainConfig
     from dept.tasks import list_tasks, load_task
     from dept.training.optim import build_optimizer
@@ -34,7 +33,7 @@ _HOMES = {
     "evaluate_run": "dept.evaluation.load_run",
     "load_run": "dept.evaluation.load_run",
     "predict_texts": "dept.evaluation.load_run",
-    "PromptedModel": "dept.model.adapted",
+    "PromptedModel": "dept.prompted",
     "get_prompted_model": "dept.prompted",
     "build_optimizer": "dept.training.optim",
     "list_tasks": "dept.tasks",

@@ -2,18 +2,38 @@
 
 import dataclasses
 import warnings
+from pathlib import Path
+from typing import Any, Self
 
 from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from dept.adapters import store
 from dept.backbones.embeddings import embedding_rms, word_embeddings
 from dept.errors import BackboneError, ConfigError
 from dept.methods.budget import rank_for, split_of
-from dept.model.adapted import PromptedModel
+from dept.model.adapted import AdaptedModel
 from dept.parts.low_rank_update import LowRankUpdate
 from dept.parts.soft_prompt import SoftPrompt, prompt_at_random, prompt_from_text, prompt_from_vocabulary
 from dept.parts.visual_projection import VisualProjection
 from dept.runs.settings import DeptConfig, MethodConfig
+
+
+class PromptedModel(AdaptedModel):
+    """An adapted backbone that can be saved and loaded; made by `get_prompted_model` and `from_pretrained`."""
+
+    def save_pretrained(self, folder: str | Path, **kwargs: Any) -> None:
+        """Write the adapter folder; see `dept.adapters.store.save_adapter` for what can be added to it."""
+        store.save_adapter(self, folder, **kwargs)
+
+    def push_to_hub(self, repo_id: str, **kwargs: Any) -> str:
+        """Upload the adapter folder; see `dept.adapters.store.push_to_hub`. Returns the commit's address."""
+        return store.push_to_hub(self, repo_id, **kwargs)
+
+    @classmethod
+    def from_pretrained(cls, backbone: PreTrainedModel, folder: str | Path, **kwargs: Any) -> Self:
+        """The model of an adapter folder or hub id; see `dept.adapters.store.load_adapter`."""
+        return store.load_adapter(backbone, folder, model_class=cls, **kwargs)
 
 
 def get_prompted_model(

@@ -43,7 +43,7 @@ from dept.adapters.files import (
     write_folder,
 )
 from dept.errors import AdapterError, BackboneError
-from dept.model.adapted import PromptedModel
+from dept.model.adapted import AdaptedModel
 from dept.parts.low_rank_update import LowRankUpdate
 from dept.parts.soft_prompt import SoftPrompt
 from dept.parts.visual_projection import VisualProjection
@@ -52,7 +52,7 @@ from dept.runs.settings import DeptConfig
 if TYPE_CHECKING:
     from dept.backbones.towers import VisionTower
 
-ModelT = TypeVar("ModelT", bound=PromptedModel)
+ModelT = TypeVar("ModelT", bound=AdaptedModel)
 
 _RELEASED_NAMES = {
     "low_rank_a": "prompt_encoder.lora_embedding_A",
@@ -63,7 +63,7 @@ _UPLOADED = [CONFIG_FILE, OWN_FILE, WEIGHTS_FILE, CARD_FILE]
 
 
 def save_adapter(
-    model: PromptedModel,
+    model: AdaptedModel,
     folder: str | Path,
     *,
     task: Mapping[str, Any] | None = None,
@@ -167,7 +167,7 @@ def load_adapter(
     Args:
         backbone: the model that the adapter was trained on; frozen here.
         folder: a folder, or a hub id (text of the form owner/name that is no folder here).
-        model_class: `PromptedModel` or a subclass.
+        model_class: `dept.prompted.PromptedModel`, or another `AdaptedModel`.
         revision: branch, tag or commit on the hub.
         check_backbone: False lets a backbone with another fingerprint through (kind and hidden size must fit).
         token: for private repositories; by default the one of `hf auth login`.
@@ -215,7 +215,7 @@ def read_adapter_config(
 
 
 def push_to_hub(
-    adapter: PromptedModel | str | Path,
+    adapter: AdaptedModel | str | Path,
     repo_id: str,
     *,
     token: str | None = None,

@@ -17,8 +17,8 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 from transformers.modeling_outputs import BaseModelOutput
 
-from dept.model.adapted import PromptedModel
 from dept.model.padding import padded_left
+from dept.prompted import PromptedModel
 
 _HEAD = threading.Lock()
 

@@ -24,7 +24,7 @@ from dept.data.sources import load_rows
 from dept.data.tokenised import tokenise
 from dept.errors import AdapterError, BackboneError, ConfigError, DataError, RunError
 from dept.evaluation.predictor import Evaluation, Prediction, Predictor, evaluate
-from dept.model.adapted import PromptedModel
+from dept.prompted import PromptedModel
 from dept.runs.folder import FINGERPRINTS
 from dept.runs.settings import TrainConfig
 from dept.tasks import Task

@@ -17,7 +17,7 @@ from dept.errors import ConfigError
 from dept.evaluation.label_scoring import LabelTrie, continuations, score_labels
 from dept.metrics.captions import JAVA_METRICS, notes
 from dept.metrics.scores import compute_metrics
-from dept.model.adapted import PromptedModel
+from dept.prompted import PromptedModel
 from dept.tasks import Task
 
 

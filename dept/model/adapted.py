@@ -8,7 +8,6 @@ V vocabulary.
 
 import inspect
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any, NamedTuple, Self
 
 import torch
@@ -37,12 +36,12 @@ class PromptedInputs(NamedTuple):
     before_tokens: int  # M + P
 
 
-class PromptedModel(nn.Module):
+class AdaptedModel(nn.Module):
     """A backbone whose word embeddings are updated and preceded by a soft prompt.
 
     Works inside transformers' Trainer and Seq2SeqTrainer (`dept.build_optimizer` gives them both learning rates).
     `state_dict` and `load_state_dict` hold the adapter alone; backbone tensors are reached through `backbone`.
-    Made by `get_prompted_model` and `from_pretrained`.
+    `dept.prompted.PromptedModel` adds how it is saved and loaded.
 
     Attributes:
         cache_prompt: reuse a decoder-only prompt's keys and values between batches, in eval mode with gradients off
@@ -398,25 +397,6 @@ class PromptedModel(nn.Module):
             f"trainable params: {trainable:,} || all params: {everything:,} || "
             f"trainable%: {100 * trainable / everything:.4f}{visual}"
         )
-
-    def save_pretrained(self, folder: str | Path, **kwargs: Any) -> None:
-        """Write the adapter folder; see `dept.adapters.store.save_adapter` for what can be added to it."""
-        from dept.adapters.store import save_adapter  # the adapter folder is a layer above the model
-
-        save_adapter(self, folder, **kwargs)
-
-    def push_to_hub(self, repo_id: str, **kwargs: Any) -> str:
-        """Upload the adapter folder; see `dept.adapters.store.push_to_hub`. Returns the commit's address."""
-        from dept.adapters.store import push_to_hub
-
-        return push_to_hub(self, repo_id, **kwargs)
-
-    @classmethod
-    def from_pretrained(cls, backbone: PreTrainedModel, folder: str | Path, **kwargs: Any) -> Self:
-        """The model of an adapter folder or hub id; see `dept.adapters.store.load_adapter`."""
-        from dept.adapters.store import load_adapter
-
-        return load_adapter(backbone, folder, model_class=cls, **kwargs)
 
 
 def _one_greedy_or_sampled_sequence(arguments: Mapping[str, Any], defaults: GenerationConfig) -> bool:

@@ -17,7 +17,7 @@ from torch.optim import AdamW
 
 from dept.basics.files import read_json, whole_folder, write_json
 from dept.errors import RunError
-from dept.model.adapted import PromptedModel
+from dept.prompted import PromptedModel
 from dept.runs.folder import RunFolder
 
 _MOMENTS = ("step", "exp_avg", "exp_avg_sq")

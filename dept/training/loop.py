@@ -26,8 +26,8 @@ from dept.data.batches import TrainBatches
 from dept.data.collate import Collator
 from dept.errors import ConfigError, RunError
 from dept.evaluation.predictor import Evaluation, Predictor, evaluate
-from dept.model.adapted import PromptedModel
 from dept.model.loss import IGNORED_LABEL
+from dept.prompted import PromptedModel
 from dept.runs.folder import FINGERPRINTS, RunFolder
 from dept.runs.key import is_untested
 from dept.runs.settings import TrainConfig

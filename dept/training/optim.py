@@ -5,7 +5,7 @@ from typing import Any
 
 from torch.optim import AdamW, Optimizer
 
-from dept.model.adapted import PromptedModel
+from dept.prompted import PromptedModel
 
 
 @dataclass(frozen=True)

@@ -21,8 +21,7 @@ from dept.data.tokenised import TokenisedSplit, tokenise
 from dept.errors import BackboneError, ConfigError
 from dept.evaluation.predictor import check_positions
 from dept.methods.budget import Split, split_of
-from dept.model.adapted import PromptedModel
-from dept.prompted import get_prompted_model
+from dept.prompted import PromptedModel, get_prompted_model
 from dept.runs.settings import DeptConfig, TrainConfig
 from dept.runs.whole_paths import with_whole_paths
 from dept.tasks import Task, load_task

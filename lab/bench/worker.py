@@ -25,10 +25,9 @@ from dept.basics.allocator import give_back_freed_memory, kept_memory
 from dept.data.collate import Collator
 from dept.errors import DeptError
 from dept.evaluation.label_scoring import LabelTrie, score_labels
-from dept.model.adapted import PromptedModel
 from dept.model.loss import IGNORED_LABEL
 from dept.parts.visual_projection import VisualProjection
-from dept.prompted import get_prompted_model
+from dept.prompted import PromptedModel, get_prompted_model
 from dept.runs.settings import DeptConfig, PromptTuningConfig
 from dept.training.optim import build_optimizer
 from lab.basics.child import end_with, stdout_for_the_answer

@@ -10,7 +10,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from dept.basics.files import read_json, write_json, write_text
+from dept.basics.files import read_json
 from dept.basics.provenance import checkout
 from dept.errors import RunError
 from dept.tasks import load_task
@@ -90,13 +90,6 @@ class Batch:
                 "seconds": outcome.seconds,
                 "attempts": outcome.attempts,
             }
-
-    def write(self) -> None:
-        """Write batch.json and index.html anew."""
-        from lab.reproduce.page import batch_html
-
-        write_json(self.file, self.to_dict())
-        write_text(self.index, batch_html(self))
 
     def _record(self, job: Job) -> dict[str, Any]:
         root = self.folder.resolve()

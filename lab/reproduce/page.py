@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from urllib.parse import quote
 
 from dept.errors import RunError
@@ -13,10 +13,8 @@ from dept.runs.folder import LOG
 from lab.basics.html_page import Cell, bullets, group_row, marks_html, page, row, table, text
 from lab.paper.marks import marks, paper_score
 from lab.paper.numbers import benchmarks
+from lab.reproduce.batch import Batch
 from lab.runs.read import METHOD_NAMES, Run, read_run
-
-if TYPE_CHECKING:
-    from lab.reproduce.batch import Batch
 
 _HEADS = (
     Cell("task", "text"),

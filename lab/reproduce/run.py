@@ -8,10 +8,12 @@ from collections.abc import Sequence
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
+from dept.basics.files import write_json, write_text
 from lab.basics.guards import locked_folder
 from lab.jobs.engine import Engine, Event
 from lab.jobs.job import Job, Outcome
 from lab.reproduce.batch import Batch
+from lab.reproduce.page import batch_html
 
 
 def run_batch(batch: Batch, jobs: Sequence[Job], engine: Engine, workers: int, console: Console) -> list[Outcome]:
@@ -23,7 +25,7 @@ def run_batch(batch: Batch, jobs: Sequence[Job], engine: Engine, workers: int, c
     began = time.monotonic()
     with locked_folder(batch.folder, "batch"), _Watch(console, len(jobs)) as watch:
         batch.add(jobs)
-        batch.write()
+        write_batch(batch)
         status = "failed"
 
         def on_event(event: Event) -> None:
@@ -31,7 +33,7 @@ def run_batch(batch: Batch, jobs: Sequence[Job], engine: Engine, workers: int, c
             watch.show(event)
             if event.outcome is None or event.outcome.attempts:  # those that are found done come all at once
                 batch.elapsed_s = time.monotonic() - began
-                batch.write()
+                write_batch(batch)
 
         try:
             outcomes = engine.run(jobs, workers=workers, on_event=on_event)
@@ -39,8 +41,14 @@ def run_batch(batch: Batch, jobs: Sequence[Job], engine: Engine, workers: int, c
             status = "stopped" if "stopped" in found else "completed" if found == {"completed"} else "failed"
         finally:
             batch.status, batch.elapsed_s = status, time.monotonic() - began
-            batch.write()
+            write_batch(batch)
     return outcomes
+
+
+def write_batch(batch: Batch) -> None:
+    """Write batch.json and index.html anew."""
+    write_json(batch.file, batch.to_dict())
+    write_text(batch.index, batch_html(batch))
 
 
 class _Watch:

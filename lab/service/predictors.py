@@ -17,8 +17,7 @@ import torch
 from dept.basics.files import read_json
 from dept.evaluation.load_run import LoadedRun, load_run, predict_texts
 from dept.evaluation.predictor import Prediction
-from dept.model.adapted import PromptedModel
-from dept.prompted import get_prompted_model
+from dept.prompted import PromptedModel, get_prompted_model
 from dept.runs.folder import FINGERPRINTS
 from dept.runs.settings import TrainConfig
 from dept.tasks.task import ImageValue

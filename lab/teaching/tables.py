@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from dept.costs.trade_off import TradeOff
     from dept.evaluation.load_run import LoadedRun
     from dept.methods.budget import Split
-    from dept.model.adapted import PromptedModel
+    from dept.prompted import PromptedModel
     from dept.training.prepare import Prepared
     from lab.bench.summary import Summary
     from lab.results.rows import Results, Spread

@@ -10,8 +10,7 @@ from torch import Tensor
 from transformers import GPT2Config, GPT2LMHeadModel, T5Config, T5ForConditionalGeneration
 
 from dept.errors import AdapterError
-from dept.model.adapted import PromptedModel
-from dept.prompted import get_prompted_model
+from dept.prompted import PromptedModel, get_prompted_model
 from dept.runs.settings import DeptConfig, MethodConfig, PromptTuningConfig
 
 DEPT = DeptConfig(num_virtual_tokens=3, rank=2, max_seq_length=12, low_rank_alpha=4, budget_tokens=10)

@@ -12,7 +12,7 @@ from torch import Tensor
 from transformers import BertConfig, BertModel
 
 from dept.errors import BackboneError
-from dept.model.adapted import PromptedModel
+from dept.prompted import PromptedModel
 from tests.dept.adapters.helpers import DEPT, PT, edit, gpt2, prompted, refused, t5
 
 

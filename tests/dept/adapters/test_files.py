@@ -15,7 +15,7 @@ from dept.adapters import files as adapter_files
 from dept.adapters import store as adapters
 from dept.adapters.store import push_to_hub, read_adapter_config
 from dept.errors import AdapterError
-from dept.model.adapted import PromptedModel
+from dept.prompted import PromptedModel
 from tests.dept.adapters.helpers import DEPT, OURS, PT, names, prompted, refused, t5
 
 

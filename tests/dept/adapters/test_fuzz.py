@@ -16,8 +16,7 @@ from transformers import PreTrainedModel, T5Config, T5ForConditionalGeneration
 
 from dept.adapters.store import read_adapter_config, save_adapter
 from dept.errors import AdapterError
-from dept.model.adapted import PromptedModel
-from dept.prompted import get_prompted_model
+from dept.prompted import PromptedModel, get_prompted_model
 from dept.runs.settings import DeptConfig, MethodConfig, PromptTuningConfig
 from dept.tasks import load_task
 

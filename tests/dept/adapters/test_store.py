@@ -16,7 +16,7 @@ import yaml
 
 from dept.adapters.store import load_adapter, read_adapter_config, save_adapter
 from dept.errors import AdapterError
-from dept.model.adapted import PromptedModel
+from dept.prompted import PromptedModel
 from dept.runs.settings import DeptConfig, MethodConfig
 from dept.tasks import load_task
 from tests.dept.adapters.helpers import DEPT, OURS, PT, gpt2, names, outputs, prompted, refused, t5

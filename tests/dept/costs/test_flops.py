@@ -14,7 +14,7 @@ from dept.costs.trade_off import trade_off
 from dept.errors import BudgetError
 from dept.evaluation.label_scoring import LabelTrie, score_labels
 from dept.methods.budget import rank_for
-from dept.model.adapted import PromptedModel
+from dept.prompted import PromptedModel
 from tests.dept.costs.counting import LiveBytes, count_flops, count_kept_bytes, prompted, sources, training_batch
 
 WITHIN = 0.05  # what is promised

@@ -82,7 +82,7 @@ def run_demo(
     data = choose_data(data, embedded, console)
     size = _SMALL if embedded else _LARGE
     steps = steps or size.steps
-    asked = TrainConfig(
+    shared_settings = TrainConfig(
         task="sst2",
         backbone=backbone,
         data=data,
@@ -95,7 +95,7 @@ def run_demo(
         max_seq_length=256,
         budget_tokens=BUDGET_TOKENS,
     )
-    base = with_whole_paths(asked)
+    base = with_whole_paths(shared_settings)
     short = exact_prompt_length(info.hidden_size, 256)
     virtual_tokens: dict[Method, int] = {"dept": short, "prompt_tuning": BUDGET_TOKENS}
     runs = []

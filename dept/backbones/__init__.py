@@ -1,1 +1,1 @@
-"""Frozen backbones and image encoders: found, loaded, placed, fingerprinted."""
+"""Frozen backbones and image encoders: located, loaded, placed, fingerprinted."""

@@ -14,27 +14,27 @@ if TYPE_CHECKING:
 
 
 def word_embeddings(backbone: PreTrainedModel) -> Tensor:
-    """[V, D], detached."""
+    """The backbone's word embeddings [V, D], detached."""
     return input_embeddings(backbone).detach()
 
 
 def input_embeddings(backbone: PreTrainedModel) -> torch.Tensor:
-    """The backbone's input embeddings, [vocabulary, hidden_size]."""
+    """The backbone's input embeddings, [V, D]."""
     module: Any = backbone.get_input_embeddings()
     weight: torch.Tensor = module.weight
     return weight
 
 
 def embedding_rms(backbone: PreTrainedModel) -> float:
-    """Root mean square of an entry of the backbone's input embeddings.
+    """Root mean square over the entries of the backbone's input embeddings.
 
     Raises:
-        BackboneError: they are all zero or not finite, so that no learning rate can be derived from them.
+        BackboneError: the embeddings are all zero or not finite, so no learning rate can be derived from them.
     """
     import torch
 
     weight = input_embeddings(backbone).detach()
-    # By row, so that no float32 copy of a large embedding is made.
+    # Norms are taken by row: a float32 copy of a large embedding would cost memory.
     row_norms = torch.linalg.vector_norm(weight, dim=1, dtype=torch.float32)
     rms = math.sqrt(float(row_norms.square().mean()) / weight.shape[1])
     if not math.isfinite(rms) or rms == 0:

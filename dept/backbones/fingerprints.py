@@ -1,4 +1,4 @@
-"""What tells one backbone from another: a hash of its shape and of samples of its weights."""
+"""Fingerprints of backbones: a hash of the shape and of samples of the weights."""
 
 from __future__ import annotations
 
@@ -16,17 +16,19 @@ if TYPE_CHECKING:
     from transformers import PretrainedConfig, PreTrainedModel
 
 _SAMPLES_PER_TENSOR = 1024
-_REMEMBERED = "checkpoint_fingerprint"  # the attribute of a backbone whose weights in memory are not its checkpoint's
+_REMEMBERED = (
+    "checkpoint_fingerprint"  # attribute of a backbone whose weights in memory were rounded from its checkpoint's
+)
 
 
 def fingerprint(backbone: PreTrainedModel) -> str:
-    """A sha256 (hex) that tells this backbone from any other, another checkpoint of the same shape included.
+    """A sha256 (hex) that differs between backbones, also between two checkpoints of one shape.
 
     It covers the kind, the heads, every weight's name and shape, and up to 1,024 evenly spaced entries of
     each weight, rounded to bfloat16: float32 and bfloat16 of one checkpoint agree. Quantised and float16 weights
-    that `load_backbone` loaded have their checkpoint's fingerprint, which it read from the files. Such weights
-    that came otherwise have one of their own: they agree with the same weights in the same form only.
-    A change to entries that are not sampled, or smaller than bfloat16 shows, is not seen.
+    that `load_backbone` loaded have their checkpoint's fingerprint, which it read from the files. Quantised or
+    float16 weights from elsewhere have a fingerprint of their own, which agrees only with the same weights in the
+    same form. The fingerprint misses changes to entries that are not sampled, and changes below bfloat16's precision.
 
     Raises:
         BackboneError: weights that are not in memory (offloaded).
@@ -34,11 +36,11 @@ def fingerprint(backbone: PreTrainedModel) -> str:
     remembered = getattr(backbone, _REMEMBERED, None)
     if isinstance(remembered, str):
         return remembered
-    return _digest(backbone.config, backbone.named_parameters())  # tied weights once
+    return _digest(backbone.config, backbone.named_parameters())  # yields tied weights once
 
 
 def knows_checkpoint(backbone: PreTrainedModel) -> bool:
-    """Whether the fingerprint is the checkpoint's: not for rounded weights that `load_backbone` did not load."""
+    """Whether `fingerprint` gives the checkpoint's: it can't for rounded weights that `load_backbone` did not load."""
     import torch
 
     is_rounded = backbone.dtype == torch.float16 or bool(getattr(backbone, "is_quantized", False))
@@ -46,24 +48,26 @@ def knows_checkpoint(backbone: PreTrainedModel) -> bool:
 
 
 def remember(backbone: PreTrainedModel, checkpoint: str | None) -> None:
-    """Give a backbone its checkpoint's fingerprint; None leaves it to its weights."""
+    """Store a checkpoint's fingerprint in a backbone; with None the fingerprint is computed from the weights."""
     if checkpoint is not None:
         vars(backbone)[_REMEMBERED] = checkpoint
 
 
 def fingerprint_of_files(files: Sequence[Path], skeleton: PreTrainedModel) -> str | None:
-    """The fingerprint of the float32 model in these safetensors files; reads the sampled places only.
+    """The fingerprint of the float32 model in these safetensors files; only the sampled entries are read.
 
     Args:
-        files: of one checkpoint.
+        files: all files of one checkpoint.
         skeleton: the model's shape, on the meta device.
 
     Returns:
-        None where the files hold a weight under another name or in another shape than the model has.
+        The fingerprint, or None where a weight's name or shape in the files is not the model's.
     """
     from safetensors import safe_open
 
-    names: dict[int, list[str]] = {}  # of each weight, tied ones and those of a file without the head included
+    names: dict[
+        int, list[str]
+    ] = {}  # a weight's possible names: those of tied weights, and those without the head's prefix
     prefix = f"{skeleton.base_model_prefix}."
     for name, weight in skeleton.named_parameters(remove_duplicate=False):
         names.setdefault(id(weight), []).extend((name, name.removeprefix(prefix)))
@@ -74,9 +78,11 @@ def fingerprint_of_files(files: Sequence[Path], skeleton: PreTrainedModel) -> st
             stored |= dict.fromkeys(opened.keys(), opened)
         weights = []
         for name, weight in skeleton.named_parameters():
-            found = next((known for known in names[id(weight)] if known in stored), None)
-            tensor = stored[found].get_tensor(found) if found is not None else None  # mapped, not read
-            if tensor is None or tensor.shape != weight.shape:
+            stored_name = next((known for known in names[id(weight)] if known in stored), None)
+            if stored_name is None:
+                return None
+            tensor = stored[stored_name].get_tensor(stored_name)  # mapped, not read
+            if tensor.shape != weight.shape:
                 return None
             weights.append((name, tensor))
         return _digest(skeleton.config, weights)
@@ -92,7 +98,7 @@ def _digest(config: PretrainedConfig, weights: Iterable[tuple[str, Tensor]]) -> 
             raise BackboneError(f"the backbone's {name} is not in memory, so that it cannot be told from another one")
         digest.update(f"{name} {tuple(weight.shape)}".encode())
         flat = weight.detach().reshape(-1)
-        # In whole numbers: a float32 linspace is off by hundreds of entries in a large embedding.
+        # Integer arithmetic: a float32 linspace is off by hundreds of entries in a large embedding.
         count = min(flat.numel(), _SAMPLES_PER_TENSOR)
         places = torch.arange(count, device=flat.device) * flat.numel() // max(count, 1)
         sample = flat[places].to(torch.bfloat16).cpu().contiguous()

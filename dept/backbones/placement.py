@@ -1,4 +1,4 @@
-"""How a backbone's weights are held: quantised, spread over several GPUs; and its computation compiled."""
+"""Placement of a backbone: quantised weights, weights spread over several GPUs, a compiled forward pass."""
 
 from __future__ import annotations
 
@@ -21,17 +21,17 @@ INSTALL_QUANTIZE = "pip install 'dept-lab[quantize]'"
 
 
 def loading_arguments(quantize: Quantize | None, device_map: DeviceMap | None, dtype: torch.dtype) -> dict[str, Any]:
-    """What transformers' `from_pretrained` takes for this placement, besides the dtype.
+    """The arguments of transformers' `from_pretrained` for this placement, besides the dtype.
 
     Args:
         quantize: int8 (LLM.int8()) or nf4 (QLoRA's 4-bit normal floats, their scales quantised too); the embeddings
             and the head stay in `dtype`.
-        device_map: "auto" fills the GPUs that there are; a mapping of module names to devices is taken as it is.
-        dtype: of what is not quantised, and of the computation.
+        device_map: "auto" fills the available GPUs; a mapping of module names to devices is passed on.
+        dtype: the dtype of the computation, and of the weights that are not quantised.
 
     Raises:
         ConfigError: an unknown kind of quantisation or device map.
-        BackboneError: bitsandbytes is missing, broken, or supports none of this machine's devices.
+        BackboneError: bitsandbytes is missing or broken, or supports none of this machine's devices.
     """
     arguments: dict[str, Any] = {}
     if device_map is not None:
@@ -58,22 +58,24 @@ def loading_arguments(quantize: Quantize | None, device_map: DeviceMap | None, d
 
 
 def _check_bitsandbytes(quantize: Quantize) -> None:
-    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)  # it warns of a cast at each layer of each step
+    logging.getLogger("bitsandbytes").setLevel(
+        logging.ERROR
+    )  # it would log a warning about a cast for each layer and step
     try:
-        import bitsandbytes  # noqa: F401 - asked for before transformers does, whose words are others
+        import bitsandbytes  # noqa: F401 - imported before transformers tries to, whose message would not help
         from transformers.integrations import validate_bnb_backend_availability
     except ModuleNotFoundError as fault:
         raise BackboneError(
             f"quantize {quantize} needs the optional package bitsandbytes: {INSTALL_QUANTIZE}"
         ) from fault
-    except (ImportError, OSError, RuntimeError) as fault:  # its compiled part does not fit the machine
+    except (ImportError, OSError, RuntimeError) as fault:  # its compiled library does not fit this machine
         raise BackboneError(f"quantize {quantize}: bitsandbytes does not work here ({first_line(fault)})") from fault
     if not validate_bnb_backend_availability():
         raise BackboneError(f"quantize {quantize}: bitsandbytes supports none of this machine's devices; leave it out")
 
 
 def keep_trainable(backbone: PreTrainedModel) -> None:
-    """Keep bitsandbytes from laying 4-bit weights out anew in evaluation, as it does on CPUs with AVX512-BF16.
+    """Stop bitsandbytes from changing the layout of 4-bit weights in evaluation, as it does on CPUs with AVX512-BF16.
 
     That layout computes without gradients, so training after an evaluation would silently go wrong.
     """
@@ -87,7 +89,7 @@ def keep_trainable(backbone: PreTrainedModel) -> None:
 
 @contextlib.contextmanager
 def fitting(name: str) -> Iterator[None]:
-    """transformers' words for quantised layers that would not fit, as one line."""
+    """Within the block, transformers' error about quantised layers that do not fit becomes a BackboneError."""
     try:
         yield
     except ValueError as fault:
@@ -97,10 +99,10 @@ def fitting(name: str) -> Iterator[None]:
 
 
 def check_in_memory(backbone: PreTrainedModel, name: str) -> None:
-    """Refuse layers that were left on the CPU or the disk for want of room: each step would fetch them anew.
+    """Refuse a backbone with layers left on the CPU or disk for lack of memory: each step would fetch them again.
 
     Raises:
-        BackboneError: there are such layers.
+        BackboneError: some layers are not in the devices' memory.
     """
     if any(weight.is_meta for weight in backbone.parameters()):
         raise _too_large(name)
@@ -114,7 +116,7 @@ def _too_large(name: str) -> BackboneError:
 
 
 def is_placed(backbone: PreTrainedModel) -> bool:
-    """Whether the weights are where they have to stay: quantised, or on several devices."""
+    """Whether the weights must stay where they are, being quantised or on several devices."""
     if getattr(backbone, "is_quantized", False) or len(getattr(backbone, "hf_device_map", ())) > 1:
         return True
     return len({weight.device for weight in backbone.parameters()}) > 1
@@ -124,10 +126,10 @@ def compile_backbone(backbone: PreTrainedModel) -> None:
     """Compile the backbone's forward pass in place (torch.compile, for batches of any size and length).
 
     The first pass takes a minute or more. Names of weights, state dicts and the fingerprint stay what they are.
-    Dropout draws other numbers than without.
+    Dropout draws other random numbers than in an uncompiled model.
 
     Raises:
-        BackboneError: no working compiler.
+        BackboneError: there is no working compiler.
     """
     import torch
 

@@ -1,4 +1,4 @@
-"""A folder as transformers saves it -> its config, model and tokenizer; what is unusable, as one clear line.
+"""Read a folder that transformers saved: its config, model and tokenizer. An unusable file gives an error of one line.
 
 Code that comes with a model is never run, and weights are read from safetensors only: a pickle is refused
 even where `weights_only` would make it safe, since that guarantee has been broken before and any model can be
@@ -32,7 +32,7 @@ _TOKENIZER_FILES = (
     "vocab.json",
 )
 
-# What is fetched from the hub: never a pickle, never code.
+# The files fetched from the hub: never a pickle, never code.
 CONFIG_PATTERNS = ["config.json"]
 TOKENIZER_PATTERNS = ["*.json", "*.model", "*.txt", "*.jinja"]
 WEIGHT_PATTERNS = ["model*.safetensors", *TOKENIZER_PATTERNS]
@@ -40,7 +40,7 @@ WEIGHT_PATTERNS = ["model*.safetensors", *TOKENIZER_PATTERNS]
 
 @contextlib.contextmanager
 def explained(where: Path | str, what: str) -> Iterator[None]:
-    """The faults that transformers raises for an unusable config or folder, as one line that names it."""
+    """Within the block, transformers' errors about an unusable config or folder become one line that names it."""
     from huggingface_hub.errors import StrictDataclassError
     from safetensors import SafetensorError
 
@@ -67,7 +67,7 @@ def explained(where: Path | str, what: str) -> Iterator[None]:
 
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
-    """Without transformers' own reports (missing weights are refused here) and its bars for local work."""
+    """Within the block, silence transformers' load reports (missing weights are refused here) and progress bars."""
     from transformers.utils import logging
 
     verbosity, has_bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
@@ -85,7 +85,7 @@ def quiet() -> Iterator[None]:
 def load_folder(
     folder: Path, name: str, source: Source, dtype: torch.dtype, placement: dict[str, Any]
 ) -> PreTrainedModel:
-    """The model saved in `folder`, every weight of it, in `dtype`.
+    """Load the model saved in `folder` in `dtype`; refuse it if a weight is missing.
 
     Args:
         placement: more arguments of transformers' `from_pretrained` (`dept.backbones.placement.loading_arguments`).
@@ -114,14 +114,16 @@ def load_folder(
             output_loading_info=True,
             **placement,
         )
-    # transformers fills what is missing with random numbers and goes on; a backbone must be whole.
+    # transformers fills missing weights with random numbers and goes on; a backbone must be complete.
     if report["mismatched_keys"]:
-        weight, found, expected = sorted(report["mismatched_keys"])[0]
-        raise BackboneError(f"{folder}: {weight} is {tuple(found)} in the weights, {tuple(expected)} by config.json")
+        weight, stored_shape, config_shape = sorted(report["mismatched_keys"])[0]
+        raise BackboneError(
+            f"{folder}: {weight} is {tuple(stored_shape)} in the weights, {tuple(config_shape)} by config.json"
+        )
     if report["missing_keys"]:
         missing = sorted(report["missing_keys"])
         raise BackboneError(f"{folder}: {len(missing)} weights are missing, the first is {missing[0]}")
-    if quantised or dtype == torch.float16:  # rounded: what is in memory does not tell the checkpoint
+    if quantised or dtype == torch.float16:  # weights in memory are rounded: they don't identify the checkpoint
         with torch.device("meta"):
             skeleton = model_class.from_config(config)
         remember(backbone, fingerprint_of_files(files, skeleton))
@@ -129,7 +131,7 @@ def load_folder(
 
 
 def read_config(folder: Path, name: str) -> PretrainedConfig:
-    """The config in `folder`, of a kind that transformers itself has."""
+    """Read the config in `folder`; refuse an architecture that transformers itself does not have."""
     import transformers
     from transformers.models.auto.configuration_auto import CONFIG_MAPPING_NAMES
 
@@ -179,7 +181,7 @@ def auto_class(config: PretrainedConfig, name: str) -> Any:
 
 
 def checked_weight_files(folder: Path, name: str, source: Source) -> list[Path]:
-    """The weights' files; refuses absent, pickled or truncated ones before transformers meets them, by name."""
+    """The files of the weights. Missing, pickled and truncated ones are refused by name, before transformers looks."""
     from safetensors import SafetensorError, safe_open
 
     index = folder / "model.safetensors.index.json"
@@ -197,9 +199,10 @@ def checked_weight_files(folder: Path, name: str, source: Source) -> list[Path]:
     for file in files:
         if not file.is_file():
             pickles = sorted(path.name for path in folder.glob("*.bin"))
-            found = f" (only {pickles[0]}, a pickle, which is not read)" if pickles else ""
+            pickle_note = f" (only {pickles[0]}, a pickle, which is not read)" if pickles else ""
             raise BackboneError(
-                f"{name} has no {file.name}{found}; {mend}, or save the model again with transformers' save_pretrained"
+                f"{name} has no {file.name}{pickle_note}; {mend}, or save the model again with transformers' "
+                "save_pretrained"
             )
         try:
             with safe_open(file, "pt"):

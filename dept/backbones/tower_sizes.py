@@ -1,6 +1,6 @@
-"""The sizes of an image encoder, before its weights are loaded: answered without torch.
+"""The sizes of an image encoder, read from its config without torch and without its weights.
 
-A short name or a folder needs no download; a hub id that of its config.
+A short name or a folder needs no download; for a hub id only the config is downloaded.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from dept.errors import BackboneError
 if TYPE_CHECKING:
     from dept.tasks import Task
 
-# What transformers takes where the config of a CLIP's vision part leaves a size out.
+# transformers' defaults for sizes that the config of a CLIP's vision part leaves out.
 _DEFAULTS = {
     **{"hidden_size": 768, "intermediate_size": 3072, "num_hidden_layers": 12, "num_attention_heads": 12},
     **{"image_size": 224, "patch_size": 32},
@@ -33,8 +33,9 @@ class TowerInfo:
 
     Attributes:
         name: as `dept.backbones.towers.load_tower` takes it.
-        width: V, channels of a feature. positions: P, features of an image.
-        flops: of one look at one image: the matrix products, two for each multiply and add.
+        width: V, channels of a feature.
+        positions: P, features of an image.
+        flops: FLOPs to encode one image, in matrix products alone; a multiply and an add count as two.
     """
 
     name: str
@@ -43,7 +44,7 @@ class TowerInfo:
     flops: int
 
     def projection_parameters(self, hidden_size: int) -> int:
-        """Of the trained way to a backbone's embeddings: V x d, and a bias (`dept.parts.visual_projection`)."""
+        """Parameters of the projection to a backbone's embeddings: V x d and a bias."""
         return (self.width + 1) * hidden_size
 
 
@@ -51,23 +52,23 @@ def tower_for(task: Task, backbone: str, named: str | None) -> TowerInfo | None:
     """The image encoder of a task with images, None for a text task.
 
     Args:
-        named: by `vision_backbone`; None takes the backbone's default.
+        named: the setting `vision_backbone`; None takes the backbone's default.
 
     Raises:
-        BackboneError: its sizes cannot be told.
+        BackboneError: its sizes are unknown; see `tower_info`.
     """
     return None if task.image_column is None else tower_info(named or default_tower(backbone))
 
 
 @functools.cache
 def tower_info(name: str) -> TowerInfo:
-    """The sizes of a known image encoder, of a local folder or of a hub id, whose config alone is fetched.
+    """The sizes of an image encoder given by short name, local folder or hub id.
 
     Args:
         name: as `dept.backbones.towers.load_tower` takes it.
 
     Raises:
-        BackboneError: none of these, the hub cannot be reached, or it is not the config of a CLIP with a ViT.
+        BackboneError: the name is none of these, the hub cannot be reached, or the model is no CLIP with a ViT.
     """
     shape = name.removeprefix(RANDOM)
     if shape in known_towers():
@@ -86,7 +87,7 @@ def shape_folder(name: str) -> Path:
     """The folder in `random:<folder>`.
 
     Raises:
-        BackboneError: there is none.
+        BackboneError: there is no such folder.
     """
     shape = name.removeprefix(RANDOM)
     folder = Path(shape).expanduser()
@@ -99,14 +100,14 @@ def saved_config(folder: Path, name: str) -> dict[str, Any]:
     """config.json of a saved model, with its `model_type`.
 
     Args:
-        name: what the model was asked for by; a page may show it, but not the folder.
+        name: the model's name for messages: a page may show it, but not the folder.
 
     Raises:
-        BackboneError: there is none, or it is damaged.
+        BackboneError: config.json is missing or damaged.
     """
     try:
         config: dict[str, Any] = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-        config["model_type"]  # a list or text has none either
+        config["model_type"]  # raises for a list or a text too
     except (OSError, ValueError, KeyError, TypeError) as fault:
         raise BackboneError(f"config.json of {name} is not the config of a saved model") from fault
     return config
@@ -119,7 +120,7 @@ def _from_config(name: str, config: Mapping[str, Any]) -> TowerInfo:
             raise BackboneError(f"the config of {name} has {key}: {value!r}, not a size")
     width, patch = sizes["hidden_size"], sizes["patch_size"]
     positions = (sizes["image_size"] // patch) ** 2
-    read = positions + 1  # the class token
-    layer = 2 * read * (4 * width**2 + 2 * width * sizes["intermediate_size"]) + 4 * read**2 * width
+    tokens = positions + 1  # with the class token
+    layer = 2 * tokens * (4 * width**2 + 2 * width * sizes["intermediate_size"]) + 4 * tokens**2 * width
     patches = 2 * positions * 3 * patch**2 * width
     return TowerInfo(name, width, positions, patches + sizes["num_hidden_layers"] * layer)

@@ -1,9 +1,9 @@
-"""Frozen image encoders ("towers") that give a T5 or a GPT something to look at: CLIP's ViTs (Radford et al., 2021).
+"""Frozen image encoders ("towers") whose features a T5 or GPT reads: CLIP's ViTs (Radford et al., 2021).
 
 VL-Adapter and LST (Sung et al., 2022), whose numbers the paper's Table 3 quotes, take the 2,048 channels of a CLIP
-ResNet-101, which transformers does not have; whatever satisfies `VisionTower` can stand in its place.
+ResNet-101, which transformers does not have; anything that satisfies `VisionTower` can be used instead.
 
-A name is one of: an alias of `known_towers.yaml` (`mini-clip` comes with us); `random:<alias>` or `random:<folder>`,
+A name is one of: an alias of `known_towers.yaml` (`mini-clip` is embedded); `random:<alias>` or `random:<folder>`,
 that shape with seeded random weights; a local folder as transformers saves CLIP or its vision part; a hub id. Weights
 come from safetensors only.
 """
@@ -36,14 +36,15 @@ if TYPE_CHECKING:
 
 
 class VisionTower(Protocol):
-    """What the rest asks of an image encoder.
+    """What the other modules need from an image encoder.
 
     Attributes:
         name: as `load_tower` takes it.
         source: hub, embedded, folder or random.
-        fingerprint: sha256 hex over weights and preprocessing: equal ones give equal features.
-        width: V, channels of a feature. positions: P, features of an image.
-        parameters: how many it has, all frozen.
+        fingerprint: sha256 hex of weights and preprocessing: equal fingerprints give equal features.
+        width: V, channels of a feature.
+        positions: P, features of an image.
+        parameters: how many parameters it has, all frozen.
     """
 
     name: str
@@ -54,12 +55,12 @@ class VisionTower(Protocol):
     parameters: int
 
     def features(self, images: Sequence[Image]) -> npt.NDArray[np.float16]:
-        """[N, P, V] of N RGB images."""
+        """Features [N, P, V] of N RGB images."""
         ...
 
 
 class ClipTower:
-    """A CLIP ViT: its grid of patch features, after the norm that CLIP puts on the class token.
+    """A CLIP ViT, which gives its grid of patch features after the norm that CLIP applies to the class token.
 
     Features are rounded to float16, as they are cached.
     """
@@ -72,8 +73,8 @@ class ClipTower:
         self.parameters = int(model.num_parameters())
         self._processor = processor
         settings = {key: value for key, value in processor.to_dict().items() if key.startswith(_PREPROCESSING)}
-        seen = json.dumps([fingerprint(model), settings], sort_keys=True, default=str)
-        self.fingerprint = hashlib.sha256(seen.encode()).hexdigest()
+        hashed = json.dumps([fingerprint(model), settings], sort_keys=True, default=str)
+        self.fingerprint = hashlib.sha256(hashed.encode()).hexdigest()
 
     @torch.no_grad()
     def features(self, images: Sequence[Image]) -> npt.NDArray[np.float16]:
@@ -87,7 +88,7 @@ _PREPROCESSING = ("do_", "size", "crop_size", "resample", "rescale_factor", "ima
 
 
 def check_tower(name: str) -> None:
-    """Find out that an image encoder is not to be had; only its config is looked for.
+    """Check that an image encoder can be found; only its config is fetched.
 
     Raises:
         BackboneError: as `load_tower`.
@@ -102,7 +103,7 @@ def load_tower(name: str) -> VisionTower:
     """Load an image encoder, frozen, float32, onto the CPU.
 
     Raises:
-        BackboneError: unknown, unreachable, damaged, pickled, or of another kind than CLIP's ViT.
+        BackboneError: the encoder is unknown, unreachable, damaged, pickled, or no CLIP with a ViT.
     """
     if name.startswith(RANDOM):
         return _random_tower(name)
@@ -134,7 +135,7 @@ def _random_tower(name: str) -> VisionTower:
 
 
 def _random_config(name: str) -> tuple[Path | None, CLIPVisionConfig]:
-    """The folder whose preprocessing goes with `random:<shape>`, None for CLIP's own, and the shape."""
+    """For `random:<shape>`: the folder with its preprocessing (None for CLIP's own), and the config."""
     shape = name.removeprefix(RANDOM)
     if shape in known_towers():
         entry = known_towers()[shape]
@@ -145,7 +146,7 @@ def _random_config(name: str) -> tuple[Path | None, CLIPVisionConfig]:
 
 
 def _vision_config(folder: Path, name: str) -> CLIPVisionConfig:
-    """The vision part of a saved CLIP, or a saved vision part."""
+    """The vision config of a saved CLIP or of a saved vision part."""
     kind = saved_config(folder, name)["model_type"]
     if kind not in MODEL_TYPES:
         raise BackboneError(
@@ -157,11 +158,11 @@ def _vision_config(folder: Path, name: str) -> CLIPVisionConfig:
 
 
 def _processor(folder: Path | None, config: CLIPVisionConfig) -> CLIPImageProcessorPil:
-    """CLIP's own preprocessing with the folder's settings (PIL and numpy: no torchvision), else by the config."""
+    """CLIP's preprocessing with the folder's settings, else with the config's size. It needs no torchvision."""
     if folder is not None and (folder / "preprocessor_config.json").is_file():
         with quiet(), explained(folder / "preprocessor_config.json", "cannot be used"):
-            found: CLIPImageProcessorPil = CLIPImageProcessorPil.from_pretrained(folder, local_files_only=True)
-            return found
+            processor: CLIPImageProcessorPil = CLIPImageProcessorPil.from_pretrained(folder, local_files_only=True)
+            return processor
     side = config.image_size
     if not isinstance(side, int):
         raise BackboneError(f"{folder}: images of {side} pixels are not square; add a preprocessor_config.json")

@@ -1,1 +1,1 @@
-"""What everything stands on: checked settings, atomic files, settings files, provenance."""
+"""What the whole package is built on: checked settings, atomic files, settings files, provenance."""

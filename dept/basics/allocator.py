@@ -1,7 +1,7 @@
-"""Freed memory stays at hand between training steps on a CPU.
+"""Keep freed memory in the process between training steps on a CPU.
 
-glibc takes a block of over 32 MB from the system each time and gives it back when it is freed, so that the activations
-of every step are zeroed by the system anew (docs/performance.md has what that costs).
+glibc returns every freed block of more than 32 MB to the system, which zeroes its pages again when the next step asks
+for them (docs/performance.md says what that costs).
 """
 
 import contextlib
@@ -21,7 +21,7 @@ def _glibc() -> ctypes.CDLL | None:
 
 
 def give_back_freed_memory() -> None:
-    """Let the system have what this process has freed; nothing happens where the C library is not glibc."""
+    """Return freed memory to the system. Without glibc this does nothing."""
     library = _glibc()
     if library is not None:
         library.malloc_trim(0)
@@ -29,9 +29,9 @@ def give_back_freed_memory() -> None:
 
 @contextlib.contextmanager
 def kept_memory() -> Iterator[None]:
-    """Within the block, memory that is freed stays with this process; afterwards the system has it back.
+    """Within the block the process keeps the memory that it frees; after the block the system gets it back.
 
-    Only where the C library is glibc: elsewhere nothing changes.
+    Without glibc this does nothing.
     """
     library = _glibc()
     if library is None:

@@ -1,4 +1,4 @@
-"""Other libraries' exceptions as one line."""
+"""Reduce other libraries' exceptions to one line."""
 
 
 def first_line(fault: Exception) -> str:

@@ -1,4 +1,4 @@
-"""Files that appear whole or not at all: temporary name, sync, rename; and the cache's folder."""
+"""Write files whole or not at all (temporary name, sync, rename), and find the cache's folder."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from typing import Any
 
 from dept.errors import RunError
 
-TEMPORARY = ".dept-tmp-"  # what a killed process may leave, and nobody else uses
+TEMPORARY = ".dept-tmp-"  # names start so while a file is unfinished; a killed process may leave one behind
 
 
 def write_text(path: Path, text: str) -> None:
@@ -35,10 +35,10 @@ def write_json(path: Path, value: Any) -> None:
 
 
 def read_json(path: Path) -> Any:
-    """Read one of the folder's JSON files.
+    """Read a JSON file of a run folder.
 
     Raises:
-        RunError: it is missing or damaged, by name.
+        RunError: the file is missing or damaged; the message names it.
     """
     try:
         return json.loads(path.read_text(encoding="utf-8"))
@@ -50,7 +50,7 @@ def read_json(path: Path) -> Any:
 
 @contextlib.contextmanager
 def whole_file(path: Path) -> Iterator[Path]:
-    """A temporary file that takes the name `path` when the block ends well, in place of what was there."""
+    """A temporary file that replaces `path` when the block ends without an exception."""
     with tempfile.NamedTemporaryFile(dir=path.parent, prefix=TEMPORARY, delete=False) as file:
         temporary = Path(file.name)
     try:
@@ -62,7 +62,7 @@ def whole_file(path: Path) -> Iterator[Path]:
 
 @contextlib.contextmanager
 def whole_folder(path: Path) -> Iterator[Path]:
-    """A temporary folder that takes the name `path` when the block ends well, in place of what was there."""
+    """A temporary folder that replaces `path` when the block ends without an exception."""
     temporary = Path(tempfile.mkdtemp(dir=path.parent, prefix=TEMPORARY))
     try:
         yield temporary
@@ -83,6 +83,6 @@ def whole_folder(path: Path) -> Iterator[Path]:
 
 
 def default_cache_dir() -> Path:
-    """$DEPT_CACHE, or ~/.cache/dept-lab."""
-    named = os.environ.get("DEPT_CACHE")
-    return Path(named).expanduser() if named else Path("~/.cache/dept-lab").expanduser()
+    """The cache's folder: $DEPT_CACHE, or ~/.cache/dept-lab."""
+    configured = os.environ.get("DEPT_CACHE")
+    return Path(configured).expanduser() if configured else Path("~/.cache/dept-lab").expanduser()

@@ -1,4 +1,4 @@
-"""Which code made a number."""
+"""The commit and the package versions that a result was made with."""
 
 import subprocess
 from importlib import metadata
@@ -7,7 +7,7 @@ from typing import Any
 
 
 def checkout() -> dict[str, Any] | None:
-    """The checkout that the code runs from, {id, dirty}; None for an installed package."""
+    """The git checkout that the code runs from as {id, dirty}; None for an installed package."""
     here = Path(__file__).resolve().parents[2]
     if not (here / ".git").exists():
         return None
@@ -22,7 +22,7 @@ def checkout() -> dict[str, Any] | None:
 
 
 def version(package: str) -> str:
-    """The installed version of a package; a Space runs this project from its folder, without installing it."""
+    """The installed version of a package, or "not installed": a Space runs this project without installing it."""
     try:
         return metadata.version(package)
     except metadata.PackageNotFoundError:

@@ -29,8 +29,10 @@ def easy_vqa_rows(split: str) -> list[dict[str, Any]]:
     """
     part = folder() / ("test" if split == "test" else "train")
     try:
-        asked = json.loads((part / "questions.json").read_text(encoding="utf-8"))
-        rows = [_row(number, question, answer, image, part) for number, (question, answer, image) in enumerate(asked)]
+        questions = json.loads((part / "questions.json").read_text(encoding="utf-8"))
+        rows = [
+            _row(number, question, answer, image, part) for number, (question, answer, image) in enumerate(questions)
+        ]
     except (OSError, ValueError, TypeError) as fault:
         raise DataError(f"{NAME} is damaged ({fault}): install it again: {INSTALL}") from fault
     if split == "test":
@@ -63,10 +65,10 @@ def folder() -> Path:
 
 
 def _data() -> Path | None:
-    found = importlib.util.find_spec("easy_vqa")  # finds a package without importing it
-    if found is None or not found.submodule_search_locations:
+    package = importlib.util.find_spec("easy_vqa")  # finds a package without importing it
+    if package is None or not package.submodule_search_locations:
         return None
-    data = Path(found.submodule_search_locations[0]) / "data"
+    data = Path(package.submodule_search_locations[0]) / "data"
     return data if data.is_dir() else None
 
 

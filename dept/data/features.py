@@ -56,8 +56,8 @@ class FeatureStore(Mapping[str, Features]):
     def __getitem__(self, digest: str) -> Features:
         if digest in self._places:
             mapped, place = self._places[digest]
-            found: Features = mapped[place : place + 1][0]
-            return found
+            features: Features = mapped[place : place + 1][0]
+            return features
         return self._unsaved[digest]
 
     def __iter__(self) -> Iterator[str]:
@@ -76,8 +76,8 @@ class FeatureStore(Mapping[str, Features]):
             DataError: an image that cannot be read.
         """
         self._look()
-        wanted = list(dict.fromkeys(digests))
-        if all(digest in self for digest in wanted):
+        unique = list(dict.fromkeys(digests))
+        if all(digest in self for digest in unique):
             return
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
@@ -85,11 +85,11 @@ class FeatureStore(Mapping[str, Features]):
             lock.acquire()
         except OSError as fault:
             _log.warning("visual features cannot be kept in %s (%s): they stay in memory", self.folder, fault)
-            self._unsaved |= self._computed([digest for digest in wanted if digest not in self], find, progress)
+            self._unsaved |= self._computed([digest for digest in unique if digest not in self], find, progress)
             return
         try:
             self._look()  # another process may have computed them meanwhile
-            missing = [digest for digest in wanted if digest not in self]
+            missing = [digest for digest in unique if digest not in self]
             for start in range(0, len(missing), IMAGES_A_FILE):
                 self._save(self._computed(missing[start : start + IMAGES_A_FILE], find, progress))
         finally:
@@ -98,7 +98,7 @@ class FeatureStore(Mapping[str, Features]):
     def _computed(self, digests: Sequence[str], find: Find, progress: bool) -> dict[str, Features]:
         from rich.progress import track
 
-        found: dict[str, Features] = {}
+        features: dict[str, Features] = {}
         starts: Iterable[int] = track(
             range(0, len(digests), _BATCH),
             description=f"Looking at {len(digests)} images",
@@ -107,9 +107,9 @@ class FeatureStore(Mapping[str, Features]):
         )
         for start in starts:
             batch = digests[start : start + _BATCH]
-            seen = [decode(content(image), called) for image, called in map(find, batch)]
-            found |= dict(zip(batch, self.tower.features(seen), strict=True))
-        return found
+            decoded = [decode(content(image), called) for image, called in map(find, batch)]
+            features |= dict(zip(batch, self.tower.features(decoded), strict=True))
+        return features
 
     def _save(self, features: Mapping[str, Features]) -> None:
         """To a temporary name, then renamed: nobody reads half a file. A disk that refuses only costs memory."""

@@ -59,16 +59,16 @@ def found_in(value: ImageValue, folder: Path, where: str) -> dict[str, Any]:
         return stored
     path = Path(stored["path"])
     try:
-        whole = (folder / path).resolve()
-        if path.is_absolute() or not whole.is_relative_to(folder.resolve()):
+        resolved = (folder / path).resolve()
+        if path.is_absolute() or not resolved.is_relative_to(folder.resolve()):
             raise DataError(f"{where}: image {str(path)[:80]!r} lies outside {folder}; name it by a path inside")
-        if not whole.is_file():
+        if not resolved.is_file():
             raise DataError(f"{where}: there is no image {str(path)[:80]!r} in {folder}")
     except (OSError, ValueError) as fault:  # a null byte, a name that is too long
         if isinstance(fault, DataError):
             raise
         raise DataError(f"{where}: image {str(path)[:80]!r} cannot be used as a path ({fault})") from fault
-    return {"bytes": None, "path": str(whole)}
+    return {"bytes": None, "path": str(resolved)}
 
 
 def content(value: ImageValue) -> bytes:
@@ -132,8 +132,8 @@ def decode(data: bytes, name: str = "the image", most_pixels: int = MAX_PIXELS) 
                     raise DataError(f"{name} has {opened.width} x {opened.height} pixels; make it smaller")
                 turned = _upright(opened)
                 if turned.mode in ("RGBA", "LA", "PA") or "transparency" in turned.info:
-                    seen = turned.convert("RGBA")
-                    turned = Image.alpha_composite(Image.new("RGBA", seen.size, "white"), seen)
+                    with_alpha = turned.convert("RGBA")
+                    turned = Image.alpha_composite(Image.new("RGBA", with_alpha.size, "white"), with_alpha)
                 return turned.convert("RGB")
     except UnidentifiedImageError as fault:
         raise DataError(f"{name} is no image of a known format ({', '.join(FORMATS)})") from fault

@@ -26,9 +26,9 @@ Splits = Mapping[str, "Dataset"]
 Download = Callable[[str], Splits]
 
 
-def coco_captions(found: Splits, download: Download) -> dict[str, Dataset]:
+def coco_captions(splits: Splits, download: Download) -> dict[str, Dataset]:
     """One row per image: {image, captions, image_id}, in the order of each image's first caption."""
-    return {name: _by_image(found[name], name) for name in ("train", "validation", "test") if name in found}
+    return {name: _by_image(splits[name], name) for name in ("train", "validation", "test") if name in splits}
 
 
 def _by_image(rows: Dataset, name: str) -> Dataset:
@@ -42,36 +42,36 @@ def _by_image(rows: Dataset, name: str) -> Dataset:
     return images.add_column("captions", list(captions.values())).add_column("image_id", list(first))
 
 
-def vqa(found: Splits, download: Download) -> dict[str, Dataset]:
+def vqa(splits: Splits, download: Download) -> dict[str, Dataset]:
     """VQA v2's rows by the split of their image, in the task's schema."""
     from datasets import concatenate_datasets
 
     split_of: dict[int, str] = {}
     for name, images in download(SPLIT_OF_IMAGES).items():
-        ours = _SPLITS.get(name)
-        if ours is not None:
-            split_of |= dict.fromkeys(_columns(images, ("cocoid",), f"{SPLIT_OF_IMAGES}, {name}")["cocoid"], ours)
+        split = _SPLITS.get(name)
+        if split is not None:
+            split_of |= dict.fromkeys(_columns(images, ("cocoid",), f"{SPLIT_OF_IMAGES}, {name}")["cocoid"], split)
     parts: dict[str, list[Dataset]] = {"train": [], "validation": [], "test": []}
-    sources = [*found.values(), *download(VQA_VALIDATION).values()]
+    sources = [*splits.values(), *download(VQA_VALIDATION).values()]
     for rows in sources:
         if "image_id" not in rows.column_names and "id_image" in rows.column_names:
             rows = rows.rename_column("id_image", "image_id")
         images = _columns(rows, ("image_id",), "VQA v2")["image_id"]
-        for ours, kept in parts.items():
-            indices = [index for index, image in enumerate(images) if split_of.get(image) == ours]
+        for split, selections in parts.items():
+            indices = [index for index, image in enumerate(images) if split_of.get(image) == split]
             if indices:
-                kept.append(rows.select(indices).select_columns(_shared_columns(sources)))
-    missing = [name for name, kept in parts.items() if not kept]
+                selections.append(rows.select(indices).select_columns(_shared_columns(sources)))
+    missing = [name for name, selections in parts.items() if not selections]
     if missing:
         raise DataError(f"VQA v2: no question is about an image of the Karpathy split's {missing[0]} part")
-    return {name: concatenate_datasets(kept) for name, kept in parts.items()}
+    return {name: concatenate_datasets(selections) for name, selections in parts.items()}
 
 
 def _shared_columns(sources: list[Dataset]) -> list[str]:
     """Columns of the task that all parts have; the hub's sets carry many others."""
-    wanted = ("question_id", "image_id", "question", "question_type", "answer_type", "multiple_choice_answer")
+    columns = ("question_id", "image_id", "question", "question_type", "answer_type", "multiple_choice_answer")
     names = [set(rows.column_names) | ({"image_id"} if "id_image" in rows.column_names else set()) for rows in sources]
-    return [column for column in (*wanted, "answers", "image") if all(column in each for each in names)]
+    return [column for column in (*columns, "answers", "image") if all(column in each for each in names)]
 
 
 def _columns(rows: Dataset, names: tuple[str, ...], where: str) -> dict[str, list[Any]]:

@@ -198,9 +198,9 @@ def _label_column(columns: Sequence[Column], path: Path) -> Column:
     named = [by_name[name] for name in _LABEL_NAMES if name in by_name]
     classes = [column for column in usable if _is_classes(column) and not _is_id(column)]
     texts = [column for column in usable if column.kind in ("str", "list[str]")]
-    for found in (named[:1], classes[-1:], texts[-1:]):
-        if found:
-            label = found[0]
+    for candidates in (named[:1], classes[-1:], texts[-1:]):
+        if candidates:
+            label = candidates[0]
             break
     else:
         raise DataError(f"{path}: no column that could be the label; name it `label`")
@@ -281,9 +281,9 @@ def check_task(task: Task, data: str | Path, limit: int = 5) -> TaskCheck:
     for name, file in files.items():
         try:
             for where, row in read_rows(file, task.columns):
-                found = _row_problems(task, row, need_label=name != "test")
-                problems += [f"{where}: {problem}" for problem in found]
-                if not found:
+                row_problems = _row_problems(task, row, need_label=name != "test")
+                problems += [f"{where}: {problem}" for problem in row_problems]
+                if not row_problems:
                     good.append((where, row))
                 if len(problems) >= _MOST_PROBLEMS:
                     break

@@ -68,12 +68,13 @@ class Rows:
 
     def limited(self, sizes: Mapping[str, int]) -> Rows:
         """The first `sizes[split]` rows of each split, all of one that is not named; another fingerprint."""
-        kept = {
+        first_rows = {
             name: rows.select(range(min(sizes.get(name, len(rows)), len(rows)))) for name, rows in self.splits.items()
         }
-        if all(len(kept[name]) == len(rows) for name, rows in self.splits.items()):
+        if all(len(first_rows[name]) == len(rows) for name, rows in self.splits.items()):
             return self
-        return Rows(kept, self.source, self.location, _fingerprint(kept, self.image_column), self.image_column)
+        fingerprint = _fingerprint(first_rows, self.image_column)
+        return Rows(first_rows, self.source, self.location, fingerprint, self.image_column)
 
 
 def load_rows(
@@ -138,11 +139,11 @@ def files_of(task: Task, path: Path) -> dict[str, Path]:
     folder = path / task.name if (path / task.name).is_dir() else path
     files = {}
     for name in SPLITS:
-        found = [file for suffix in FORMATS if (file := folder / f"{name}{suffix}").exists()]
-        if len(found) > 1:
-            raise DataError(f"{folder}: both {found[0].name} and {found[1].name} are there; keep one")
-        if found:
-            files[name] = found[0]
+        candidates = [file for suffix in FORMATS if (file := folder / f"{name}{suffix}").exists()]
+        if len(candidates) > 1:
+            raise DataError(f"{folder}: both {candidates[0].name} and {candidates[1].name} are there; keep one")
+        if candidates:
+            files[name] = candidates[0]
     if not files:
         raise DataError(f"{path}: no {task.name}/train.jsonl (or .parquet) there. {_choices(task)}")
     return files
@@ -158,34 +159,36 @@ def _choices(task: Task) -> str:
     return "Use --data hub, --data FOLDER (FOLDER/<task>/train.jsonl ...) or --data sample (embedded)"
 
 
-def _from_sample(task: Task, wanted: Sequence[str] | None, sizes: Mapping[str, int], seed: int) -> Rows:
+def _from_sample(task: Task, requested: Sequence[str] | None, sizes: Mapping[str, int], seed: int) -> Rows:
     from dept.tasks.sample import SAMPLE_SIZES, sample_rows
 
     if _is_own(task):
         raise DataError(f"there is no embedded sample of your own task {task.name}. {_choices(task)}")
-    made = {}
-    for name in wanted or SPLITS:
+    splits = {}
+    for name in requested or SPLITS:
         rows = sample_rows(task.name, name, sizes.get(name, SAMPLE_SIZES[name]), seed=seed)
-        made[name] = _checked(task, [(f"sample, {name} row {i}", row) for i, row in enumerate(rows, start=1)])
-    return _rows(task, made, "sample", f"embedded sample, seed {seed}")
+        splits[name] = _checked(task, [(f"sample, {name} row {i}", row) for i, row in enumerate(rows, start=1)])
+    return _rows(task, splits, "sample", f"embedded sample, seed {seed}")
 
 
-def _from_easy_vqa(task: Task, wanted: Sequence[str] | None) -> Rows:
+def _from_easy_vqa(task: Task, requested: Sequence[str] | None) -> Rows:
     if task.name != easy_vqa.TASK:
-        asked = f"--data {easy_vqa.NAME} has questions about images: it is for --task {easy_vqa.TASK}"
-        raise DataError(f"{asked}, not {task.name}")
-    made = {}
-    for name in wanted or SPLITS:
+        purpose = f"--data {easy_vqa.NAME} has questions about images: it is for --task {easy_vqa.TASK}"
+        raise DataError(f"{purpose}, not {task.name}")
+    splits = {}
+    for name in requested or SPLITS:
         rows = easy_vqa.easy_vqa_rows(name)
-        made[name] = _checked(task, [(f"{easy_vqa.NAME}, {name} row {i}", row) for i, row in enumerate(rows, start=1)])
-    return _rows(task, made, "package", easy_vqa.version())
+        splits[name] = _checked(
+            task, [(f"{easy_vqa.NAME}, {name} row {i}", row) for i, row in enumerate(rows, start=1)]
+        )
+    return _rows(task, splits, "package", easy_vqa.version())
 
 
 def _rows(task: Task, made: Mapping[str, datasets.Dataset], source: Source, location: str) -> Rows:
     return Rows(made, source, location, _fingerprint(made, task.image_column), task.image_column)
 
 
-def _from_files(task: Task, files: Mapping[str, Path], wanted: Sequence[str] | None, location: str) -> Rows:
+def _from_files(task: Task, files: Mapping[str, Path], requested: Sequence[str] | None, location: str) -> Rows:
     read = {name: [_with_image(task, path, *row) for row in read_rows(path, task.columns)]
             for name, path in files.items()}  # fmt: skip
     for name, path in files.items():
@@ -198,8 +201,8 @@ def _from_files(task: Task, files: Mapping[str, Path], wanted: Sequence[str] | N
         parts = folder_parts({name: len(rows) for name, rows in checked.items()})
     except DataError as fault:
         raise DataError(f"{location}: {fault}") from None
-    made = {name: _part(checked, parts, name, location) for name in _names(wanted, parts)}
-    return _rows(task, made, "folder", location)
+    splits = {name: _part(checked, parts, name, location) for name in _names(requested, parts)}
+    return _rows(task, splits, "folder", location)
 
 
 def _with_image(task: Task, file: Path, where: str, row: dict[str, Any]) -> tuple[str, dict[str, Any]]:
@@ -211,29 +214,29 @@ def _with_image(task: Task, file: Path, where: str, row: dict[str, Any]) -> tupl
     return where, row
 
 
-def _from_hub(task: Task, hub_id: str | None, wanted: Sequence[str] | None) -> Rows:
+def _from_hub(task: Task, hub_id: str | None, requested: Sequence[str] | None) -> Rows:
     if hub_id is None:
         raise DataError(f"task {task.name} has no hub_id. {_choices(task)}")
     config, revision = (task.hub_config, task.hub_revision) if hub_id == task.hub_id else (None, None)
     location = f"{hub_id}/{config}" if config else hub_id
-    found = _download(task, hub_id, config, revision)
+    hub_splits = _download(task, hub_id, config, revision)
     if task.hub_reader is not None and hub_id == task.hub_id:
-        found = READERS[task.hub_reader](found, lambda other: _download(task, other))
+        hub_splits = READERS[task.hub_reader](hub_splits, lambda other: _download(task, other))
     if task.image_column is not None:
-        found = {name: _undecoded(rows, task.image_column) for name, rows in found.items()}
-    sizes = {name: len(rows) for name, rows in found.items()}
+        hub_splits = {name: _undecoded(rows, task.image_column) for name, rows in hub_splits.items()}
+    sizes = {name: len(rows) for name, rows in hub_splits.items()}
     hub_test = task.splits.test
     # The paper's rules name splits with labels; one's own set may have a test split without.
-    if _is_own(task) and hub_test in found and _all_hidden(task, _placed(task, found[hub_test], "")):
+    if _is_own(task) and hub_test in hub_splits and _all_hidden(task, _placed(task, hub_splits[hub_test], "")):
         del sizes[hub_test]
     parts = hub_parts(task, sizes)
-    made = {}
-    for name in _names(wanted, parts):
-        made[name] = _part(found, parts, name, location)
-        made[name] = made[name].select_columns([c for c in made[name].column_names if c in task.columns])
-        for where, row in _placed(task, made[name], f"{location}, {name}"):
+    splits = {}
+    for name in _names(requested, parts):
+        splits[name] = _part(hub_splits, parts, name, location)
+        splits[name] = splits[name].select_columns([c for c in splits[name].column_names if c in task.columns])
+        for where, row in _placed(task, splits[name], f"{location}, {name}"):
             _check(task, where, row)
-    return _rows(task, made, "hub", location)
+    return _rows(task, splits, "hub", location)
 
 
 def _undecoded(rows: datasets.Dataset, column: str) -> datasets.Dataset:
@@ -243,27 +246,27 @@ def _undecoded(rows: datasets.Dataset, column: str) -> datasets.Dataset:
     return rows
 
 
-def _names(wanted: Sequence[str] | None, parts: Mapping[str, Part]) -> Sequence[str]:
-    if wanted is not None:
-        return wanted
+def _names(requested: Sequence[str] | None, parts: Mapping[str, Part]) -> Sequence[str]:
+    if requested is not None:
+        return requested
     return SPLITS if "test" in parts else SPLITS[:2]
 
 
 def _part(
-    found: Mapping[str, datasets.Dataset], parts: Mapping[str, Part], name: str, location: str
+    source_splits: Mapping[str, datasets.Dataset], parts: Mapping[str, Part], name: str, location: str
 ) -> datasets.Dataset:
     if name not in parts or not parts[name].rows:
         raise DataError(f"{location}: no {name} rows there, and too few others to take any from; add them")
-    rows = found[parts[name].source]
+    rows = source_splits[parts[name].source]
     indices = parts[name].indices(len(rows))
     return rows if indices is None else rows.select(indices)
 
 
 def _placed(task: Task, rows: datasets.Dataset, where: str) -> Iterator[tuple[str, dict[str, Any]]]:
     """Each row with its name. Converted in batches: row by row takes `datasets` ten times as long."""
-    kept = rows.select_columns([column for column in rows.column_names if column in task.columns])
+    task_columns = rows.select_columns([column for column in rows.column_names if column in task.columns])
     number = 0
-    for table in kept.with_format("arrow").iter(batch_size=1000):
+    for table in task_columns.with_format("arrow").iter(batch_size=1000):
         for row in table.to_pylist():
             number += 1
             yield f"{where} row {number}", row
@@ -346,17 +349,17 @@ def _download(
     """
     from huggingface_hub.utils import httpx
 
-    other = _choices(task).replace("Use --data hub, ", "Use ")
+    other_choices = _choices(task).replace("Use --data hub, ", "Use ")
     try:
         with _offline_unless_reachable(hub_id):
             if revision is None:
-                found = datasets.load_dataset(hub_id, config)
+                hub_splits = datasets.load_dataset(hub_id, config)
             else:  # the converted branch has a folder for each config, and nothing that names it as one
-                found = datasets.load_dataset(hub_id, data_dir=config, revision=revision)
+                hub_splits = datasets.load_dataset(hub_id, data_dir=config, revision=revision)
     except ConnectionError as fault:
-        raise DataError(f"the hub does not answer ({hub_id}: {_one_line(fault)}).\n{other}") from fault
+        raise DataError(f"the hub does not answer ({hub_id}: {_one_line(fault)}).\n{other_choices}") from fault
     except datasets.exceptions.DatasetNotFoundError as fault:
-        raise DataError(f"the hub has no data set {hub_id}, or it needs a login.\n{other}") from fault
+        raise DataError(f"the hub has no data set {hub_id}, or it needs a login.\n{other_choices}") from fault
     except (
         datasets.exceptions.DatasetsError,
         httpx.HTTPError,
@@ -365,10 +368,10 @@ def _download(
         RuntimeError,
         pa.ArrowException,
     ) as fault:
-        raise DataError(f"{hub_id} could not be loaded from the hub ({_one_line(fault)}).\n{other}") from fault
-    if not isinstance(found, Mapping):
-        raise DataError(f"{hub_id}: expected splits, found a {type(found).__name__}.\n{other}")
-    return found
+        raise DataError(f"{hub_id} could not be loaded from the hub ({_one_line(fault)}).\n{other_choices}") from fault
+    if not isinstance(hub_splits, Mapping):
+        raise DataError(f"{hub_id}: expected splits, found a {type(hub_splits).__name__}.\n{other_choices}")
+    return hub_splits
 
 
 @contextlib.contextmanager

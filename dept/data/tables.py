@@ -137,8 +137,8 @@ def _read_parquet(path: Path, columns: Mapping[str, str] | None) -> Iterator[tup
     try:
         with pq.ParquetFile(path) as file:
             names = file.schema_arrow.names
-            kept = names if columns is None else [name for name in names if name in columns]
-            for batch in file.iter_batches(batch_size=1000, columns=kept):
+            read_columns = names if columns is None else [name for name in names if name in columns]
+            for batch in file.iter_batches(batch_size=1000, columns=read_columns):
                 for row in batch.to_pylist():
                     number += 1
                     yield f"{path}, row {number}", row

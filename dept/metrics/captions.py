@@ -33,11 +33,11 @@ def has_java() -> bool:
 
 def notes(names: Sequence[str]) -> tuple[str, ...]:
     """What must be said beside these metrics on this machine; nothing where Java is there."""
-    wanted = [name for name in names if name in CAPTION_METRICS]
-    if not wanted or has_java():
+    requested = [name for name in names if name in CAPTION_METRICS]
+    if not requested or has_java():
         return ()
-    lost = [name for name in wanted if name in JAVA_METRICS]
-    return (PLAIN_TOKENISER, *([NO_JAVA_METRICS.format(", ".join(lost))] if lost else []))
+    left_out = [name for name in requested if name in JAVA_METRICS]
+    return (PLAIN_TOKENISER, *([NO_JAVA_METRICS.format(", ".join(left_out))] if left_out else []))
 
 
 def caption_scores(
@@ -55,16 +55,16 @@ def caption_scores(
     Raises:
         DataError: pycocoevalcap's tokeniser or METEOR cannot be run.
     """
-    wanted = [name for name in names if has_java() or name not in JAVA_METRICS]
-    if not wanted:
+    computable = [name for name in names if has_java() or name not in JAVA_METRICS]
+    if not computable:
         return {}
     split = _by_java if has_java() else _plainly
     everything = [*predictions, *(caption for captions in references for caption in captions)]
     tokenised = split([" ".join(text.split()) for text in everything])
-    given = {row: [tokenised[row]] for row in range(len(predictions))}
-    rest = iter(tokenised[len(predictions) :])
-    told = {row: [next(rest) for _ in captions] for row, captions in enumerate(references)}
-    return {name: _SCORERS[name](told, given) for name in wanted}
+    tokenised_predictions = {row: [tokenised[row]] for row in range(len(predictions))}
+    reference_lines = iter(tokenised[len(predictions) :])
+    tokenised_references = {row: [next(reference_lines) for _ in captions] for row, captions in enumerate(references)}
+    return {name: _SCORERS[name](tokenised_references, tokenised_predictions) for name in computable}
 
 
 def _by_java(captions: Sequence[str]) -> list[str]:
@@ -81,40 +81,40 @@ def _by_java(captions: Sequence[str]) -> list[str]:
         done = subprocess.run(command, input=lines, capture_output=True, encoding="utf-8", check=True)
     except (OSError, subprocess.CalledProcessError, UnicodeDecodeError) as fault:
         raise DataError(f"the caption tokeniser (Java) cannot be run: {fault}") from fault
-    found = done.stdout.split("\n")[:-1]
-    if len(found) != len(captions):
-        raise DataError(f"the caption tokeniser (Java) gave {len(found)} lines for {len(captions)} captions")
-    return [" ".join(word for word in line.split() if word not in official.PUNCTUATIONS) for line in found]
+    tokenised = done.stdout.split("\n")[:-1]
+    if len(tokenised) != len(captions):
+        raise DataError(f"the caption tokeniser (Java) gave {len(tokenised)} lines for {len(captions)} captions")
+    return [" ".join(word for word in line.split() if word not in official.PUNCTUATIONS) for line in tokenised]
 
 
 def _plainly(captions: Sequence[str]) -> list[str]:
     return [" ".join(_TOKEN.findall(text.lower())) for text in captions]
 
 
-def _cider(told: Tokenised, given: Tokenised) -> float:
+def _cider(references: Tokenised, predictions: Tokenised) -> float:
     from pycocoevalcap.cider.cider import Cider
 
-    return float(Cider().compute_score(told, given)[0])
+    return float(Cider().compute_score(references, predictions)[0])
 
 
-def _bleu4(told: Tokenised, given: Tokenised) -> float:
+def _bleu4(references: Tokenised, predictions: Tokenised) -> float:
     from pycocoevalcap.bleu.bleu import Bleu
 
-    return float(Bleu(4).compute_score(told, given, verbose=0)[0][3])
+    return float(Bleu(4).compute_score(references, predictions, verbose=0)[0][3])
 
 
-def _rouge_l(told: Tokenised, given: Tokenised) -> float:
+def _rouge_l(references: Tokenised, predictions: Tokenised) -> float:
     from pycocoevalcap.rouge.rouge import Rouge
 
-    return float(Rouge().compute_score(told, given)[0])
+    return float(Rouge().compute_score(references, predictions)[0])
 
 
-def _meteor(told: Tokenised, given: Tokenised) -> float:
+def _meteor(references: Tokenised, predictions: Tokenised) -> float:
     from pycocoevalcap.meteor.meteor import Meteor
 
     scorer = Meteor()
     try:
-        return float(scorer.compute_score(told, given)[0])
+        return float(scorer.compute_score(references, predictions)[0])
     except (OSError, ValueError) as fault:  # no answer is an empty line
         raise DataError(f"METEOR (Java) cannot be run: {fault}") from fault
     finally:
@@ -122,10 +122,10 @@ def _meteor(told: Tokenised, given: Tokenised) -> float:
             pipe.close()
 
 
-def _spice(told: Tokenised, given: Tokenised) -> float:
+def _spice(references: Tokenised, predictions: Tokenised) -> float:
     from pycocoevalcap.spice.spice import Spice
 
-    return float(Spice().compute_score(told, given)[0])
+    return float(Spice().compute_score(references, predictions)[0])
 
 
 _SCORERS: Mapping[str, Callable[[Tokenised, Tokenised], Any]] = {

@@ -70,11 +70,13 @@ def compute_metrics(
 
 def _score(name: str, predictions: Sequence[str], answers: Answers, labels: Sequence[str] | None) -> float:
     if name in VQA_METRICS:
-        return _mean([vqa_accuracy(text, told) for text, told in zip(predictions, answers, strict=True)])
+        return _mean([vqa_accuracy(text, row_answers) for text, row_answers in zip(predictions, answers, strict=True)])
     if name in TEXT_METRICS:
         compare = _exact_match if name == "em" else _token_f1
-        return _mean([_best(compare, text, told) for text, told in zip(predictions, answers, strict=True)])
-    first = [told[0].strip() for told in answers]
+        return _mean(
+            [_best(compare, text, row_answers) for text, row_answers in zip(predictions, answers, strict=True)]
+        )
+    first = [row_answers[0].strip() for row_answers in answers]
     stripped = [text.strip() for text in predictions]
     if name in NUMBER_METRICS:
         return _correlation(name, stripped, first)

@@ -157,11 +157,11 @@ def vqa_accuracy(prediction: str, answers: Sequence[str]) -> float:
         answers: of the people asked, one each and equal ones repeated; ten in VQA. A single one (sets with one
             true answer) is right or wrong as it is: leaving it out would leave nothing to compare with.
     """
-    given = normalised(prediction)
-    told: Iterable[str] = answers
+    predicted = normalised(prediction)
+    compared: Iterable[str] = answers
     if len(set(answers)) > 1:
-        told = [without_punctuation(answer) for answer in answers]
-    matches = [answer == given for answer in told]
+        compared = [without_punctuation(answer) for answer in answers]
+    matches = [answer == predicted for answer in compared]
     if len(matches) == 1:
         return float(matches[0])
     total = sum(matches)

@@ -85,18 +85,18 @@ def record(row: Columns) -> list[Columns]:
 
 def vqa(row: Columns) -> list[Columns]:
     """The ten people's answers as texts, that of the most of them first; VQA's are {answer: text, ...}, or texts."""
-    given = row.get("answers")
-    if given is None:
+    raw_answers = row.get("answers")
+    if raw_answers is None:
         return [row]
-    answers = [answer.get("answer") if isinstance(answer, Mapping) else answer for answer in given]
+    answers = [answer.get("answer") if isinstance(answer, Mapping) else answer for answer in raw_answers]
     if not all(isinstance(answer, str) for answer in answers):
         raise DataError("vqa: column 'answers': expected texts, or {answer: text, ...} each")
     if not answers:
         return [row]
-    told = row.get("multiple_choice_answer")
-    most = told if told in answers else Counter(answers).most_common(1)[0][0]
-    answers.remove(most)
-    return [{**row, "answers": [most, *answers]}]
+    multiple_choice = row.get("multiple_choice_answer")
+    majority = multiple_choice if multiple_choice in answers else Counter(answers).most_common(1)[0][0]
+    answers.remove(majority)
+    return [{**row, "answers": [majority, *answers]}]
 
 
 def pad_punctuation(text: str) -> str:

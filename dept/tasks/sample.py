@@ -107,11 +107,11 @@ def sample_rows(task_name: str, split: str, n: int, seed: int = 0, *, own_only: 
 def _drawn(task_name: str, split: str, seed: int) -> Iterator[Row]:
     if split not in SPLITS:
         raise DataError(f"the sample has no split '{split}': use one of {', '.join(SPLITS)}")
-    seen = set()
+    drawn = set()
     for row in _DRAWN[task_name](random.Random(stable_seed("sample", task_name, split, seed)), split):
         read = row["image"]["bytes"], row.get("question")
-        if read not in seen:
-            seen.add(read)
+        if read not in drawn:
+            drawn.add(read)
             yield row
 
 
@@ -119,20 +119,20 @@ def _rows(task_name: str, split: str, seed: int, own_only: bool) -> Iterator[Row
     sample = _SAMPLES[task_name]
     draw = Draw(split, stable_seed("sample", task_name, split, seed), own_only=own_only)
     own = own_spellings(split)
-    seen: set[str] = set()
+    texts_so_far: set[str] = set()
     index = 0
     for group, label in enumerate(_labels(draw, sample.labels)):
         for _ in range(_PATIENCE):
             made = sample.make(draw, label)
             rows = made if isinstance(made, list) else [made]
             text = _text(rows)
-            if text not in seen and not own.isdisjoint(tokens(text)):
+            if text not in texts_so_far and not own.isdisjoint(tokens(text)):
                 break
         else:
             raise DataError(
                 f"the sample of '{task_name}' has no more than {index} different {split} rows: ask for fewer"
             )
-        seen.add(text)
+        texts_so_far.add(text)
         for row in rows:
             numbered = row | _numbers(task_name, split, seed, index, group)
             yield {column: numbered[column] for column in sample.columns.split()}

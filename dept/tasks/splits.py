@@ -89,20 +89,22 @@ def folder_parts(rows: Mapping[str, int], names: Mapping[str, str] | None = None
     Raises DataError when there are no rows, or too few to take any from.
     """
     source = {name: (names or {}).get(name, name) for name in ("train", "validation", "test")}
-    there = {name: count for name, count in rows.items() if name in source and count > 0}
-    if not there:
+    row_counts = {name: count for name, count in rows.items() if name in source and count > 0}
+    if not row_counts:
         raise DataError("no rows in train, validation or test; at least one of them is needed")
-    parts = {name: _whole(source[name], there[name]) for name in source if name in there}
-    if "train" not in there:
+    parts = {name: _whole(source[name], row_counts[name]) for name in source if name in row_counts}
+    if "train" not in row_counts:
         return parts
-    if "validation" not in there:
+    if "validation" not in row_counts:
         # Both halves of a tenth need a row, if test is to come out of it as well.
-        taken = max(min(there["train"] // _TRAIN_FRACTION, CARVED_ROWS), 1 if "test" in there else 2)
-        if there["train"] <= taken:
-            raise DataError(f"{there['train']} training rows are too few to take validation from; add rows")
-        parts["train"] = Part(source["train"], taken, there["train"], permuted=True)
-        parts["validation"] = Part(source["train"], 0, taken, permuted=True)
-    if "test" not in there and parts["validation"].rows > 1:
+        validation_rows = max(
+            min(row_counts["train"] // _TRAIN_FRACTION, CARVED_ROWS), 1 if "test" in row_counts else 2
+        )
+        if row_counts["train"] <= validation_rows:
+            raise DataError(f"{row_counts['train']} training rows are too few to take validation from; add rows")
+        parts["train"] = Part(source["train"], validation_rows, row_counts["train"], permuted=True)
+        parts["validation"] = Part(source["train"], 0, validation_rows, permuted=True)
+    if "test" not in row_counts and parts["validation"].rows > 1:
         validation = parts["validation"]
         parts |= _halved(validation.source, validation.start, validation.stop)
     return parts

@@ -138,10 +138,10 @@ class Task:
         prepared = self._prepare(row)
         if require_target:
             self._require_target(row, prepared[0])
-        found = [self._example(item, words) for item in prepared]
+        converted = [self._example(item, words) for item in prepared]
         if training and self.train_on_each_answer:
-            return [dataclasses.replace(one, target=answer) for one in found for answer in one.answers]
-        return found
+            return [dataclasses.replace(one, target=answer) for one in converted for answer in one.answers]
+        return converted
 
     def check_row(self, row: Row, require_target: bool = True) -> None:
         """Raise DataError naming the column, what was expected and what was found.
@@ -221,9 +221,9 @@ class Task:
 
     def _require_target(self, row: Row, prepared: Row) -> None:
         if not self._has_target(prepared):
-            found = shown(row[self.label_column]) if self.label_column in row else "no such column"
+            label = shown(row[self.label_column]) if self.label_column in row else "no such column"
             raise DataError(
-                f"{self.name}: column {self.label_column!r}: no label here, found {found}; "
+                f"{self.name}: column {self.label_column!r}: no label here, found {label}; "
                 "training and evaluation need labelled rows"
             )
 
@@ -248,8 +248,8 @@ class Task:
             label = self.label_values.index(value)
             return Example(source, words[label], (words[label],), label, image)
         answers = value if isinstance(value, list | tuple) else [value]
-        told = tuple(as_text(answer) for answer in answers if answer is not None and as_text(answer).strip())
-        return Example(source, told[0] if told else "", told, image=image)
+        answer_texts = tuple(as_text(answer) for answer in answers if answer is not None and as_text(answer).strip())
+        return Example(source, answer_texts[0] if answer_texts else "", answer_texts, image=image)
 
     def _check_columns(self) -> None:
         for column, kind in self.columns.items():
@@ -338,8 +338,10 @@ def _read(fields: Fields, name: str | None) -> dict[str, Any]:
     label_column = fields.text("label_column") or ""
     labels = fields.texts("labels")
     values = fields.scalars("label_values")
-    given = {name: texts(f"verbalizers.{name}", told) for name, told in fields.mapping("verbalizers").items()}
-    verbalizers = {name: words for name, words in given.items() if words is not None}
+    stated_verbalizers = {
+        name: texts(f"verbalizers.{name}", label_texts) for name, label_texts in fields.mapping("verbalizers").items()
+    }
+    verbalizers = {name: words for name, words in stated_verbalizers.items() if words is not None}
     kind = str(columns.get(label_column))
     if labels is not None:
         defaults: dict[str, tuple[LabelValue, ...]] = {

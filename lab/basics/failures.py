@@ -48,24 +48,24 @@ def reason_of_exit(code: int, log: list[str], *, memory_ran_out: bool = False) -
         log: what the process printed.
         memory_ran_out: whether the system ended a process for want of memory meanwhile.
     """
-    said = _last_words(log)
-    if any(words in said for words in _NO_SPACE):
+    last_words = _last_words(log)
+    if any(words in last_words for words in _NO_SPACE):
         return DISK_FULL
-    if any(words in said for words in _NO_MEMORY) or (code == -signal.SIGKILL and memory_ran_out):
+    if any(words in last_words for words in _NO_MEMORY) or (code == -signal.SIGKILL and memory_ran_out):
         return NO_MEMORY
     if code == -signal.SIGKILL:
         return KILLED
     if code < 0:
         return f"its process was ended by {signal.Signals(-code).name}: resume to go on from the last checkpoint"
-    return said or f"its process ended with code {code}: resume to try again"
+    return last_words or f"its process ended with code {code}: resume to try again"
 
 
 def reason_without_exit(run: Path) -> str:
     """Why a run may have ended whose exit code nobody has seen."""
-    said = _last_words(log_tail(run))
-    if any(words in said for words in _NO_SPACE) or shutil.disk_usage(run).free < _FULL_DISK_BYTES:
+    last_words = _last_words(log_tail(run))
+    if any(words in last_words for words in _NO_SPACE) or shutil.disk_usage(run).free < _FULL_DISK_BYTES:
         return DISK_FULL
-    return NO_MEMORY if any(words in said for words in _NO_MEMORY) else GONE
+    return NO_MEMORY if any(words in last_words for words in _NO_MEMORY) else GONE
 
 
 def explain(error: str) -> str:

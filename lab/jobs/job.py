@@ -187,8 +187,8 @@ def job_key(config: TrainConfig) -> str:
 
 def _rows(task: Task, config: TrainConfig) -> str:
     if config.data == "sample":
-        asked = {split: getattr(config, f"max_{split}_rows") or SAMPLE_SIZES[split] for split in SPLITS}
-        return _sample(task.name, tuple(asked.items()), config.seed)
+        sizes = {split: getattr(config, f"max_{split}_rows") or SAMPLE_SIZES[split] for split in SPLITS}
+        return _sample(task.name, tuple(sizes.items()), config.seed)
     path = None if config.data in DATA_NAMES else local_path(config.data)
     if path is None:
         return f"{config.data} {task.hub_id} {task.hub_config} {task.hub_revision}"
@@ -257,11 +257,11 @@ def is_done(job: Job) -> bool:
     return done and adapter and (job.notebook is None or is_executed(job.notebook.output))
 
 
-def _agree(asked: TrainConfig, resolved: Mapping[str, Any]) -> bool:
+def _agree(config: TrainConfig, resolved: Mapping[str, Any]) -> bool:
     """Whether a run's filled-in settings are what was asked; None and "auto" leave a setting open."""
     return all(
         resolved[name] == value
-        for name, value in asked.to_dict().items()
+        for name, value in config.to_dict().items()
         if name != "output_dir" and value not in (None, "auto")
     )
 

@@ -71,5 +71,5 @@ def visible_gpus() -> list[str]:
     named = os.environ.get("CUDA_VISIBLE_DEVICES")
     if named is not None:
         return [name for name in named.split(",") if name.strip()]
-    found = Path("/proc/driver/nvidia/gpus")
-    return [str(index) for index in range(len(list(found.iterdir())))] if found.is_dir() else []
+    devices = Path("/proc/driver/nvidia/gpus")
+    return [str(index) for index in range(len(list(devices.iterdir())))] if devices.is_dir() else []

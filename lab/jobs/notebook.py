@@ -142,12 +142,12 @@ def declared(notebook: Path) -> list[str]:
         ConfigError: it cannot be read, or declares none.
     """
     try:
-        found = list(papermill.inspect_notebook(str(notebook)))
+        names = list(papermill.inspect_notebook(str(notebook)))
     except (OSError, ValueError, nbformat.ValidationError) as fault:
         raise ConfigError(f"{notebook} cannot be read as a notebook ({str(fault).splitlines()[0][:160]})") from fault
-    if not found:
+    if not names:
         raise ConfigError(f"{notebook} has no cell tagged `parameters`")
-    return found
+    return names
 
 
 def plain(value: Any, name: str) -> Any:

@@ -72,14 +72,14 @@ class JobProcess:
 
     def kill(self) -> None:
         """End the process and all that it started, at once."""
-        found = [self._process]
+        processes = [self._process]
         with contextlib.suppress(psutil.NoSuchProcess):
-            found += psutil.Process(self._process.pid).children(recursive=True)
-        for process in found:
+            processes += psutil.Process(self._process.pid).children(recursive=True)
+        for process in processes:
             with contextlib.suppress(psutil.NoSuchProcess):
                 process.kill()
         self._process.wait()
-        psutil.wait_procs(found[1:], timeout=5)
+        psutil.wait_procs(processes[1:], timeout=5)
 
     def _outcome(self) -> Outcome:
         seconds = round(time.monotonic() - self._started, 1)

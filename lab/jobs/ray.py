@@ -83,9 +83,9 @@ class RayEngine:
             else:
                 waiting.append(number)
         if waiting:
-            asked = [jobs[number] for number in waiting]
-            with self._cluster(), _token(asked, self._shared_disk) as token:
-                _check_room(asked)
+            unfinished = [jobs[number] for number in waiting]
+            with self._cluster(), _token(unfinished, self._shared_disk) as token:
+                _check_room(unfinished)
                 _Run(jobs, workers, on_event, ended, token).go(waiting)
         return [
             outcomes.get(number, Outcome(job, "stopped", "not started", attempts=0)) for number, job in enumerate(jobs)
@@ -111,12 +111,12 @@ def _check_address(address: str | None) -> None:
     """Whether anybody listens there, for Ray itself would go on trying for minutes."""
     if address in (None, "auto"):
         return
-    found = _ADDRESS.fullmatch(str(address))
-    if found is None:
+    parsed = _ADDRESS.fullmatch(str(address))
+    if parsed is None:
         raise ConfigError(f"--address is HOST:PORT, ray://HOST:PORT or auto, not {address!r}")
     try:
-        place = found["host"].strip("[]"), int(found["port"])
-        socket.create_connection(place, timeout=_CONNECT_SECONDS).close()
+        host_and_port = parsed["host"].strip("[]"), int(parsed["port"])
+        socket.create_connection(host_and_port, timeout=_CONNECT_SECONDS).close()
     except (OSError, OverflowError, UnicodeError) as fault:  # no port has that number, no host such a name
         raise _no_cluster(address, fault) from fault
 
@@ -131,10 +131,10 @@ def _check_room(jobs: Sequence[Job]) -> None:
     """Whether each job has room on some machine, for Ray itself would wait for such a machine for ever."""
     machines = [node["Resources"] for node in ray.nodes() if node["Alive"]]
     for resources in dict.fromkeys(job.resources for job in jobs):
-        wanted = {"CPU": float(resources.cpus), "GPU": resources.gpus or 0.0}
-        if not any(all(has.get(name, 0.0) >= amount for name, amount in wanted.items()) for has in machines):
+        needed = {"CPU": float(resources.cpus), "GPU": resources.gpus or 0.0}
+        if not any(all(has.get(name, 0.0) >= amount for name, amount in needed.items()) for has in machines):
             raise RunError(
-                f"no machine of the Ray cluster has {wanted['CPU']:g} cores and {wanted['GPU']:g} GPUs for a job: "
+                f"no machine of the Ray cluster has {needed['CPU']:g} cores and {needed['GPU']:g} GPUs for a job: "
                 "ask for less with --cpus-per-job and --gpus-per-job"
             )
 
@@ -238,16 +238,16 @@ def _work(values: dict[str, Any], token: str | None, files: Files, stop: Any) ->
 
 def _process(job: Job, stop: Any) -> dict[str, Any]:
     process = JobProcess(job)
-    asked = False
+    stop_sent = False
     ask_at = time.monotonic() + _ASK_SECONDS
     outcome = None
     try:
         while (outcome := process.poll()) is None:
             time.sleep(_POLL_SECONDS)
-            if not asked and time.monotonic() > ask_at:
+            if not stop_sent and time.monotonic() > ask_at:
                 ask_at = time.monotonic() + _ASK_SECONDS
-                asked = ray.get(stop.is_asked.remote())
-                if asked:
+                stop_sent = ray.get(stop.is_asked.remote())
+                if stop_sent:
                     process.stop("stopped", "on request")
     finally:
         if outcome is None:

@@ -125,7 +125,7 @@ def scores() -> tuple[Score, ...]:
     """Every number of Tables 1 to 6 but Table 6's speeds (`TABLE_6`), in the tables' order; dashes are left out."""
     tables = _tables()
     benchmark_of = {task: name for name, tasks in benchmarks().items() for task in tasks}
-    found = []
+    all_scores = []
     for number, table in tables["tables"].items():
         for row in table["rows"]:
             for column, printed in zip(table["columns"], row["scores"], strict=True):
@@ -133,7 +133,7 @@ def scores() -> tuple[Score, ...]:
                     continue
                 value, deviation = printed if isinstance(printed, list) else (printed, None)
                 is_task = column in benchmark_of
-                found.append(
+                all_scores.append(
                     Score(
                         table=number,
                         method=row["method"],
@@ -149,7 +149,7 @@ def scores() -> tuple[Score, ...]:
                         source=row.get("source") or table["source"],
                     )
                 )
-    return tuple(found)
+    return tuple(all_scores)
 
 
 def score(method: str, task: str, *, backbone: str = BACKBONE, shots: int | None = None) -> Score | None:
@@ -165,10 +165,10 @@ def mean(method: str, benchmark: str, *, shots: int | None = None) -> Score | No
     return _first(method, task=None, benchmark=benchmark, backbone=BACKBONE, shots=shots)
 
 
-def _first(method: str, **wanted: Any) -> Score | None:
-    for found in scores():
-        if found.method == method and all(getattr(found, name) == value for name, value in wanted.items()):
-            return found
+def _first(method: str, **fields: Any) -> Score | None:
+    for candidate in scores():
+        if candidate.method == method and all(getattr(candidate, name) == value for name, value in fields.items()):
+            return candidate
     return None
 
 

@@ -115,11 +115,11 @@ class Trained:
     @torch.no_grad()
     def restore(self, folder: RunFolder) -> dict[str, Any] | None:
         """Go back to the last checkpoint and return its place; None without one: training starts anew."""
-        found = folder.checkpoints()
-        if not found:
+        checkpoints = folder.checkpoints()
+        if not checkpoints:
             return None
-        place: dict[str, Any] = read_json(found[-1] / "place.json")
-        tensors = load_file(found[-1] / "state.safetensors")
+        place: dict[str, Any] = read_json(checkpoints[-1] / "place.json")
+        tensors = load_file(checkpoints[-1] / "state.safetensors")
         for tensor, name in self.names.items():
             tensor.copy_(tensors.pop(name))
         for optimizer in self.optimizers:

@@ -50,8 +50,8 @@ class MiniClip(nn.Module):
 
     def features(self, pixels: Tensor) -> Tensor:
         """[B, P, W] of pictures [B, 3, 63, 63]: what `dept.backbones.towers` takes from a saved tower."""
-        seen = self.tower(pixel_values=pixels).last_hidden_state[:, 1:]
-        features: Tensor = self.tower.post_layernorm(seen)
+        patch_states = self.tower(pixel_values=pixels).last_hidden_state[:, 1:]
+        features: Tensor = self.tower.post_layernorm(patch_states)
         return features
 
     def patches(self, pixels: Tensor) -> Tensor:

@@ -163,15 +163,17 @@ def clip_scores(model: MiniClip, count: int) -> dict[str, float]:
     """
     from sklearn.linear_model import LogisticRegression
 
-    fitted_on, asked = _Seen(model, "train", 2 * count), _Seen(model, "test", count)
-    found = {}
+    train_scenes, test_scenes = _Seen(model, "train", 2 * count), _Seen(model, "test", count)
+    scores = {}
     for number, name in enumerate(_PROBED):
-        probe = LogisticRegression(max_iter=300).fit(fitted_on.shapes, [fact[number] for fact in fitted_on.facts])
-        found[name] = probe.score(asked.shapes, [fact[number] for fact in asked.facts])
-    probe = LogisticRegression(max_iter=300).fit(fitted_on.patches, fitted_on.occupied)
-    found["occupied"] = probe.score(asked.patches, asked.occupied)
-    found["captions"] = _captions_told_apart(model, asked)
-    return {name: round(100 * score, 1) for name, score in found.items()}
+        probe = LogisticRegression(max_iter=300).fit(
+            train_scenes.shapes, [fact[number] for fact in train_scenes.facts]
+        )
+        scores[name] = probe.score(test_scenes.shapes, [fact[number] for fact in test_scenes.facts])
+    probe = LogisticRegression(max_iter=300).fit(train_scenes.patches, train_scenes.occupied)
+    scores["occupied"] = probe.score(test_scenes.patches, test_scenes.occupied)
+    scores["captions"] = _captions_told_apart(model, test_scenes)
+    return {name: round(100 * score, 1) for name, score in scores.items()}
 
 
 class _Seen:
@@ -202,11 +204,11 @@ class _Seen:
         self.shapes, self.occupied = np.stack(shapes), occupied.ravel()
 
 
-def _captions_told_apart(model: MiniClip, seen: _Seen, wrong: int = 15) -> float:
+def _captions_told_apart(model: MiniClip, scenes: _Seen, wrong: int = 15) -> float:
     draw = random.Random(stable_seed("altered"))
     right = 0
-    captions: Sequence[Any] = [caption_of(things) for things in seen.scenes]
-    for pixels, caption in zip(seen.pixels, captions, strict=True):
+    captions: Sequence[Any] = [caption_of(things) for things in scenes.scenes]
+    for pixels, caption in zip(scenes.pixels, captions, strict=True):
         choices = as_numbers([caption, *(altered(draw, caption) for _ in range(wrong))], _MOST_PHRASES)
         scores = model.likeness(model.patches(pixels[None]), choices)
         right += int((scores[0] > scores[1:]).all())

@@ -140,9 +140,9 @@ class _WordNet:
         """Keep what a gloss says: the definition and the example sentences."""
         definition, *examples = re.split(r';\s*"', gloss)
         examples = [example.strip(' ";') for example in examples]
-        kept = [text for text in examples if _is_usable(text)]
-        self.examples += kept
-        self.texts += kept + [definition.strip()] * _is_usable(definition.strip())
+        usable = [text for text in examples if _is_usable(text)]
+        self.examples += usable
+        self.texts += usable + [definition.strip()] * _is_usable(definition.strip())
 
     def _relate(
         self, kind: str, one: list[str], other: list[str], source: int, target: int, common: frozenset[str]

@@ -96,26 +96,26 @@ def altered(draw: random.Random, caption: tuple[Phrase, ...]) -> tuple[Phrase, .
     """
     known = {*pairs(), *(phrase[:2] for phrase in caption)}
     while True:
-        found = _altered(draw, caption)
-        if sorted(found) != sorted(caption) and all(phrase[:2] in known for phrase in found):
-            return found
+        candidate = _altered(draw, caption)
+        if sorted(candidate) != sorted(caption) and all(phrase[:2] in known for phrase in candidate):
+            return candidate
 
 
 def _altered(draw: random.Random, caption: tuple[Phrase, ...]) -> tuple[Phrase, ...]:
     kind = draw.random()
-    found = [list(phrase) for phrase in caption]
-    if kind < 0.4 and len(found) > 1:
-        one, other = draw.sample(found, 2)
+    phrases = [list(phrase) for phrase in caption]
+    if kind < 0.4 and len(phrases) > 1:
+        one, other = draw.sample(phrases, 2)
         field = draw.choice((slice(0, 1), slice(1, 2), slice(2, 4)))  # colour, shape, place
         one[field], other[field] = other[field], one[field]
-    elif kind < 0.5 and len(found) > 1:
-        found.remove(draw.choice(found))
+    elif kind < 0.5 and len(phrases) > 1:
+        phrases.remove(draw.choice(phrases))
     elif kind < 0.6:
-        found.append([*draw.choice(pairs()), draw.choice(ROWS), draw.choice(COLUMNS)])
+        phrases.append([*draw.choice(pairs()), draw.choice(ROWS), draw.choice(COLUMNS)])
     else:
         place = draw.randrange(4)
-        draw.choice(found)[place] = draw.choice((tuple(COLOURS), SHAPES, ROWS, COLUMNS)[place])
-    return tuple((phrase[0], phrase[1], phrase[2], phrase[3]) for phrase in found)
+        draw.choice(phrases)[place] = draw.choice((tuple(COLOURS), SHAPES, ROWS, COLUMNS)[place])
+    return tuple((phrase[0], phrase[1], phrase[2], phrase[3]) for phrase in phrases)
 
 
 def caption_of(things: scenes.Scene) -> tuple[Phrase, ...]:

@@ -36,8 +36,8 @@ FRAMED: dict[str, tuple[Callable[[Draw, int], dict[str, Any]], tuple[int, ...]]]
 def frames() -> dict[str, Any]:
     """frames.yaml without what evaluation owns: its spellings, and its templates where one was met by chance."""
     text = Path(__file__).with_name("frames.yaml").read_text(encoding="utf-8")
-    kept: dict[str, Any] = _kept(yaml.safe_load(text))
-    return kept
+    allowed: dict[str, Any] = _kept(yaml.safe_load(text))
+    return allowed
 
 
 def _kept(node: Any) -> Any:

@@ -222,7 +222,7 @@ def skill_scores(model: MiniT5, mixture: Mixture, rows: int, split: str = "valid
     Tasks: rows of the split's own words and templates, which training never shows. Skills: new examples of words
     that it does.
     """
-    found = {}
+    scores = {}
     for name in (*SKILLS, *TASKS, *PICTURES):
         seed = stable_seed("scores", split, name)
         if name in PICTURES:
@@ -235,10 +235,10 @@ def skill_scores(model: MiniT5, mixture: Mixture, rows: int, split: str = "valid
         for start in range(0, rows, 32):
             examples = encoded[start : start + 32]
             batch = collate(examples)
-            there = batch.labels != IGNORED_LABEL
-            wrong = torch.zeros_like(there)
+            is_label = batch.labels != IGNORED_LABEL
+            wrong = torch.zeros_like(is_label)
             logits, labels = model([batch])
-            wrong[there] = logits.argmax(-1) != labels
+            wrong[is_label] = logits.argmax(-1) != labels
             right += int((~wrong.any(1)).sum())
-        found[name] = round(100 * right / rows, 1)
-    return found
+        scores[name] = round(100 * right / rows, 1)
+    return scores

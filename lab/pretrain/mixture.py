@@ -111,9 +111,9 @@ class Mixture:
             return [SKILLS[name](draw, self._corpora, level) for _ in range(count)]
         shorter = round(short * count) if name in SHORT else 0
         other = round(framed * count) if name in FRAMED else 0
-        whole = count - shorter - other
-        found = task_pairs(name, "train", whole, seed)[:whole]
-        return found + (framed_pairs(name, other, draw) if other else short_pairs(name, shorter, draw))
+        plain = count - shorter - other
+        task_rows = task_pairs(name, "train", plain, seed)[:plain]
+        return task_rows + (framed_pairs(name, other, draw) if other else short_pairs(name, shorter, draw))
 
     def _with_other_words(
         self, name: str, pairs: Sequence[tuple[str, str]], seed: int, progress: float

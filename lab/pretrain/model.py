@@ -141,14 +141,14 @@ def _attention(
         tensor.split([size.rows * size.length for size in of])
         for tensor, of in ((module.q(x), sizes), (module.k(memory), far_sizes), (module.v(memory), far_sizes))
     ]
-    found = []
+    outputs = []
     for q, k, v, size, far, bias in zip(*parts, sizes, far_sizes, biases, strict=True):
         queries = q.view(size.rows, size.length, HEADS, HEAD_SIZE).transpose(1, 2)
         keys = k.view(far.rows, far.length, HEADS, HEAD_SIZE).permute(0, 2, 3, 1)
         values = v.view(far.rows, far.length, HEADS, HEAD_SIZE).transpose(1, 2)
         weights = (queries @ keys + bias).softmax(-1)
-        found.append((weights @ values).transpose(1, 2).reshape(-1, HEADS * HEAD_SIZE))
-    return module.o(torch.cat(found))
+        outputs.append((weights @ values).transpose(1, 2).reshape(-1, HEADS * HEAD_SIZE))
+    return module.o(torch.cat(outputs))
 
 
 class MiniT5(nn.Module):

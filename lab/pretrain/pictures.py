@@ -21,7 +21,7 @@ from dept.tasks.samples.scenes import COLOURS, GRID, SHAPES, SIZE, Scene, Thing,
 PICTURES = ("vqa", "coco_captions")
 MORE_COLOURS = (*COLOURS, "teal", "brown", "pink", "white")
 MORE_SHAPES = (*SHAPES, "rectangle", "ring", "heart", "arrow")
-NOTHING = "background"  # where nothing is
+NOTHING = "background"  # the word of a place without a shape
 _SIDES = (3, 4, 4, 5)  # places in a row and in a column of the grid
 _LEAST = 0.12  # of a place or of a thing, to be seen there
 _COLUMNS, _ROWS = ("left", "middle", "right"), ("top", "middle", "bottom")
@@ -38,21 +38,21 @@ def picture(name: str, draw: random.Random, split: str = "train") -> tuple[Place
     if split == "train" and draw.random() < 0.5:
         others = dict(zip(COLOURS, draw.sample(MORE_COLOURS, len(COLOURS)), strict=True))
         others |= zip(SHAPES, draw.sample(MORE_SHAPES, len(SHAPES)), strict=True)
-    seen = tuple(replace(thing, colour=others.get(thing.colour, thing.colour),
+    shown_things = tuple(replace(thing, colour=others.get(thing.colour, thing.colour),
                          shape=others.get(thing.shape, thing.shape)) for thing in things)  # fmt: skip
     template = load_task(name).template
     if name == "vqa":
         *_, question, answer = draw.choice(questions(draw, things, split))
-        asked, told = (re.sub("[a-z]+", lambda match: others.get(match[0], match[0]), text)
+        shown_question, shown_answer = (re.sub("[a-z]+", lambda match: others.get(match[0], match[0]), text)
                        for text in (question, answer))  # fmt: skip
-        return places(seen, draw), template.format(question=asked), told
-    return places(seen, draw), template, draw.choice(captions(draw, seen))
+        return places(shown_things, draw), template.format(question=shown_question), shown_answer
+    return places(shown_things, draw), template, draw.choice(captions(draw, shown_things))
 
 
 def places(things: Scene, draw: random.Random) -> Places:
     """A grid of three to five places a side: at each the thing that covers most of it."""
     side = draw.choice(_SIDES)
-    found: Places = []
+    grid: Places = []
     for row in range(side):
         for column in range(side):
             shares = [(_share(thing, row, column, side), thing) for thing in things]
@@ -61,9 +61,9 @@ def places(things: Scene, draw: random.Random) -> Places:
             if share > _LEAST:
                 words = (thing.colour, thing.shape, _COLUMNS[thing.column], _ROWS[thing.row])
             weight = min(1.0, 0.5 + share) if share > _LEAST else 1.0
-            kept = [word for word in words if draw.random() > _MISSED] or words
-            found.append([(word, weight * draw.uniform(0.8, 1.2)) for word in kept])
-    return found
+            kept_words = [word for word in words if draw.random() > _MISSED] or words
+            grid.append([(word, weight * draw.uniform(0.8, 1.2)) for word in kept_words])
+    return grid
 
 
 def _share(thing: Thing, row: int, column: int, side: int) -> float:

@@ -76,20 +76,20 @@ def with_other_words(
     source, target = pair
     good, bad = ([word for word, sign in corpora.feelings if sign == feeling] for feeling in (1, 0))
     pools = {"name": corpora.frequent[_FUNCTION_WORDS:], "positive": good, "negative": bad}
-    given: dict[str, str] = {}
+    substitutes: dict[str, str] = {}
     for word in re.findall("[a-z-]+", source.lower()):
-        if word in given:
+        if word in substitutes:
             continue
         if word in _kinds():
-            given[word] = draw.choice(pools[_kinds()[word]])
+            substitutes[word] = draw.choice(pools[_kinds()[word]])
         elif nouns and word in _nouns():
             group = _nouns()[word]
             alike = draw.choice(corpora.synonyms)
-            given |= zip(group, draw.choices(alike, k=len(group)) if len(group) > len(alike) else
+            substitutes |= zip(group, draw.choices(alike, k=len(group)) if len(group) > len(alike) else
                          draw.sample(alike, len(group)), strict=True)  # fmt: skip
 
     def other(match: re.Match[str]) -> str:
-        return given.get(match[0].lower(), match[0])
+        return substitutes.get(match[0].lower(), match[0])
 
     return re.sub("[A-Za-z-]+", other, source), re.sub("[A-Za-z-]+", other, target)
 

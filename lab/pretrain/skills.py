@@ -83,8 +83,8 @@ def holds(draw: random.Random, corpora: Corpora, level: float) -> tuple[str, str
     """Is the word in the text? 1 if it is."""
     words = _words(draw, corpora, 1 + _up_to(draw, 1, 12, level))
     answer = draw.random() < 0.5
-    asked = draw.choice(words[1:]) if answer else words[0]
-    return f"word: {asked} text: {' '.join(words[1:])}", _label(answer)
+    word = draw.choice(words[1:]) if answer else words[0]
+    return f"word: {word} text: {' '.join(words[1:])}", _label(answer)
 
 
 def equal(draw: random.Random, corpora: Corpora, level: float) -> tuple[str, str]:
@@ -117,9 +117,9 @@ def together(draw: random.Random, corpora: Corpora, level: float) -> tuple[str, 
     sentences = [[words.pop() for _ in range(length)] for length in lengths]
     answer = draw.random() < 0.5
     one, other = draw.sample(sentences, 2)
-    asked = draw.sample(one, 2) if answer else [draw.choice(one), draw.choice(other)]
+    pair = draw.sample(one, 2) if answer else [draw.choice(one), draw.choice(other)]
     context = " ".join(f"{' '.join(sentence)}." for sentence in sentences)
-    return f"question: {' '.join(asked)} context: {context}", _label(answer)
+    return f"question: {' '.join(pair)} context: {context}", _label(answer)
 
 
 def overlap(draw: random.Random, corpora: Corpora, level: float) -> tuple[str, str]:
@@ -167,11 +167,11 @@ def kind(draw: random.Random, corpora: Corpora, level: float) -> tuple[str, str]
 
 def feeling(draw: random.Random, corpora: Corpora, level: float) -> tuple[str, str]:
     """Words of good (1) or bad (0) feeling; a "not" turns it round."""
-    asked = draw.randrange(2)
+    label = draw.randrange(2)
     negated = draw.random() < 0.3
-    words = [word for word, sign in draw.sample(corpora.feelings, 12) if sign == (asked != negated)]
-    chosen = words[: 1 if negated else draw.randint(1, 3)] or ["good" if asked != negated else "bad"]
-    return f"sentence: {'not ' * negated}{' and '.join(chosen)}", str(asked)
+    words = [word for word, sign in draw.sample(corpora.feelings, 12) if sign == (label != negated)]
+    chosen = words[: 1 if negated else draw.randint(1, 3)] or ["good" if label != negated else "bad"]
+    return f"sentence: {'not ' * negated}{' and '.join(chosen)}", str(label)
 
 
 # --- sentences -------------------------------------------------------------------------------------------

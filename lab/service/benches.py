@@ -176,13 +176,13 @@ class BenchJobs:
 
     def latest(self, visitor: Visitor) -> str | None:
         """The id of the visitor's newest benchmark, which is the one that runs if it is theirs; None without one."""
-        found = []
+        own_benches = []
         for folder in self._folders():
             with contextlib.suppress(RunError):
                 worker = read_json(folder / "worker.json")
                 if visitor.may_change(worker.get("owner")):
-                    found.append((worker["started"], folder.name))
-        return max(found)[1] if found else None
+                    own_benches.append((worker["started"], folder.name))
+        return max(own_benches)[1] if own_benches else None
 
     def running(self) -> str | None:
         """The id of the benchmark that runs now, whosever it is."""

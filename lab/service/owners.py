@@ -75,9 +75,9 @@ def operator_key(folder: Path) -> str:
     Raises:
         RunError: the file cannot be written or read.
     """
-    given = os.environ.get(OPERATOR_KEY)
-    if given:
-        return given
+    environment_key = os.environ.get(OPERATOR_KEY)
+    if environment_key:
+        return environment_key
     path = folder / "operator-key"
     try:
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)

@@ -73,7 +73,7 @@ class RunQueue:
         with self._dispatcher.watched():
             yield
 
-    # What a visitor asks for
+    # Requests of a visitor
 
     def check(self, request: Mapping[str, Any], visitor: Visitor) -> TrainConfig:
         """The run that a browser's settings ask for; nothing is started.
@@ -85,7 +85,7 @@ class RunQueue:
         return self._checked(request, visitor)[0]
 
     def submit(self, requests: Sequence[Mapping[str, Any]], visitor: Visitor) -> list[str]:
-        """Put runs into the queue, all of them or none; their ids, in the same order.
+        """Put runs into the queue, all of them or none; return their ids in the same order.
 
         Args:
             requests: each the settings of one run, by `TrainConfig`'s names (`lab.service.allowed` says which);
@@ -104,7 +104,7 @@ class RunQueue:
         return ids
 
     def repeat(self, run_id: str, changes: Mapping[str, Any], visitor: Visitor) -> str:
-        """A new run with another's settings but for some changes; its id.
+        """Queue a new run with another run's settings and some changes; return its id.
 
         Raises:
             DeptError: as `submit`; no such run.
@@ -175,7 +175,7 @@ class RunQueue:
         self._forget()
         shutil.rmtree(grave)
 
-    # What a visitor looks at: cheap, and never waits for the queue's lock
+    # Views of a visitor: cheap, and they never wait for the queue's lock
 
     def runs(self, visitor: Visitor) -> list[RunSummary]:
         """The visitor's runs, everybody's for the operator: those that train, those that wait, then the newest.
@@ -215,16 +215,16 @@ class RunQueue:
         return [self.allowed.without_places(line) for line in log_tail(self._entry(run_id, visitor).path)[-lines:]]
 
     def predictions(self, run_id: str, visitor: Visitor) -> list[dict[str, Any]]:
-        """What a run's best adapter says of its first test rows (docs/run_folder.md); nothing before it is tested.
+        """The best adapter's predictions for the first test rows (docs/run_folder.md); empty before the test.
 
         Raises:
             RunError: no such run.
         """
-        found = self.folder.json.read(RunFolder(self._entry(run_id, visitor).path).predictions_file)
-        return found if isinstance(found, list) else []
+        predictions = self.folder.json.read(RunFolder(self._entry(run_id, visitor).path).predictions_file)
+        return predictions if isinstance(predictions, list) else []
 
     def adapter_files(self, run_id: str, visitor: Visitor) -> dict[str, bytes]:
-        """The files of a run's adapter, to be taken elsewhere: no place on this machine is named in them.
+        """The files of a run's adapter, for download or upload: they name no path of this machine.
 
         Raises:
             RunError: no such run, or it has no adapter (any more).
@@ -253,14 +253,16 @@ class RunQueue:
         return sum(status in ACTIVE for status in statuses), statuses.count("queued")
 
     def _summary(self, entry: Entry, waiting: Sequence[Entry], visitor: Visitor) -> RunSummary:
-        found = summary(entry, waiting, visitor, self.folder, self._curves)
-        return dataclasses.replace(found, error=self._without_places(found.error)) if found.error else found
+        run_summary = summary(entry, waiting, visitor, self.folder, self._curves)
+        if not run_summary.error:
+            return run_summary
+        return dataclasses.replace(run_summary, error=self._without_places(run_summary.error))
 
-    def _without_places(self, said: str) -> str:
-        return self.allowed.without_places(said.replace(str(self.folder.root), "RUNS"))
+    def _without_places(self, message: str) -> str:
+        return self.allowed.without_places(message.replace(str(self.folder.root), "RUNS"))
 
     def _entries(self) -> list[Entry]:
-        """All runs, as of a moment ago: many visitors look at one reading."""
+        """All runs, read a moment ago at most: many visitors share one reading."""
         with self._lock:
             when, entries = self._seen
             if time.monotonic() - when > TICK_SECONDS / 2:
@@ -274,7 +276,7 @@ class RunQueue:
 
     def _entry(self, run_id: str, visitor: Visitor) -> Entry:
         entry = self.folder.entry(run_id) if isinstance(run_id, str) else None
-        # A run that somebody started by hand has a name that can be guessed.
+        # The name of a run that somebody started by hand can be guessed.
         if entry is None or (entry.owner is None and not visitor.is_operator):
             raise RunError("there is no such run: it may have been deleted")
         return entry
@@ -286,7 +288,7 @@ class RunQueue:
         return entry
 
     def _checked(self, request: Mapping[str, Any], visitor: Visitor) -> tuple[TrainConfig, Path | None]:
-        """The run, and the folder of own rows and task that it needs a copy of."""
+        """The checked settings, and the folder of the visitor's own rows and task, of which the run needs a copy."""
 
         def own_data(name: str) -> Path:
             kind, _, key = name.partition(":")

@@ -206,9 +206,9 @@ class QueueFolder:
         Args:
             process: `lab.basics.processes.record` of the one that the run is in from now on; none for a run at rest.
         """
-        kept = {name: entry.state[name] for name in ("owner", "step", "max_steps") if name in entry.state}
+        unchanged = {name: entry.state[name] for name in ("owner", "step", "max_steps") if name in entry.state}
         nobody = {"pid": None, "pid_started": None, "host": None, "heartbeat": time.time()}
-        write_json(entry.path / "state.json", {"status": status, **nobody, **kept, **(process or {}), **details})
+        write_json(entry.path / "state.json", {"status": status, **nobody, **unchanged, **(process or {}), **details})
 
     def settle(self, entry: Entry) -> None:
         """Write down how a run stands whose processes are gone without a word; call it under the lock."""

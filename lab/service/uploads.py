@@ -169,10 +169,10 @@ class Uploads:
     def _make_room(self) -> None:
         self.folder.mkdir(exist_ok=True)
         age = {path: time.time() - path.stat().st_mtime for path in self.folder.iterdir()}
-        kept = sorted((path for path in age if _ID.fullmatch(path.name)), key=age.__getitem__)
+        uploads = sorted((path for path in age if _ID.fullmatch(path.name)), key=age.__getitem__)
         # Besides, what a killed server has left half-made.
-        left = [path for path in age if path not in kept and age[path] > _LEFTOVER_SECONDS]
-        for path in kept[self.limits.uploads - 1 :] + left:
+        leftovers = [path for path in age if path not in uploads and age[path] > _LEFTOVER_SECONDS]
+        for path in uploads[self.limits.uploads - 1 :] + leftovers:
             shutil.rmtree(path)
 
     def _checked(self, where: str, row: dict[str, Any]) -> dict[str, Any]:
@@ -205,9 +205,9 @@ def _write_rows(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
         file.writelines(json.dumps(row, ensure_ascii=False, allow_nan=False) + "\n" for row in rows)
 
 
-def in_plain_columns(found: tuple[str, Mapping[str, Any]]) -> tuple[str, dict[str, str]]:
+def in_plain_columns(placed_row: tuple[str, Mapping[str, Any]]) -> tuple[str, dict[str, str]]:
     """A row of a table, and where it stands, as `Uploads.choose` names the columns of texts."""
-    where, row = found
+    where, row = placed_row
     names = _plain_names(list(row))
     return where, {names[column]: _as_text(value) for column, value in row.items()}
 
@@ -228,10 +228,10 @@ def _plain_names(columns: Sequence[str]) -> dict[str, str]:
 def _labels(values: Sequence[Any]) -> list[str | float | None]:
     """Labels as class names, or as numbers where they are measured rather than counted off; None where none is."""
     texts = [_as_text(value).strip() for value in values]
-    there = {text for text in texts if text}
-    whole = all(re.fullmatch(r"[+-]?\d{1,15}", text) for text in there)
-    number = all(re.fullmatch(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d{1,2})?", text, re.ASCII) for text in there)
-    if number and not (whole and len(there) <= _MOST_CLASSES):
+    distinct = {text for text in texts if text}
+    are_whole_numbers = all(re.fullmatch(r"[+-]?\d{1,15}", text) for text in distinct)
+    are_numbers = all(re.fullmatch(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d{1,2})?", text, re.ASCII) for text in distinct)
+    if are_numbers and not (are_whole_numbers and len(distinct) <= _MOST_CLASSES):
         return [float(text) if text else None for text in texts]
     return [text or None for text in texts]
 

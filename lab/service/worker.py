@@ -102,16 +102,16 @@ class Worker:
 
     def _wait(self, child: subprocess.Popen[bytes], entry: Entry, deadline: float) -> tuple[int, bool]:
         """Wait for the run's end, pass on what is asked of it; its exit code, and whether it took too long."""
-        asked, late, beat = False, False, time.monotonic()
+        stop_sent, late, beat = False, False, time.monotonic()
         while (code := child.poll()) is None:
             now = time.monotonic()
             late = late or now > deadline
             if (entry.path / "kill").exists() or now > deadline + STOP_SECONDS:
                 os.killpg(child.pid, signal.SIGKILL)
                 return child.wait(), late
-            if not asked and (late or (entry.path / "stop").exists()):
+            if not stop_sent and (late or (entry.path / "stop").exists()):
                 child.terminate()
-                asked = True
+                stop_sent = True
             if now - beat > _BEAT_SECONDS:
                 self._beat(entry)
                 beat = now
@@ -178,9 +178,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("root", type=Path)
     parser.add_argument("--slot", type=int, default=0)
     parser.add_argument("--running", type=int, default=1)
-    given = parser.parse_args(argv)
+    arguments = parser.parse_args(argv)
     os.nice(_NICENESS)
-    Worker(QueueFolder(given.root), given.slot, given.running).work()
+    Worker(QueueFolder(arguments.root), arguments.slot, arguments.running).work()
     return 0
 
 

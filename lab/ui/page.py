@@ -80,12 +80,12 @@ def _connect(
     speed_timer: gr.Timer,
 ) -> None:
 
-    def opened(kept: Any, run: Any) -> tuple[Any, str, Any, Any]:
+    def opened(stored: Any, run: Any) -> tuple[Any, str, Any, Any]:
         """The visitor's token, made at the first visit; the Runs tab where the address names a run."""
-        known = dict(kept) if isinstance(kept, dict) else {}
-        known.setdefault("token", new_token())
+        identity = dict(stored) if isinstance(stored, dict) else {}
+        identity.setdefault("token", new_token())
         shown = gr.Tabs(selected="runs") if run else gr.skip()
-        return known, str(run or ""), shown, gr.Timer(active=bool(run))
+        return identity, str(run or ""), shown, gr.Timer(active=bool(run))
 
     def changed(event: gr.SelectData) -> tuple[Any, Any]:
         """Only the tab that is looked at asks the server again and again."""

@@ -48,32 +48,32 @@ class _Results:
         results = self._all(self.site.visitor(identity, request))
         backbones = sorted({row.backbone for row in results.rows})
         choices = [("All", ALL), *((name.rpartition("/")[2], name) for name in backbones)]
-        kept = filtered(results, method, backbone if backbone in backbones else ALL, source)
-        return ours(kept), gr.update(choices=choices)
+        selected = filtered(results, method, backbone if backbone in backbones else ALL, source)
+        return ours(selected), gr.update(choices=choices)
 
     def as_csv(self, identity: Any, method: Any, backbone: Any, source: Any, request: gr.Request) -> str:
         """What the filters leave, as a file."""
-        kept = filtered(self._all(self.site.visitor(identity, request)), method, backbone, source)
-        return to_download(as_csv(kept), "results.csv")
+        selected = filtered(self._all(self.site.visitor(identity, request)), method, backbone, source)
+        return to_download(as_csv(selected), "results.csv")
 
     def as_latex(self, identity: Any, method: Any, backbone: Any, source: Any, request: gr.Request) -> str:
         """The same as a table for LaTeX."""
-        kept = filtered(self._all(self.site.visitor(identity, request)), method, backbone, source)
-        return to_download(as_latex(kept), "results.tex")
+        selected = filtered(self._all(self.site.visitor(identity, request)), method, backbone, source)
+        return to_download(as_latex(selected), "results.tex")
 
     def _all(self, who: Visitor) -> Results:
         return results_of(self._runs(who))
 
     def _runs(self, who: Visitor) -> list[Run]:
-        found = []
+        runs = []
         for run in self.site.queue.runs(who):
             if run.status != "completed":
                 continue
             try:
-                found.append(without_places(read_run(self.site.queue.path(run.run_id, who)), run))
+                runs.append(without_places(read_run(self.site.queue.path(run.run_id, who)), run))
             except RunError:
                 continue  # deleted or damaged since
-        return found
+        return runs
 
 
 def without_places(run: Run, summary: RunSummary) -> Run:
@@ -92,8 +92,8 @@ def filtered(results: Results, method: Any, backbone: Any, source: Any) -> Resul
     """Rows and means of one method, backbone and source of rows; "all", or nothing, leaves all."""
 
     def fits(row: Row) -> bool:
-        wanted = ((method, row.method), (backbone, row.backbone), (source, row.result["data"]["source"]))
-        return all(asked in (ALL, None, has) for asked, has in wanted)
+        filters = ((method, row.method), (backbone, row.backbone), (source, row.result["data"]["source"]))
+        return all(chosen in (ALL, None, has) for chosen, has in filters)
 
     return Results(
         tuple(row for row in results.rows if fits(row)),
@@ -109,12 +109,12 @@ def ours(results: Results) -> str:
     tables = "".join(
         table(
             HEADS,
-            [list(cells(one, results).values()) for one in found],
+            [list(cells(one, results).values()) for one in rows],
             left=3,
             words=HEADS[-1:],
             caption=BENCHMARK_NAMES[benchmark],
         )
-        for benchmark, found in grouped(results)
+        for benchmark, rows in grouped(results)
     )
     return f'{tables}<p class="fine">{text(LEGEND)}</p>'
 
@@ -143,7 +143,7 @@ def build(site: Site, identity: gr.BrowserState) -> dict[str, Any]:
         source = Choice(
             [("All", ALL), *((name, key) for key, name in _SOURCES.items())], value=ALL, label="Rows", min_width=140
         )
-    found = gr.HTML(notice(NOTHING_YET), apply_default_css=False, min_height=120, elem_id="results")
+    comparison = gr.HTML(notice(NOTHING_YET), apply_default_css=False, min_height=120, elem_id="results")
     with gr.Row():
         as_table = gr.Button("CSV", size="sm", min_width=100)
         in_latex = gr.Button("LaTeX", size="sm", min_width=100)
@@ -151,7 +151,7 @@ def build(site: Site, identity: gr.BrowserState) -> dict[str, Any]:
         which = Choice(list(_PAPER_TABLES.items()), value="glue", label="Table")
         printed = gr.HTML(paper_table("glue"), apply_default_css=False)
     filters = [identity, method, backbone, source]
-    look: dict[str, Any] = {"fn": does.look, "inputs": filters, "outputs": [found, backbone], **QUIET}
+    look: dict[str, Any] = {"fn": does.look, "inputs": filters, "outputs": [comparison, backbone], **QUIET}
     for each in (method, backbone, source):
         each.input(**look)
     download_on_click(as_table, does.as_csv, filters)

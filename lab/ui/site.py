@@ -1,4 +1,4 @@
-"""What the tabs share: the queue, who is at the page, what may be chosen. One `Site` serves all visitors."""
+"""`Site`, which the tabs share: the queue, the visitors, the choices on offer. One `Site` serves all visitors."""
 
 import importlib
 import importlib.metadata
@@ -31,14 +31,14 @@ _DATA_NAMES = {
     "hub": "The benchmark's rows, from the hub",
     easy_vqa.NAME: "easy-vqa, for vqa: questions about pictures of one shape, from its package",
 }
-OWN_ROWS = "own"  # chosen, but nothing has been brought yet
-# Of listeners that answer at once: no queue, no spinner, no place among the public endpoints.
+OWN_ROWS = "own"  # the visitor chose own rows, but has uploaded none yet
+# Options of listeners that answer at once: no queue, no spinner, not among the public endpoints.
 QUIET: dict[str, Any] = {"queue": False, "show_progress": "hidden", "api_visibility": "private"}
 
 
 @dataclass(frozen=True)
 class PageConfig:
-    """What the operator sets.
+    """The operator's settings of the page.
 
     Attributes:
         root: the folder of runs.
@@ -61,10 +61,10 @@ def read_users(path: Path) -> list[tuple[str, str]]:
         lines = [line for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
     except (OSError, UnicodeDecodeError) as fault:
         raise ConfigError(f"{path} cannot be read: {getattr(fault, 'strerror', None) or fault}") from None
-    found = [tuple(line.strip().split(":", 1)) for line in lines]
-    if not found or not all(len(pair) == 2 and all(pair) for pair in found):
+    users = [tuple(line.strip().split(":", 1)) for line in lines]
+    if not users or not all(len(pair) == 2 and all(pair) for pair in users):
         raise ConfigError(f"{path} must hold a line name:password for each person")
-    return [(name, password) for name, password in found]
+    return [(name, password) for name, password in users]
 
 
 def _package_is_there() -> bool:
@@ -85,7 +85,8 @@ class Site:
 
     def __init__(self, config: PageConfig) -> None:
         self.config = config
-        if config.zero_gpu:  # it wants to be imported before torch, and to know at once what will ask for a GPU
+        if config.zero_gpu:
+            # spaces must be imported before torch, and must know early which functions will ask for a GPU.
             for module in ("spaces", "lab.service.predictors"):
                 importlib.import_module(module)
         self.queue = RunQueue(config.root, config.limits, config.allowed)
@@ -93,23 +94,25 @@ class Site:
         self.benches = BenchJobs(self.queue.folder.root / ".benches", lent_gpu=config.zero_gpu)
 
     def visitor(self, identity: object, request: gr.Request) -> Visitor:
-        """Whoever sent a request; `identity` is what the browser keeps."""
-        kept: Mapping[str, Any] = identity if isinstance(identity, dict) else {}
-        return visitor(kept.get("token"), user=request.username, key=kept.get("key"), operator_key=self.operator_key)
+        """The visitor who sent a request; `identity` is what the browser keeps."""
+        stored: Mapping[str, Any] = identity if isinstance(identity, dict) else {}
+        return visitor(
+            stored.get("token"), user=request.username, key=stored.get("key"), operator_key=self.operator_key
+        )
 
     def backbones(self) -> list[tuple[str, str]]:
         """(label, value) of each backbone that may be chosen, group by group."""
         allowed = self.config.allowed
         known = {info.name: info for info in list_backbones() if info.source != "package" or _package_is_there()}
         missing = {info.name for info in list_backbones()} - known.keys()
-        found = []
+        choices = []
         for source, group in _GROUPS.items():
             for name in (name for name in allowed.backbones if name not in missing):
                 info = known.get(name)
                 if (info.source if info else "hub") == source:
                     size = f", {info.parameters / 1e6:,.1f}M parameters" if info and info.parameters else ""
-                    found.append((f"{group}: {name}{size}", name))
-        return found + [(f"{_GROUPS['folder']}: {name}", FOLDER + name) for name in allowed.backbone_folders]
+                    choices.append((f"{group}: {name}{size}", name))
+        return choices + [(f"{_GROUPS['folder']}: {name}", FOLDER + name) for name in allowed.backbone_folders]
 
     def default_backbone(self) -> str:
         values = [value for _, value in self.backbones()]
@@ -118,12 +121,12 @@ class Site:
     def towers(self) -> list[tuple[str, str]]:
         """(label, value) of each image encoder that may be chosen."""
         allowed = self.config.allowed
-        found = []
+        choices = []
         for name in allowed.towers:
             shape = name.removeprefix(RANDOM)
             group = "Shape alone" if shape != name else _GROUPS[known_towers().get(name, {}).get("source", "hub")]
-            found.append((f"{group}: {shape}", name))
-        return found + [(f"{_GROUPS['folder']}: {name}", FOLDER + name) for name in allowed.tower_folders]
+            choices.append((f"{group}: {shape}", name))
+        return choices + [(f"{_GROUPS['folder']}: {name}", FOLDER + name) for name in allowed.tower_folders]
 
     def tasks(self) -> list[tuple[str, str]]:
         """(label, value) of each shipped task, in the order of the paper's tables."""
@@ -132,5 +135,7 @@ class Site:
     def data(self) -> list[tuple[str, str]]:
         """(label, value) of each source of rows, the visitor's own last."""
         names = self.config.allowed.data_names()
-        found = [(_DATA_NAMES.get(name, f"Folder: {name.removeprefix(FOLDER)}"), name) for name in names]
-        return [*found, ("Your own rows: CSV, TSV or JSON lines", OWN_ROWS)] if self.config.allowed.uploads else found
+        choices = [(_DATA_NAMES.get(name, f"Folder: {name.removeprefix(FOLDER)}"), name) for name in names]
+        if self.config.allowed.uploads:
+            choices.append(("Your own rows: CSV, TSV or JSON lines", OWN_ROWS))
+        return choices

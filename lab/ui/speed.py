@@ -66,7 +66,7 @@ class _Speed:
             return notice(str(fault), "wrong")
         return notice("It ends now; what it has measured stays.")
 
-    def look(self, identity: Any, bench_id: Any, seen: Any, request: gr.Request) -> list[Any]:
+    def look(self, identity: Any, bench_id: Any, shown_state: Any, request: gr.Request) -> list[Any]:
         """Line, table and figures of the measurement, the buttons; what the browser has already is left out."""
         if not bench_id:
             return [gr.skip()] * 7
@@ -80,25 +80,25 @@ class _Speed:
                 gr.update(interactive=False),
                 "",
             ]
-        now = f"{bench_id} {state.status} {state.done}"
+        current_state = f"{bench_id} {state.status} {state.done}"
         runs = state.status == "running"
         line = self._line(state)
-        if now == seen:
+        if current_state == shown_state:
             return [line if runs else gr.skip(), *[gr.skip()] * 6]
         return [
             line,
             *_found(state),
             gr.update(interactive=not runs),
             gr.update(interactive=runs and state.may_change),
-            now,
+            current_state,
         ]
 
     def _line(self, state: BenchState) -> str:
         if state.status != "running":
-            said = (
+            summary = (
                 state.error or f"{state.status}: {state.done} of {state.planned} pairs in {duration(state.elapsed_s)}"
             )
-            return notice(said, "wrong" if state.status == "failed" else "good")
+            return notice(summary, "wrong" if state.status == "failed" else "good")
         left = f", about {duration(state.left_s)} left" if state.left_s is not None else ""
         training, _ = self.site.queue.load()
         beside = f" {training} training beside it: times are blurred by that." if training else ""
@@ -141,31 +141,31 @@ def _first(figures: list[tuple[str, go.Figure]]) -> go.Figure | None:
 
 def paper_tables(state: BenchState | None = None) -> str:
     """Figure 4's numbers and Table 6, ours beside them where they were measured; as HTML."""
-    found = ""
+    tables = ""
     for title, printed in (("The paper's Figure 4, in samples a second", FIGURE_4), ("The paper's Table 6", TABLE_6)):
         bench = state.bench if state is not None else None
         if bench is not None:
             lines = [list(line) for line in paper_rows(bench, printed)]
         else:
             lines = [[*line[:4], "-", "-", "-", "-"] for line in _printed(printed)]
-        found += table(_PAPER_COLUMNS, lines, caption=title)
+        tables += table(_PAPER_COLUMNS, lines, caption=title)
     return (
-        f'{found}<p class="fine">The paper\'s speeds are those of {text(HARDWARE)}; of different machines the ratios '
+        f'{tables}<p class="fine">The paper\'s speeds are those of {text(HARDWARE)}; of different machines the ratios '
         "can be compared, the speeds cannot.</p>"
     )
 
 
 def _printed(printed: Any) -> list[list[str]]:
     by_key = {(one.backbone, one.method): one for one in printed}
-    found = []
+    lines = []
     for (backbone, method), dept in by_key.items():
         pt = by_key.get((backbone, "prompt_tuning"))
         if method == "dept" and pt is not None:
             values = pt.samples_per_s.value, dept.samples_per_s.value
-            found.append(
+            lines.append(
                 [f"{backbone}, m = {dept.num_virtual_tokens}", *map(str, values), f"{values[1] / values[0]:.2f}"]
             )
-    return found
+    return lines
 
 
 def _whole(value: Any) -> int:
@@ -213,12 +213,12 @@ def build(site: Site, identity: gr.BrowserState) -> tuple[gr.Timer, dict[str, An
             )
             tables = gr.HTML(paper_tables(), apply_default_css=False)
     bench_id = gr.Textbox(visible="hidden")
-    seen = gr.Textbox(visible="hidden")
+    shown_state = gr.Textbox(visible="hidden")
     timer = gr.Timer(POLL_SECONDS, active=False)
     look: dict[str, Any] = {
         "fn": does.look,
-        "inputs": [identity, bench_id, seen],
-        "outputs": [line, speed, cost, tables, start, cancel, seen],
+        "inputs": [identity, bench_id, shown_state],
+        "outputs": [line, speed, cost, tables, start, cancel, shown_state],
         **QUIET,
     }
     timer.tick(**look)

@@ -134,11 +134,11 @@ def opposite(draw: Draw, label: str) -> Clauses:
     pair, unrelated = draw.random.sample(draw.opposites("opposite"), 2)
     side = draw.choice((0, 1))
     stated = {ENTAILMENT: pair[side], CONTRADICTION: pair[1 - side], NEUTRAL: draw.choice(unrelated)}[label]
-    said = draw.choice(pair[side])
-    other = draw.choice([word for word in stated if word != said])
+    hypothesis_word = draw.choice(pair[side])
+    premise_word = draw.choice([word for word in stated if word != hypothesis_word])
     frame = draw.choice(("the {noun} of {owner} is {adj}", "{owner} has a(n) {adj} {noun}"))
     noun, owner = draw.word("object"), draw.person()
-    premise, hypothesis = (fill(frame, noun=noun, owner=owner, adj=word) for word in (other, said))
+    premise, hypothesis = (fill(frame, noun=noun, owner=owner, adj=word) for word in (premise_word, hypothesis_word))
     return premise, hypothesis
 
 

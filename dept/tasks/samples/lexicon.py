@@ -122,7 +122,7 @@ def _parts() -> tuple[dict[str, str], dict[str, frozenset[str]]]:
         return word
 
     groups = []
-    for entry_kind, entry in (found for kind in kinds for found in _entries(kind)):
+    for entry_kind, entry in (pair for kind in kinds for pair in _entries(kind)):
         spellings = sorted(set().union(*(_spellings(entry_kind, word) for word in entry)))
         groups.append((entry_kind, entry, spellings))
         for spelling in spellings[1:]:
@@ -175,7 +175,7 @@ def own_spellings(split: str) -> frozenset[str]:
 def all_spellings() -> frozenset[str]:
     """Every token that rows of any split may contain, numbers aside."""
     kinds = [kind for kind in load("words.yaml") if kind != "plurals"]
-    entries = [found for kind in kinds for found in _entries(kind)]
+    entries = [pair for kind in kinds for pair in _entries(kind)]
     return fixed_text().union(*(_spellings(path, word) for path, entry in entries for word in entry))
 
 

@@ -98,13 +98,13 @@ def qqp(draw: Draw, label: int) -> dict[str, Any]:
     groups = {kind: draw.choice(draw.synonyms(kind)) for kind in kinds}
     first = {kind: draw.choice(group) for kind, group in groups.items()}
     second = {kind: draw.choice(group) for kind, group in groups.items()}
-    asked = f"qqp/{signature}/{intent}"
+    frames_of_intent = f"qqp/{signature}/{intent}"
     if label == 1:
-        frames = _two_frames(draw, asked)
+        frames = _two_frames(draw, frames_of_intent)
     elif draw.chance(0.5):
-        frames = (draw.template(asked), draw.template(f"qqp/{signature}/{other}"))
+        frames = (draw.template(frames_of_intent), draw.template(f"qqp/{signature}/{other}"))
     else:
-        frames = _two_frames(draw, asked)
+        frames = _two_frames(draw, frames_of_intent)
         changed = draw.choice(kinds)
         second[changed] = draw.choice(_other(draw, changed, groups[changed]))
     return {

@@ -64,27 +64,29 @@ class Fact:
         return sentence(draw.template(f"facts/{self.kind}/ask/{slot}", file=_FILE), **self.values)
 
 
-def _fact(draw: Draw, values: Values, kind: str | None = None, **given: str) -> Fact:
+def _fact(draw: Draw, values: Values, kind: str | None = None, **fixed_values: str) -> Fact:
     facts = load(_FILE)["facts"]
     kind = kind or draw.choice(tuple(facts))
-    return Fact(kind, {slot: given.get(slot) or values.take(name) for slot, name in facts[kind]["slots"].items()})
+    return Fact(
+        kind, {slot: fixed_values.get(slot) or values.take(name) for slot, name in facts[kind]["slots"].items()}
+    )
 
 
 def _passage(draw: Draw, *, others: int) -> tuple[Fact, Fact, list[Fact]]:
     """(the fact asked about, its rival of the same kind, all facts of the passage in their order)."""
     values = Values(draw)
-    asked = _fact(draw, values)
-    rival = _fact(draw, values, asked.kind)
-    facts = [asked, rival, *(_fact(draw, values) for _ in range(others))]
-    return asked, rival, draw.shuffled(facts)
+    asked_fact = _fact(draw, values)
+    rival = _fact(draw, values, asked_fact.kind)
+    facts = [asked_fact, rival, *(_fact(draw, values) for _ in range(others))]
+    return asked_fact, rival, draw.shuffled(facts)
 
 
 def _sentences(draw: Draw, facts: Sequence[Fact]) -> list[str]:
     """The facts told, at times with a sentence that has no bearing on them."""
-    told = [fact.say(draw) for fact in facts]
+    sentences = [fact.say(draw) for fact in facts]
     if draw.chance(0.5):
-        told.insert(draw.choice(range(len(told) + 1)), draw.template("about", file=_FILE))
-    return told
+        sentences.insert(draw.choice(range(len(sentences) + 1)), draw.template("about", file=_FILE))
+    return sentences
 
 
 def _slot(draw: Draw, kind: str) -> str:
@@ -93,24 +95,24 @@ def _slot(draw: Draw, kind: str) -> str:
 
 def spans(context: str, text: str) -> tuple[list[int], list[int]]:
     """(starts, ends exclusive) in characters of every occurrence of a text, whole words, in either case."""
-    found = list(re.finditer(rf"(?<!\w){re.escape(text)}(?!\w)", context, re.IGNORECASE))
-    return [match.start() for match in found], [match.end() for match in found]
+    matches = list(re.finditer(rf"(?<!\w){re.escape(text)}(?!\w)", context, re.IGNORECASE))
+    return [match.start() for match in matches], [match.end() for match in matches]
 
 
 def qnli(draw: Draw, label: int) -> dict[str, Any]:
     """Does the sentence hold the answer? If not (1), it is about somebody else, or tells something else."""
     values = Values(draw)
-    asked = _fact(draw, values)
-    slot = _slot(draw, asked.kind)
-    told = asked
+    asked_fact = _fact(draw, values)
+    slot = _slot(draw, asked_fact.kind)
+    stated = asked_fact
     if label == 1:
-        kept = {name: value for name, value in asked.values.items() if name != slot}
+        other_values = {name: value for name, value in asked_fact.values.items() if name != slot}
         if draw.chance(0.5):
-            kind = draw.choice([kind for kind in load(_FILE)["facts"] if kind != asked.kind])
-            told = _fact(draw, values, kind, **kept)
+            kind = draw.choice([kind for kind in load(_FILE)["facts"] if kind != asked_fact.kind])
+            stated = _fact(draw, values, kind, **other_values)
         else:
-            told = _fact(draw, values, asked.kind)
-    return {"question": asked.ask(draw, slot), "sentence": told.say(draw), "label": label}
+            stated = _fact(draw, values, asked_fact.kind)
+    return {"question": asked_fact.ask(draw, slot), "sentence": stated.say(draw), "label": label}
 
 
 def boolq(draw: Draw, label: int, *, others: int | None = None) -> dict[str, Any]:
@@ -118,13 +120,13 @@ def boolq(draw: Draw, label: int, *, others: int | None = None) -> dict[str, Any
 
     others: facts beside these two; 1 or 2 unless it is given.
     """
-    asked, rival, facts = _passage(draw, others=draw.choice((1, 2)) if others is None else others)
-    template = draw.template(f"facts/{asked.kind}/yesno", file=_FILE)
-    values = dict(asked.values)
+    asked_fact, rival, facts = _passage(draw, others=draw.choice((1, 2)) if others is None else others)
+    template = draw.template(f"facts/{asked_fact.kind}/yesno", file=_FILE)
+    values = dict(asked_fact.values)
     if label == 0:
         slot = draw.choice(re.findall(r"{(\w+)}", template))
         values[slot] = rival.values[slot]
-    passage = f"{draw.choice((asked, rival)).title} -- {' '.join(_sentences(draw, facts))}"
+    passage = f"{draw.choice((asked_fact, rival)).title} -- {' '.join(_sentences(draw, facts))}"
     return {"question": fill(template, **values).lower(), "passage": passage, "label": label}
 
 
@@ -139,11 +141,11 @@ def multirc(draw: Draw, labels: tuple[int, ...]) -> list[dict[str, Any]]:
     def say(person: str, value: str) -> str:
         return sentence(draw.choice(draw.options(deed["say"])), person=person, value=value)
 
-    told = [say(person, value) for person, value in zip(people, done, strict=True)]
+    sentences = [say(person, value) for person, value in zip(people, done, strict=True)]
     if draw.chance(0.5):
-        told.append(draw.template("about", file=_FILE))
+        sentences.append(draw.template("about", file=_FILE))
     question = sentence(draw.choice(draw.options(deed["ask"])), value=right)
-    paragraph = " ".join(draw.shuffled(told))
+    paragraph = " ".join(draw.shuffled(sentences))
     return [
         {"paragraph": paragraph, "question": question, "answer": person, "label": label}
         for person, label in zip(people, labels, strict=False)
@@ -152,11 +154,11 @@ def multirc(draw: Draw, labels: tuple[int, ...]) -> list[dict[str, Any]]:
 
 def squad(draw: Draw, _: None) -> dict[str, Any]:
     """A question about one fact of a passage; the answer's place is given in characters."""
-    asked, _rival, facts = _passage(draw, others=draw.choice((1, 2)))
-    slot = _slot(draw, asked.kind)
+    asked_fact, _rival, facts = _passage(draw, others=draw.choice((1, 2)))
+    slot = _slot(draw, asked_fact.kind)
     context = " ".join(_sentences(draw, facts))
-    answer = asked.values[slot]
-    return {"title": asked.title.replace(" ", "_"), "context": context, "question": asked.ask(draw, slot),
+    answer = asked_fact.values[slot]
+    return {"title": asked_fact.title.replace(" ", "_"), "context": context, "question": asked_fact.ask(draw, slot),
             "answers": {"text": [answer], "answer_start": spans(context, answer)[0][:1]}}  # fmt: skip
 
 
@@ -169,29 +171,29 @@ def _mrqa(context: str, question: str, answer: str) -> dict[str, Any]:
 
 def nq(draw: Draw, _: None) -> dict[str, Any]:
     """A lower-case query without a question mark, over a tokenised paragraph."""
-    asked, _rival, facts = _passage(draw, others=draw.choice((1, 2)))
-    slot = _slot(draw, asked.kind)
+    asked_fact, _rival, facts = _passage(draw, others=draw.choice((1, 2)))
+    slot = _slot(draw, asked_fact.kind)
     context = f"<P> {spaced(' '.join(_sentences(draw, facts)))} </P>"
-    return _mrqa(context, asked.ask(draw, slot).rstrip("?").lower(), asked.values[slot])
+    return _mrqa(context, asked_fact.ask(draw, slot).rstrip("?").lower(), asked_fact.values[slot])
 
 
 def newsqa(draw: Draw, _: None) -> dict[str, Any]:
     """A report in paragraphs, with a place line."""
-    asked, _rival, facts = _passage(draw, others=draw.choice((2, 3)))
-    slot = _slot(draw, asked.kind)
+    asked_fact, _rival, facts = _passage(draw, others=draw.choice((2, 3)))
+    slot = _slot(draw, asked_fact.kind)
     used = {value for fact in facts for value in fact.values.values()}
     place = next(city for city in iter(lambda: draw.word("city"), "") if city not in used)
     context = f"{place.upper()} (Sample News) -- " + "\n\n\n\n".join(_sentences(draw, facts))
-    return _mrqa(context, asked.ask(draw, slot), asked.values[slot])
+    return _mrqa(context, asked_fact.ask(draw, slot), asked_fact.values[slot])
 
 
 def searchqa(draw: Draw, _: None) -> dict[str, Any]:
     """A clue with "this city" in the answer's place, over search results."""
-    asked, _rival, facts = _passage(draw, others=2)
-    slot = draw.choice([slot for slot in asked.values if slot in ENTITIES])
+    asked_fact, _rival, facts = _passage(draw, others=2)
+    slot = draw.choice([slot for slot in asked_fact.values if slot in ENTITIES])
     context = " ".join(f"[DOC] [TLE] {fact.title} - sample page [PAR] {fact.say(draw)}" for fact in facts)
-    clue = asked.say(draw, **{slot: ENTITIES[slot]}).rstrip(".")
-    return _mrqa(context, clue, asked.values[slot])
+    clue = asked_fact.say(draw, **{slot: ENTITIES[slot]}).rstrip(".")
+    return _mrqa(context, clue, asked_fact.values[slot])
 
 
 def hotpotqa(draw: Draw, _: None) -> dict[str, Any]:
@@ -216,10 +218,10 @@ def hotpotqa(draw: Draw, _: None) -> dict[str, Any]:
 
 def record(draw: Draw, _: None) -> dict[str, Any]:
     """A fact of the passage told again with one entity left out."""
-    asked, _rival, facts = _passage(draw, others=2)
-    slot = draw.choice([slot for slot in ("person", "city", "company") if slot in asked.values])
-    told = _sentences(draw, facts)
-    passage = " ".join(told[:-2]) + "".join(f"\n@highlight\n{text.rstrip('.')}" for text in told[-2:])
+    asked_fact, _rival, facts = _passage(draw, others=2)
+    slot = draw.choice([slot for slot in ("person", "city", "company") if slot in asked_fact.values])
+    sentences = _sentences(draw, facts)
+    passage = " ".join(sentences[:-2]) + "".join(f"\n@highlight\n{text.rstrip('.')}" for text in sentences[-2:])
     entities = sorted(
         {value for fact in facts for name, value in fact.values.items() if name in ENTITIES and name != "year"}
     )
@@ -227,10 +229,10 @@ def record(draw: Draw, _: None) -> dict[str, Any]:
         (start, end, entity) for entity in entities for start, end in zip(*spans(passage, entity), strict=True)
     )
     return {
-        "passage": passage, "query": asked.say(draw, **{slot: "@placeholder"}), "entities": entities,
+        "passage": passage, "query": asked_fact.say(draw, **{slot: "@placeholder"}), "entities": entities,
         "entity_spans": {"text": [place[2] for place in places], "start": [place[0] for place in places],
                          "end": [place[1] for place in places]},
-        "answers": [asked.values[slot]],
+        "answers": [asked_fact.values[slot]],
     }  # fmt: skip
 
 
@@ -240,9 +242,9 @@ def ask_one(draw: Draw, *, others: int) -> tuple[str, str, str]:
     The reading tasks in their shortest form, for training before the tasks themselves.
     """
     values = Values(draw)
-    asked = _fact(draw, values)
-    rivals = [_fact(draw, values, asked.kind)] if others else []
-    facts = [asked, *rivals, *(_fact(draw, values) for _ in range(others - 1))]
-    slot = _slot(draw, asked.kind)
+    asked_fact = _fact(draw, values)
+    rivals = [_fact(draw, values, asked_fact.kind)] if others else []
+    facts = [asked_fact, *rivals, *(_fact(draw, values) for _ in range(others - 1))]
+    slot = _slot(draw, asked_fact.kind)
     context = " ".join(fact.say(draw) for fact in draw.shuffled(facts))
-    return asked.ask(draw, slot), context, asked.values[slot]
+    return asked_fact.ask(draw, slot), context, asked_fact.values[slot]

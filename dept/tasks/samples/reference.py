@@ -23,16 +23,16 @@ def _schema(draw: Draw, referent: str, pronoun: str | None) -> tuple[str, dict[s
 
 def wsc(draw: Draw, label: int) -> dict[str, Any]:
     """Does span2 (a pronoun) stand for span1 (a name)? Spans are given by their word's place in the text."""
-    asked = draw.choice("ab")
-    referent = asked if label else "ab".replace(asked, "")
+    candidate = draw.choice("ab")
+    referent = candidate if label else "ab".replace(candidate, "")
     text, people = _schema(draw, referent, None)
     words = text.split()
     pronoun = next(word for word in words if word in _PRONOUNS.values())
     return {
         "text": text,
-        "span1_index": [word.strip(".,") for word in words].index(people[asked]),
+        "span1_index": [word.strip(".,") for word in words].index(people[candidate]),
         "span2_index": words.index(pronoun),
-        "span1_text": people[asked],
+        "span1_text": people[candidate],
         "span2_text": pronoun,
         "label": label,
     }

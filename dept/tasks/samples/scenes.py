@@ -57,16 +57,16 @@ Scene = tuple[Thing, ...]
 @cache
 def pairs(part: str) -> tuple[Pair, ...]:
     """The pairs of a colour and a shape that a split owns, or the shared ones: each colour and shape in every part."""
-    found = []
+    part_pairs = []
     for i, colour in enumerate(COLOURS):
         for j, shape in enumerate(SHAPES):
             if _PARTS[(i + j) % len(_PARTS)] == part:
-                found.append((colour, shape))
-    return tuple(found)
+                part_pairs.append((colour, shape))
+    return tuple(part_pairs)
 
 
 def scene(rng: random.Random, split: str) -> Scene:
-    """A scene of a split: one pair of its own, the others its own or shared, no pair twice."""
+    """Draw a scene of a split: one pair is the split's own, the others are its own or shared; no pair comes twice."""
     chosen = [rng.choice(pairs(split))]
     others = [pair for pair in (*pairs(split), *pairs(SHARED)) if pair != chosen[0]]
     chosen += rng.sample(others, rng.randrange(_MOST_SHAPES))
@@ -135,10 +135,10 @@ _colour_of, _shape_of = attrgetter("colour"), attrgetter("shape")
 Question = tuple[str, str, str, str]
 
 
-def _alone(things: Scene, seen: Callable[[Thing], str]) -> list[Thing]:
-    """The things that no other one is like, so that a question can name them by what is `seen`."""
-    names = [seen(thing) for thing in things]
-    return [thing for thing in things if names.count(seen(thing)) == 1]
+def _alone(things: Scene, feature: Callable[[Thing], str]) -> list[Thing]:
+    """The things whose `feature` no other thing has, so that a question can name them by it."""
+    names = [feature(thing) for thing in things]
+    return [thing for thing in things if names.count(feature(thing)) == 1]
 
 
 def _ask_colour(rng: random.Random, things: Scene, split: str) -> Question | None:
@@ -162,7 +162,7 @@ def _ask_count(rng: random.Random, things: Scene, split: str) -> Question:
 
 
 def _ask_whether(rng: random.Random, things: Scene, split: str) -> Question:
-    """As often no as yes; a no is about a pair of the split whose colour or shape is there."""
+    """Ask whether a pair is there. Half of the answers are no; such a pair has a colour or a shape of the scene."""
     there = {(thing.colour, thing.shape) for thing in things}
     near = [
         pair
@@ -191,7 +191,7 @@ _QUESTIONS = (_ask_colour, _ask_shape, _ask_count, _ask_whether, _ask_where)
 
 
 def questions(rng: random.Random, things: Scene, split: str) -> list[Question]:
-    """A question of each kind that the scene has an answer to."""
+    """One question of each kind that can be answered from the scene."""
     return [question for ask in _QUESTIONS if (question := ask(rng, things, split)) is not None]
 
 
@@ -207,13 +207,13 @@ _ALSO_SAID = {
 def _ten_answers(rng: random.Random, answer: str) -> list[dict[str, Any]]:
     """Ten people's answers, as VQA has them: at least eight say the same."""
     others = _ALSO_SAID.get(answer, ())
-    said = [answer] * 10
+    answers = [answer] * 10
     if others:
         for place in rng.sample(range(10), rng.choice((0, 0, 1, 2))):
-            said[place] = rng.choice(others)
+            answers[place] = rng.choice(others)
     return [
         {"answer": text, "answer_confidence": "yes" if text == answer else "maybe", "answer_id": number}
-        for number, text in enumerate(said, start=1)
+        for number, text in enumerate(answers, start=1)
     ]
 
 
@@ -224,15 +224,15 @@ def captions(rng: random.Random, things: Scene) -> list[str]:
     backwards = _listed([_with_article(name) for name in reversed(names)])
     count = _COUNTS[len(things)]
     noun = "shape" if len(things) == 1 else "shapes"
-    told = [
+    sentences = [
         f"{listed} on a light background.",
         f"There {'is' if len(things) == 1 else 'are'} {backwards}.",
         f"A picture of {listed}.",
         f"A drawing with {count} {noun}: {_listed(names)}.",
         _place(things) or f"A small picture that shows {backwards}.",
     ]
-    rng.shuffle(told)
-    return [text[0].upper() + text[1:] for text in told]
+    rng.shuffle(sentences)
+    return [text[0].upper() + text[1:] for text in sentences]
 
 
 def _place(things: Scene) -> str | None:
@@ -253,7 +253,7 @@ def _listed(names: list[str]) -> str:
 
 
 def _pictures(rng: random.Random, split: str) -> Iterator[tuple[Scene, dict[str, Any], int]]:
-    """Scenes without end, each with its image and its number."""
+    """An endless stream of scenes, each with its image and its number."""
     while True:
         things = scene(rng, split)
         image = {"bytes": draw(things, rng.randint(235, 255)), "path": None}
@@ -261,10 +261,10 @@ def _pictures(rng: random.Random, split: str) -> Iterator[tuple[Scene, dict[str,
 
 
 def vqa_rows(rng: random.Random, split: str) -> Iterator[dict[str, Any]]:
-    """Rows without end: two questions of different kinds about each picture."""
+    """An endless stream of rows: two questions of different kinds about each picture."""
     for things, image, number in _pictures(rng, split):
-        asked = questions(rng, things, split)
-        for place, (kind, answer_type, text, answer) in enumerate(rng.sample(asked, 2)):
+        answerable = questions(rng, things, split)
+        for place, (kind, answer_type, text, answer) in enumerate(rng.sample(answerable, 2)):
             yield {
                 "question_id": number * 1000 + place,
                 "image_id": number,
@@ -278,6 +278,6 @@ def vqa_rows(rng: random.Random, split: str) -> Iterator[dict[str, Any]]:
 
 
 def caption_rows(rng: random.Random, split: str) -> Iterator[dict[str, Any]]:
-    """Rows without end: a picture and five captions."""
+    """An endless stream of rows: a picture and five captions."""
     for things, image, number in _pictures(rng, split):
         yield {"image": image, "captions": captions(rng, things), "image_id": number}

@@ -88,5 +88,5 @@ def image_of(picture: object, most_bytes: int) -> bytes:
         raise DataError("the image is gone from this server: bring it again") from None
     if not data:
         raise DataError(f"the image is empty, or larger than {most_bytes / 2**20:g} MiB")
-    seen = decode(data, most_pixels=MOST_PIXELS)
-    return data if max(seen.size) <= KEPT_SIDE else small_jpeg(seen, KEPT_SIDE)
+    decoded = decode(data, most_pixels=MOST_PIXELS)
+    return data if max(decoded.size) <= KEPT_SIDE else small_jpeg(decoded, KEPT_SIDE)

@@ -52,11 +52,13 @@ class _TryIt:
 
     def runs(self, identity: Any, chosen: Any, request: gr.Request) -> tuple[Any, str]:
         """The visitor's runs that have an adapter, the newest first."""
-        found = [run for run in self.site.queue.runs(self.site.visitor(identity, request)) if run.has_adapter]
-        choices = [(self._label(run), run.run_id) for run in found]
+        runs_with_adapter = [
+            run for run in self.site.queue.runs(self.site.visitor(identity, request)) if run.has_adapter
+        ]
+        choices = [(self._label(run), run.run_id) for run in runs_with_adapter]
         values = [value for _, value in choices]
         value = chosen if chosen in values else next(iter(values), None)
-        return gr.update(choices=choices, value=value), "" if found else notice(NO_RUNS)
+        return gr.update(choices=choices, value=value), "" if runs_with_adapter else notice(NO_RUNS)
 
     @staticmethod
     def _label(run: RunSummary) -> str:

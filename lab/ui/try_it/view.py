@@ -15,12 +15,12 @@ if TYPE_CHECKING:  # both load torch, which the page does when somebody predicts
 _LONGEST = 120  # characters of a cell
 
 
-def label_name(task: Task, said: str) -> str:
+def label_name(task: Task, answer: str) -> str:
     """The label that a text of a verbalizer stands for; the text itself for a task without labels."""
     for words in task.verbalizers.values():
-        if task.labels is not None and said in words:
-            return task.labels[words.index(said)]
-    return said
+        if task.labels is not None and answer in words:
+            return task.labels[words.index(answer)]
+    return answer
 
 
 def answers_view(
@@ -42,13 +42,13 @@ def answers_view(
 def _card(task: Task, answers: Answers, *, single: bool) -> str:
     where = "" if answers.device == "cpu" else f" on {answers.device}"
     took = f"{1000 * answers.seconds_per_text:.3g} ms a text{where}"
-    said = ""
+    answer = ""
     if single:
         prediction = answers.predictions[0]
-        said = f"<strong>{text(label_name(task, prediction.text) or '(nothing)')}</strong>{_bars(task, prediction)}"
+        answer = f"<strong>{text(label_name(task, prediction.text) or '(nothing)')}</strong>{_bars(task, prediction)}"
     title = "untrained prompt" if not answers.side.trained else answers.side.name
     return (
-        f'<section class="answer" aria-label="{text(title)}"><h3>{text(title)}</h3>{said}'
+        f'<section class="answer" aria-label="{text(title)}"><h3>{text(title)}</h3>{answer}'
         f'<p class="fine">{took}</p></section>'
     )
 
@@ -56,12 +56,12 @@ def _card(task: Task, answers: Answers, *, single: bool) -> str:
 def _bars(task: Task, prediction: Prediction) -> str:
     if prediction.probabilities is None:
         return '<p class="fine">generated text has no probabilities</p>'
-    found = "".join(
-        f'<div class="share"><dt>{text(label_name(task, said))}</dt><dd>'
+    bars = "".join(
+        f'<div class="share"><dt>{text(label_name(task, answer))}</dt><dd>'
         f'<span style="width: {100 * share:.1f}%"></span><b>{share:.1%}</b></dd></div>'
-        for said, share in prediction.probabilities.items()
+        for answer, share in prediction.probabilities.items()
     )
-    return f'<dl class="shares">{found}</dl>'
+    return f'<dl class="shares">{bars}</dl>'
 
 
 def answers_table(

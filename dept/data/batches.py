@@ -1,4 +1,4 @@
-"""Which rows share a batch: those of like length, so that little is padding; alike on every process."""
+"""Batches of rows of similar length, so that little is padding; every process makes the same batches."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ import numpy.typing as npt
 from dept.errors import ConfigError, DataError
 
 T = TypeVar("T")
-_STRETCH = 50  # batches sorted together: sorting all rows would leave nothing to chance in who meets whom
+_STRETCH = 50  # batches sorted together: sorting all rows would always put the same rows into one batch
 
 
 def length_grouped_batches(
     lengths: Sequence[int] | npt.NDArray[np.int64], batch_size: int, *, seed: int, epoch: int
 ) -> list[list[int]]:
-    """One epoch's batches, in order: shuffled, rows of like length together, every row exactly once.
+    """One epoch's batches in order: shuffled, rows of similar length together, every row exactly once.
 
     Args:
-        lengths: tokens of each row, [N].
-        batch_size: rows of a batch; one batch of the epoch is smaller when N is no multiple of it.
+        lengths: the number of tokens of each row, [N].
+        batch_size: rows in a batch; one batch of the epoch is smaller when N is no multiple of it.
         seed: with `epoch`, decides the order; the same on every process and machine.
 
     Raises:
@@ -42,7 +42,7 @@ def length_grouped_batches(
 
 
 class TrainBatches:
-    """The endless sequence of global batches: the batch of any step, without those before it (for resuming).
+    """The endless sequence of global batches. A step's batch can be had without those before it, for resuming.
 
     Every process makes the same sequence and takes its share of each batch, so no row is lost or repeated.
     """
@@ -61,7 +61,7 @@ class TrainBatches:
         return len(self._batches)
 
     def batch(self, step: int) -> list[int]:
-        """Rows of the global batch at `step` (from 0); a new epoch is shuffled anew."""
+        """The rows of the global batch at `step` (from 0). Each epoch has its own shuffle."""
         epoch, position = divmod(step, self.batches_per_epoch)
         if epoch != self._epoch:
             self._batches = length_grouped_batches(self._lengths, self._batch_size, seed=self._seed, epoch=epoch)
@@ -69,7 +69,7 @@ class TrainBatches:
         return self._batches[position]
 
     def share(self, step: int, rank: int = 0, world: int = 1) -> list[int]:
-        """What process `rank` of `world` takes of the batch at `step`.
+        """The rows of the batch at `step` that process `rank` of `world` takes.
 
         Empty when the batch has fewer rows than there are processes.
         """
@@ -77,7 +77,7 @@ class TrainBatches:
 
 
 def evaluation_batches(lengths: Sequence[int] | npt.NDArray[np.int64], batch_size: int) -> list[list[int]]:
-    """All rows once, sorted by length, the longest first: what does not fit in memory fails at once."""
+    """All rows once, the longest first: a batch that does not fit in memory fails at once."""
     if batch_size < 1:
         raise ConfigError(f"batch_size must be at least 1, not {batch_size}")
     order = np.argsort(-np.asarray(lengths, dtype=np.int64), kind="stable").tolist()
@@ -85,7 +85,7 @@ def evaluation_batches(lengths: Sequence[int] | npt.NDArray[np.int64], batch_siz
 
 
 def in_input_order(batches: Sequence[Sequence[int]], results: Sequence[Sequence[T]]) -> list[T]:
-    """Each batch's results, put back into the order of the rows."""
+    """The results of all batches, put back into the order of the rows."""
     flat = {
         row: result
         for batch, batch_results in zip(batches, results, strict=True)

@@ -1,4 +1,4 @@
-"""Rows of token ids -> one padded batch of tensors."""
+"""Collate rows of token ids into one padded batch of tensors."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 
-IGNORED = -100  # a label that the loss leaves out, as everywhere in transformers
+IGNORED = -100  # the label that the loss leaves out, here and in transformers
 
 
 @dataclass(frozen=True)
 class Collator:
-    """Items of a TokenisedSplit to a padded batch of tensors, as long as its longest item.
+    """Collates items of a TokenisedSplit into a batch of tensors, padded to its longest item.
 
     Encoder-decoder: right-padded `input_ids`, `attention_mask` [B, L], `labels` [B, T] (-100 on padding).
     Decoder-only: left-padded [padding; source; target], `labels` (-100 on padding and source) and `source_mask`
@@ -28,9 +28,9 @@ class Collator:
     Items with an image also give `visual_features`, float32 [B, P, V].
 
     Args:
-        pad_token_id: fills; any id will do where there is none, since padding is masked.
-        with_targets: for training and losses; False for generation and label scoring.
-        pad_to: pad sources to this length, not to the batch's longest (the paper's way, for the benchmark).
+        pad_token_id: the id of the padding; where a tokenizer has none any id will do, since padding is masked.
+        with_targets: True for training and losses, False for generation and label scoring.
+        pad_to: pad sources to this length, as the paper does, and not to the batch's longest.
     """
 
     pad_token_id: int
@@ -48,7 +48,7 @@ class Collator:
         return cls(0 if pad is None else int(pad), is_encoder_decoder, with_targets)
 
     def __call__(self, items: Sequence[Mapping[str, Any]]) -> dict[str, torch.Tensor]:
-        """Raises ConfigError when a source is longer than `pad_to`."""
+        """Collate items; raises ConfigError when a source is longer than `pad_to`."""
         batch = self._texts(items)
         if "visual_features" in items[0]:
             stacked = np.stack([item["visual_features"] for item in items])

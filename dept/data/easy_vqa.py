@@ -1,7 +1,7 @@
 """easy-VQA (Victor Zhou, 2019): questions about pictures of one shape, read from the package easy-vqa (MIT).
 
-The package is only a container: its files are found and read, its code is never imported. It has train and test;
-validation is a tenth of train's pictures, drawn once and for all.
+The package is only a container: its files are read, its code is never imported. It has train and test splits;
+validation is a tenth of train's pictures, always the same ones.
 """
 
 from __future__ import annotations
@@ -15,17 +15,17 @@ from typing import Any
 
 from dept.errors import DataError
 
-NAME = "easy-vqa"  # of the package, and what --data takes
+NAME = "easy-vqa"  # the package, and its name for --data
 TASK = "vqa"
 INSTALL = "pip install 'dept-lab[easy-vqa]'"
-_HELD_OUT = 0.1  # of train's pictures, for validation
+_HELD_OUT = 0.1  # share of train's pictures that is kept for validation
 
 
 def easy_vqa_rows(split: str) -> list[dict[str, Any]]:
-    """The rows of a split in the schema of the task vqa: one answer a question, the image named by its path.
+    """The rows of a split in the schema of the task vqa: one answer for each question, the image as its path.
 
     Raises:
-        DataError: the package is not installed, or damaged.
+        DataError: the package is not installed or is damaged.
     """
     part = folder() / ("test" if split == "test" else "train")
     try:
@@ -43,20 +43,20 @@ def easy_vqa_rows(split: str) -> list[dict[str, Any]]:
 
 
 def version() -> str:
-    """What to call the data in a result."""
+    """The package's name and version, for a result's data."""
     return f"{NAME} {importlib.metadata.version(NAME)}"
 
 
 def is_installed() -> bool:
-    """Whether the package is there with its data; answered without importing it."""
+    """Whether the package is installed with its data; it is not imported for that."""
     return _data() is not None
 
 
 def folder() -> Path:
-    """Where the package has its pictures and questions.
+    """The folder with the package's pictures and questions.
 
     Raises:
-        DataError: it is not installed.
+        DataError: the package is not installed.
     """
     data = _data()
     if data is None:

@@ -1,4 +1,4 @@
-"""Texts to token ids, source and target apart, and where ` Label : ` is divided between the two."""
+"""Encode texts as token ids, sources and targets apart; decide how ` Label : ` is divided between the two."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ LABEL_CUE = " Label : "
 
 
 class TextEncoder:
-    """Texts to token ids, for sources and targets of one backbone kind.
+    """Encodes sources and targets as token ids, for one kind of backbone.
 
     Args:
         tokenizer: the backbone's own.
-        max_seq_length: s, the most tokens a source may have (` Label : ` and the end-of-text token included).
-        max_target_length: the most tokens of a target, end-of-text included; None for no limit.
+        max_seq_length: s, the most tokens that a source may have (` Label : ` and the end-of-text token included).
+        max_target_length: the most tokens that a target may have, end-of-text included; None for no limit.
 
     Raises:
-        ConfigError: a tokenizer without an end-of-text token, a max_seq_length that leaves no room for text.
+        ConfigError: the tokenizer has no end-of-text token, or max_seq_length leaves no room for text.
     """
 
     def __init__(
@@ -50,24 +50,24 @@ class TextEncoder:
             raise ConfigError(f"max_seq_length {max_seq_length} leaves no room for any source text; raise it")
 
     def _boundary(self) -> tuple[list[int], str]:
-        """THE place where ` Label : ` is divided between source and target of a decoder-only backbone.
+        """The only place that divides ` Label : ` between source and target of a decoder-only backbone.
 
         The text is always `source + " Label : " + target`, as in the authors' release. Its last space goes
         with the target: a BPE vocabulary has " negative" as one frequent token, while a space on its own is a
         rare one that no word follows (SmolLM2-135M on SST-2, no prompt, nothing trained: 68% right with the
         space on the target, 56% on the source).
 
-        Returns the ids of the source's part, and the text before the target (which decides its first id).
+        Returns the ids of the source's share, and the text before the target, which decides the target's first id.
         """
         cue = LABEL_CUE.removesuffix(" ")
         return self._continuations("a", [cue])[0], "a" + cue
 
     def _plain(self, texts: Sequence[str]) -> list[list[int]]:
-        """Ids without special tokens; `verbose` would warn of texts beyond the backbone's context length."""
+        """Ids without special tokens; with `verbose` the tokenizer would warn of texts longer than its context."""
         return self._tokenizer(list(texts), add_special_tokens=False, verbose=False)["input_ids"]
 
     def _continuations(self, before: str, texts: Sequence[str]) -> list[list[int]]:
-        """Ids of each text as it stands after `before`; alone, sentencepiece would put a space before it."""
+        """Ids of each text as a continuation of `before`; on its own, sentencepiece would put a space in front."""
         head, *joined = self._plain([before, *(before + text for text in texts)])
         return [
             ids[len(head) :] if ids[: len(head)] == head else self._plain([text])[0]
@@ -75,14 +75,14 @@ class TextEncoder:
         ]
 
     def _start_ids(self) -> list[int]:
-        """What the tokenizer puts before a text by default (LLaMA: begin-of-text; GPT-2: nothing)."""
+        """The ids that the tokenizer puts before a text by default (LLaMA: begin-of-text; GPT-2: none)."""
         bare = self._plain(["a"])[0]
         full = self._tokenizer(["a"], verbose=False)["input_ids"][0]
         starts = (i for i in range(len(full)) if full[i : i + len(bare)] == bare)
         return full[: next(starts, 0)]
 
     def sources(self, texts: Sequence[str]) -> list[list[int]]:
-        """Source ids, at most s a text; a long text is cut, its end-of-text token or ` Label : ` kept."""
+        """Ids of sources, at most s each: a longer text is cut, but keeps its end-of-text token or ` Label : `."""
         if not texts:
             return []
         if self._is_encoder_decoder:
@@ -90,7 +90,7 @@ class TextEncoder:
         return [[*self._start, *ids[: self._room], *self._cue] for ids in self._plain(texts)]
 
     def targets(self, texts: Sequence[str]) -> list[list[int]]:
-        """Target ids, the end-of-text token last."""
+        """Ids of targets, the end-of-text token last."""
         if not texts:
             return []
         if self._is_encoder_decoder:
@@ -121,11 +121,11 @@ def label_token_ids(
 
 
 def tokenizer_fingerprint(tokenizer: PreTrainedTokenizerBase) -> str:
-    """sha256 hex of what decides a tokenizer's ids: vocabulary, rules, special tokens; not its name."""
+    """sha256 hex of everything that decides a tokenizer's ids: vocabulary, rules, special tokens."""
     content: dict[str, Any]
     if tokenizer.is_fast:
         content = json.loads(tokenizer.backend_tokenizer.to_str())
-        # Settings of the last call, not of the tokenizer: they change as it is used.
+        # These two hold the settings of the last call, so they change as the tokenizer is used.
         content.pop("truncation", None)
         content.pop("padding", None)
     else:

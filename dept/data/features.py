@@ -2,7 +2,7 @@
 
 A tower's features lie in $DEPT_CACHE/features/<its fingerprint>/, in files of up to 512 images each: safetensors with
 the images' digests beside the features, mapped into memory rather than read. A file appears whole or not at all; a
-lock lets one process compute while the others wait for what it wrote.
+lock lets one process compute while the others wait for its files.
 """
 
 from __future__ import annotations
@@ -31,26 +31,26 @@ from dept.tasks.task import ImageValue
 _log = logging.getLogger(__name__)
 
 IMAGES_A_FILE = 512
-_BATCH = 32  # images that the tower sees together
-_SHOW_FROM = 200  # images from which a progress bar is worth its line
+_BATCH = 32  # images that the tower encodes together
+_SHOW_FROM = 200  # fewer images show no progress bar
 
 Features = npt.NDArray[np.float16]
 Find = Callable[[str], tuple[ImageValue, str]]
 
 
 class FeatureStore(Mapping[str, Features]):
-    """Features of one tower by their image's digest (`dept.data.images.digest`), each [P, V].
+    """The features of one tower, [P, V] each, by the digest of their image (`dept.data.images.digest`).
 
     Args:
-        cache_dir: where the towers' folders are; default $DEPT_CACHE, or ~/.cache/dept-lab, `/features`.
+        cache_dir: the folder of the towers' folders; by default `features` in $DEPT_CACHE or ~/.cache/dept-lab.
     """
 
     def __init__(self, tower: VisionTower, cache_dir: str | os.PathLike[str] | None = None) -> None:
         self.tower = tower
         root = Path(cache_dir) if cache_dir is not None else default_cache_dir() / "features"
         self.folder = root / tower.fingerprint
-        self._places: dict[str, tuple[Any, int]] = {}  # digest -> the mapped features of a file, the place in it
-        self._unsaved: dict[str, Features] = {}  # where the disk refuses
+        self._places: dict[str, tuple[Any, int]] = {}  # digest -> a file's mapped features, and the index in them
+        self._unsaved: dict[str, Features] = {}  # features that could not be written to the disk
         self._seen: set[str] = set()
 
     def __getitem__(self, digest: str) -> Features:
@@ -67,10 +67,10 @@ class FeatureStore(Mapping[str, Features]):
         return len(self._places.keys() | self._unsaved.keys())
 
     def add(self, digests: Iterable[str], find: Find, *, progress: bool = True) -> None:
-        """Compute what is missing of these images.
+        """Compute the features of these images that are not in the store.
 
         Args:
-            find: gives an image, and what to call it, by its digest; asked for the missing ones alone.
+            find: takes a digest, gives the image and its name for messages; called for missing images only.
 
         Raises:
             DataError: an image that cannot be read.
@@ -112,7 +112,7 @@ class FeatureStore(Mapping[str, Features]):
         return features
 
     def _save(self, features: Mapping[str, Features]) -> None:
-        """To a temporary name, then renamed: nobody reads half a file. A disk that refuses only costs memory."""
+        """Write features under a temporary name, then rename. If the disk refuses, they stay in memory."""
         digests = list(features)
         name = hashlib.sha256("".join(digests).encode()).hexdigest()[:32]
         path = self.folder / f"{name}.safetensors"
@@ -127,7 +127,7 @@ class FeatureStore(Mapping[str, Features]):
         self._map(path)
 
     def _look(self) -> None:
-        """Map the files that have come since the last look."""
+        """Map the files that were added since the last call."""
         for path in sorted(self.folder.glob("*.safetensors")):
             if path.name not in self._seen:
                 self._map(path)
@@ -153,13 +153,14 @@ class FeatureStore(Mapping[str, Features]):
 def with_features(
     split: TokenisedSplit, rows: Rows, name: str, store: FeatureStore, *, progress: bool = True
 ) -> TokenisedSplit:
-    """A split whose items carry their image's features; what is missing of them is computed now.
+    """The split with its images' features attached to its items; missing features are computed now.
 
     Args:
-        rows: what `split` was tokenised from. name: of the split there.
+        rows: the rows that `split` was tokenised from.
+        name: the split's name in `rows`.
 
     Raises:
-        DataError: an image that cannot be read; its row is named.
+        DataError: an image cannot be read; the message names its row.
     """
     column, table = rows.image_column, rows.splits[name]
     assert column is not None, "a task with images"

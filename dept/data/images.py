@@ -1,4 +1,4 @@
-"""Images of rows: where they are, what they hold, what tells one from another.
+"""Images of rows: locate, read, decode and fingerprint them.
 
 An image is a file named by a path, a file's content, or {"bytes": ..., "path": ...} as the hub's data sets have it.
 Rows keep the last form, so that rows of every source look alike.
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from dept.tasks.task import ImageValue
 
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP")
-# What PIL's reader of EXIF blocks raises, by where the damage leads it.
+# The exceptions of PIL's reader of damaged EXIF blocks.
 _BROKEN_EXIF = (
     struct.error,
     OSError,
@@ -35,12 +35,12 @@ _BROKEN_EXIF = (
     SyntaxError,
 )
 MAX_BYTES = 64 * 2**20
-MAX_PIXELS = 100_000_000  # a larger one is taken for a decompression bomb
+MAX_PIXELS = 100_000_000  # a larger image counts as a decompression bomb
 _ORIENTATION = 0x0112  # EXIF's tag
 
 
 def as_stored(value: ImageValue) -> dict[str, Any]:
-    """An image as rows keep it."""
+    """An image in the form in which rows keep it."""
     if isinstance(value, str):
         return {"bytes": None, "path": value}
     if isinstance(value, bytes):
@@ -49,10 +49,10 @@ def as_stored(value: ImageValue) -> dict[str, Any]:
 
 
 def found_in(value: ImageValue, folder: Path, where: str) -> dict[str, Any]:
-    """An image of a data folder's row: a path is relative to the folder, and made whole here.
+    """The image of a data folder's row, its path made absolute; in the row it is relative to the folder.
 
     Raises:
-        DataError: opened by `where`: no such file, or one outside the folder.
+        DataError: there is no such file, or it lies outside the folder; the message begins with `where`.
     """
     stored = as_stored(value)
     if stored["bytes"]:
@@ -75,7 +75,7 @@ def content(value: ImageValue) -> bytes:
     """The bytes of an image file.
 
     Raises:
-        DataError: it cannot be read, or is larger than 64 MiB.
+        DataError: the file cannot be read, or is larger than 64 MiB.
     """
     stored = as_stored(value)
     data: bytes | None = stored["bytes"]
@@ -95,7 +95,7 @@ def content(value: ImageValue) -> bytes:
 
 
 def digest(value: ImageValue) -> str:
-    """sha256 hex of an image file's content; a file that has not changed is read once."""
+    """sha256 hex of an image file's content; a file is read again only if it has changed."""
     stored = as_stored(value)
     if stored["bytes"]:
         return hashlib.sha256(stored["bytes"]).hexdigest()
@@ -103,7 +103,7 @@ def digest(value: ImageValue) -> str:
     try:
         status = path.stat()
     except (OSError, ValueError):
-        return hashlib.sha256(content(value)).hexdigest()  # which says what is wrong
+        return hashlib.sha256(content(value)).hexdigest()  # `content` raises the error that says what is wrong
     return _digest_of_file(str(path), status.st_mtime_ns, status.st_size)
 
 
@@ -113,19 +113,19 @@ def _digest_of_file(path: str, modified_ns: int, size: int) -> str:
 
 
 def decode(data: bytes, name: str = "the image", most_pixels: int = MAX_PIXELS) -> Image:
-    """An image file's pixels, RGB, turned as its camera says; transparent parts lie on white.
+    """An image file's pixels as RGB, turned as its EXIF block says, transparent parts on white.
 
     Args:
         most_pixels: width times height; a larger one is refused before its pixels are read.
 
     Raises:
-        DataError: no image of a known format, damaged, or too large.
+        DataError: the file is no image of a known format, is damaged, or is too large.
     """
     from PIL import Image, UnidentifiedImageError
 
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", UserWarning)  # of damaged details that the pixels do not need
+            warnings.simplefilter("ignore", UserWarning)  # PIL warns of damaged details that the pixels do not need
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             with Image.open(io.BytesIO(data), formats=FORMATS) as opened:
                 if opened.width * opened.height > most_pixels:
@@ -147,10 +147,10 @@ def decode(data: bytes, name: str = "the image", most_pixels: int = MAX_PIXELS) 
 
 
 def _upright(opened: Image) -> Image:
-    """The image turned as its EXIF block says; one whose block cannot be read stays as it is."""
+    """The image turned as its EXIF block says; if the block cannot be read, the image as it is."""
     from PIL.Image import Transpose
 
-    opened.load()  # apart from the EXIF block: damaged pixels are a fault
+    opened.load()  # before the EXIF block is read: damaged pixels are an error, a damaged block is none
     try:
         orientation = opened.getexif().get(_ORIENTATION)
     except _BROKEN_EXIF:
@@ -186,13 +186,13 @@ def small_jpeg(image: Image, side: int) -> bytes:
 
 
 def named(value: ImageValue) -> str:
-    """What to call an image in a message."""
+    """An image's name for messages."""
     path = as_stored(value)["path"]
     return str(path) if path else "the image"
 
 
 def without_content(row: Mapping[str, Any], column: str | None) -> dict[str, Any]:
-    """A row with its image's digest in the image's place: what fingerprints and prints are made from."""
+    """A row with its image replaced by the image's digest, for fingerprints and printing."""
     if column is None or row.get(column) is None:
         return dict(row)
     return {**row, column: digest(row[column])}

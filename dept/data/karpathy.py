@@ -1,8 +1,8 @@
 """The hub's VQA v2 and MS COCO captions as the Karpathy split has them (Karpathy & Fei-Fei, 2015; paper, Table 3).
 
-5,000 of COCO's validation images are for validation, 5,000 for test, all others for training (113,287).
+Validation has 5,000 of COCO's validation images, test another 5,000, and train all others (113,287).
 
-- coco_captions: one row per caption there, already split; here one row per image with its captions.
+- coco_captions: the hub has one row per caption, already split; we make one row per image with its captions.
 - vqa: VQA v2's own train and validation rows lie in two data sets; a third one names each image's split.
 
 The ids and columns are those of the hub in autumn 2026 as its pages show them; tests use folders of the same schema.
@@ -18,7 +18,9 @@ from dept.errors import DataError
 if TYPE_CHECKING:
     from datasets import Dataset
 
-VQA_VALIDATION = "Multimodal-Fatima/VQAv2_validation"  # beside the train rows of the task's own hub_id
+VQA_VALIDATION = (
+    "Multimodal-Fatima/VQAv2_validation"  # the validation rows; the train rows are in the task's own hub_id
+)
 SPLIT_OF_IMAGES = "yerevann/coco-karpathy"
 _SPLITS = {"train": "train", "restval": "train", "validation": "validation", "val": "validation", "test": "test"}
 
@@ -43,7 +45,7 @@ def _by_image(rows: Dataset, name: str) -> Dataset:
 
 
 def vqa(splits: Splits, download: Download) -> dict[str, Dataset]:
-    """VQA v2's rows by the split of their image, in the task's schema."""
+    """VQA v2's rows in the task's schema, assigned to the split of their image."""
     from datasets import concatenate_datasets
 
     split_of: dict[int, str] = {}
@@ -68,14 +70,14 @@ def vqa(splits: Splits, download: Download) -> dict[str, Dataset]:
 
 
 def _shared_columns(sources: list[Dataset]) -> list[str]:
-    """Columns of the task that all parts have; the hub's sets carry many others."""
+    """The task's columns that all parts have; the hub's data sets have many others."""
     columns = ("question_id", "image_id", "question", "question_type", "answer_type", "multiple_choice_answer")
     names = [set(rows.column_names) | ({"image_id"} if "id_image" in rows.column_names else set()) for rows in sources]
     return [column for column in (*columns, "answers", "image") if all(column in each for each in names)]
 
 
 def _columns(rows: Dataset, names: tuple[str, ...], where: str) -> dict[str, list[Any]]:
-    """Whole columns as lists, without touching the images beside them."""
+    """Columns as lists, read without decoding the images in the same rows."""
     for name in names:
         if name not in rows.column_names:
             raise DataError(

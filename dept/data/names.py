@@ -1,4 +1,4 @@
-"""The words that `--data` knows, and where a run's rows came from. No torch, no datasets."""
+"""The names that `--data` takes, and the sources that a run's rows can have. Imports neither torch nor datasets."""
 
 from __future__ import annotations
 
@@ -13,4 +13,4 @@ if TYPE_CHECKING:
 Source = Literal["hub", "sample", "folder", "package"]
 
 
-DATA_NAMES = ("hub", "sample", easy_vqa.NAME)  # what `data` takes beside paths and the hub ids of own tasks
+DATA_NAMES = ("hub", "sample", easy_vqa.NAME)  # `data` also takes paths, and hub ids for own tasks

@@ -1,4 +1,4 @@
-"""One's own task: a commented YAML guessed from a table's columns, and a look at rows as they will be fed."""
+"""A user's own task: guess a commented YAML from a table's columns, and show rows as the model will get them."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _LABEL_NAMES = (
 )
 _ID_NAMES = ("id", "idx", "index", "key", "guid", "uuid", "")
 _HIDDEN = (None, "", -1)
-_READ_ROWS = 10_000  # enough to guess from
+_READ_ROWS = 10_000  # rows that the guesses are based on
 _MOST_LABELS = 50
 _LONGEST_LABEL = 60
 _LONGEST_NAME = 100
@@ -34,7 +34,7 @@ _SHOWN_CHARACTERS = 400
 
 @dataclass(frozen=True)
 class Column:
-    """What a table's column seems to be: its task type, its values but for the missing ones, whether some are."""
+    """A table's column: the type guessed for it, the values that are there, and whether some are missing."""
 
     name: str
     kind: str
@@ -50,10 +50,10 @@ class Column:
 
 
 def new_task_yaml(table_path: str | Path) -> str:
-    """A commented task file guessed from the first rows of a table, to be read and mended by its author.
+    """A commented task file guessed from the first rows of a table, for its author to read and correct.
 
     Raises:
-        DataError: a table that cannot be read, or in which no label or no input column can be found.
+        DataError: the table cannot be read, or it has no column for the label or none for the input.
     """
     path = Path(table_path)
     rows = [row for _, row in zip(range(_READ_ROWS), _plain_rows(path), strict=False)]
@@ -128,18 +128,18 @@ def _plain_rows(path: Path) -> Iterator[dict[str, Any]]:
 
 
 def _columns(rows: Sequence[Mapping[str, Any]], *, typed: bool) -> list[Column]:
-    """The columns in their order; CSV's values, all texts, are looked at for what they could be."""
+    """The columns in their order. CSV's values are all texts: their types are guessed from the texts."""
     names = dict.fromkeys(name for row in rows for name in row)
     columns = []
     for name in names:
         if not name.strip() or not name.isprintable() or len(name) > _LONGEST_NAME:
-            continue  # no name for a line of YAML
+            continue  # such a name does not fit on a line of YAML
         values = [row.get(name) for row in rows]
         there = [value for value in values if value is not None and (typed or str(value).strip())]
         kind = _typed_kind(there) if typed else _text_kind(there)
         if not typed:
             there = [_as_kind(value, kind) for value in there]
-            # In CSV nothing tells an empty text from a missing one; a text may be empty.
+            # CSV cannot tell an empty text from a missing one; a text may be empty.
             has_gaps = len(there) < len(values) and kind != "str"
         else:
             has_gaps = len(there) < len(values)
@@ -191,7 +191,7 @@ def _is_classes(column: Column) -> bool:
 
 
 def _label_column(columns: Sequence[Column], path: Path) -> Column:
-    """By its name, else the last one with few values that recur, else the last text."""
+    """Guess the label: by its name, else the last column with few repeated values, else the last text."""
     usable = [column for column in columns if column.kind in ("str", "int", "float", "bool", "list[str]")]
     usable = [column for column in usable if any(value not in _HIDDEN for value in column.values)]
     by_name = {column.name.strip().lower(): column for column in reversed(usable)}
@@ -237,7 +237,7 @@ def _yaml(value: Any) -> str:
 
 @dataclass(frozen=True)
 class TaskCheck:
-    """What `check_task` found: rows as they will be fed, what is wrong, and what is only worth knowing."""
+    """The outcome of `check_task`: rows as the model will get them, problems, and notes on harmless oddities."""
 
     task: Task
     location: str
@@ -252,7 +252,7 @@ class TaskCheck:
 
     @property
     def text(self) -> str:
-        """All of it, for the terminal."""
+        """The whole outcome as text for the terminal."""
         lines = [f"{self.task.name}: {self.location}", ""]
         for example in self.shown:
             lines += [example, ""]
@@ -265,14 +265,14 @@ class TaskCheck:
 
 
 def check_task(task: Task, data: str | Path, limit: int = 5) -> TaskCheck:
-    """Rows as they will be fed, and everything that is wrong with them, not only the first thing.
+    """Show rows as the model will get them, and list every problem with them, not only the first.
 
     Args:
         data: as for `load_rows`.
-        limit: rows shown.
+        limit: the number of rows to show.
 
     Raises:
-        DataError: `data` is not there at all.
+        DataError: `data` does not exist.
     """
     path = local_path(data)
     files = {} if path is None else files_of(task, path)
@@ -287,7 +287,7 @@ def check_task(task: Task, data: str | Path, limit: int = 5) -> TaskCheck:
                     good.append((where, row))
                 if len(problems) >= _MOST_PROBLEMS:
                     break
-        except DataError as fault:  # the file itself: nothing can be read after this
+        except DataError as fault:  # the file itself is at fault: no more rows can be read
             problems.append(str(fault))
     sizes: Mapping[str, int] = {}
     if not problems:
@@ -304,7 +304,7 @@ def check_task(task: Task, data: str | Path, limit: int = 5) -> TaskCheck:
 
 
 def _row_problems(task: Task, row: Mapping[str, Any], *, need_label: bool) -> list[str]:
-    """Every column's fault, where `Task.check_row` stops at the first."""
+    """The problems of every column; `Task.check_row` stops at the first."""
     problems = []
     for column, kind in task.columns.items():
         if row.get(column) is None and (column in task.optional_columns or column == task.label_column):
@@ -326,7 +326,7 @@ def _row_problems(task: Task, row: Mapping[str, Any], *, need_label: bool) -> li
 
 
 def _shown(task: Task, where: str, row: Mapping[str, Any]) -> str:
-    """One row's examples: the source, and the target by each verbalizer."""
+    """One row's examples as text: the source, and the target of each verbalizer."""
     names = tuple(task.verbalizers) or ("digits",)
     lines = [where]
     for examples in zip(*(task.examples(row, name, require_target=False) for name in names), strict=True):
@@ -340,13 +340,13 @@ def _shown(task: Task, where: str, row: Mapping[str, Any]) -> str:
 
 
 def _notes(task: Task, rows: Sequence[Mapping[str, Any]]) -> tuple[str, ...]:
-    """What does not stop a run, but is seldom meant."""
+    """Notes on what is allowed in a run but seldom intended."""
     examples = [example for row in rows for example in task.examples(row, require_target=False)]
     notes = []
     missing = set(range(len(task.labels or ()))) - {example.label for example in examples}
     if task.labels and examples and missing:
         notes.append(f"no row has the label {', '.join(task.labels[label] for label in sorted(missing))}")
-    # A word is a token at least.
+    # Every word has at least one token.
     long = sum(len(example.source.split()) > task.max_seq_length for example in examples)
     if long:
         notes.append(f"{long} of {len(examples)} sources are longer than max_seq_length {task.max_seq_length}: cut")

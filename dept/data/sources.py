@@ -1,7 +1,7 @@
-"""Where rows come from: the hub, a data folder, one file of one's own, the embedded samples, the package easy-vqa.
+"""Load rows from the hub, a data folder, a user's file, the embedded samples or the package easy-vqa.
 
-All give the same: train, validation and test rows in the task's schema, checked column by column. The hub's
-splits follow the paper's rules (`Task.splits`); a folder's files are the splits, as they are (`load_rows`).
+All sources give train, validation and test rows in the task's schema, checked column by column. The hub's splits
+follow the paper's rules (`Task.splits`); a folder's files are used as the splits that they are (`load_rows`).
 """
 
 from __future__ import annotations
@@ -50,9 +50,9 @@ class Rows:
     """Checked rows of one task.
 
     splits: "train", "validation", "test" (or those asked for) -> rows with the task's columns.
-    source: where a result says that its rows are from. location: the hub id, folder or file.
-    fingerprint: sha256 hex of the content, the same wherever the same rows come from.
-    image_column: the column with the rows' images ({bytes, path}: `dept.data.images`), None for text.
+    source: the kind of source, as a result names it. location: the hub id, folder or file.
+    fingerprint: sha256 hex of the content; equal rows from different sources have the same.
+    image_column: the column of images ({bytes, path}, see `dept.data.images`), None for text tasks.
     """
 
     splits: Mapping[str, datasets.Dataset] = field(repr=False)
@@ -63,11 +63,11 @@ class Rows:
 
     @property
     def sizes(self) -> dict[str, int]:
-        """Rows per split."""
+        """The number of rows of each split."""
         return {name: len(rows) for name, rows in self.splits.items()}
 
     def limited(self, sizes: Mapping[str, int]) -> Rows:
-        """The first `sizes[split]` rows of each split, all of one that is not named; another fingerprint."""
+        """The first `sizes[split]` rows of each split (all rows if `sizes` lacks it), with their own fingerprint."""
         first_rows = {
             name: rows.select(range(min(sizes.get(name, len(rows)), len(rows)))) for name, rows in self.splits.items()
         }
@@ -85,22 +85,22 @@ def load_rows(
     seed: int = 0,
     splits: Sequence[str] | None = None,
 ) -> Rows:
-    """The rows of a task.
+    """Load the rows of a task.
 
     Args:
-        task: whose rows, and in which schema.
+        task: decides which rows, and their schema.
         data: "hub"; "sample"; "easy-vqa"; a folder with FOLDER/<task>/{train,validation,test}.jsonl or .parquet (or
             with these files directly); one file (.csv, .tsv, .jsonl, .parquet); for an own task also a hub id. In
             a folder a test file with hidden labels counts as missing; without test, validation is halved;
             without validation, a tenth of train (at most 1,000 rows) is taken. One file is such a train file.
-        sample_sizes: rows per split for "sample"; None for its defaults.
-        seed: of the sample's rows.
-        splits: load these alone, all of them. None for all three, of which test may be missing where there is
-            but one row of validation to make it from.
+        sample_sizes: rows of each split for "sample"; None for the defaults.
+        seed: decides the sample's rows.
+        splits: load exactly these. None loads all three, without test where validation has a single row, which
+            cannot be halved.
 
     Raises:
-        DataError: nothing there, unreachable, unreadable, too few rows, or a row that is not in the task's
-            schema (the first one is named: file, line, column, what is wrong).
+        DataError: the data is missing, unreachable or unreadable, has too few rows, or a row is not in the task's
+            schema (the message names the first such row: file, line, column, what is wrong).
     """
     for name in splits or ():
         if name not in SPLITS:
@@ -120,7 +120,7 @@ def load_rows(
 
 
 def local_path(data: str | Path) -> Path | None:
-    """`data` as an existing file or folder; None when it is neither. Raises DataError for what can't be a path."""
+    """`data` as the path of an existing file or folder, else None. Raises DataError if it can't be a path at all."""
     try:
         path = Path(data).expanduser()
         return path if path.is_dir() or path.is_file() else None
@@ -129,10 +129,10 @@ def local_path(data: str | Path) -> Path | None:
 
 
 def files_of(task: Task, path: Path) -> dict[str, Path]:
-    """The split files of a data folder, FOLDER/<task>/ before FOLDER/; one file alone is train.
+    """The split files of a data folder, from FOLDER/<task>/ if it exists, else FOLDER/. A single file is train.
 
     Raises:
-        DataError: no such files there, or two for one split.
+        DataError: there are no such files, or two for one split.
     """
     if path.is_file():
         return {"train": path}
@@ -206,7 +206,7 @@ def _from_files(task: Task, files: Mapping[str, Path], requested: Sequence[str] 
 
 
 def _with_image(task: Task, file: Path, where: str, row: dict[str, Any]) -> tuple[str, dict[str, Any]]:
-    """A file's row with its image found beside the file; what is no image is left for `check_row` to name."""
+    """A file's row with its image located relative to the file; a bad value is left for `check_row` to report."""
     column = task.image_column
     if column is not None and isinstance(row.get(column), str | bytes | Mapping):
         task.check_image(where, row)
@@ -226,7 +226,7 @@ def _from_hub(task: Task, hub_id: str | None, requested: Sequence[str] | None) -
         hub_splits = {name: _undecoded(rows, task.image_column) for name, rows in hub_splits.items()}
     sizes = {name: len(rows) for name, rows in hub_splits.items()}
     hub_test = task.splits.test
-    # The paper's rules name splits with labels; one's own set may have a test split without.
+    # The paper's rules name splits that have labels; the test split of a user's own data set may have none.
     if _is_own(task) and hub_test in hub_splits and _all_hidden(task, _placed(task, hub_splits[hub_test], "")):
         del sizes[hub_test]
     parts = hub_parts(task, sizes)
@@ -240,7 +240,7 @@ def _from_hub(task: Task, hub_id: str | None, requested: Sequence[str] | None) -
 
 
 def _undecoded(rows: datasets.Dataset, column: str) -> datasets.Dataset:
-    """Images as their files' bytes: `datasets` would decode each one whenever its row is read."""
+    """The rows with images left as file bytes: `datasets` would decode an image whenever its row is read."""
     if isinstance(rows.features.get(column), datasets.Image):
         return rows.cast_column(column, datasets.Image(decode=False))
     return rows
@@ -263,7 +263,7 @@ def _part(
 
 
 def _placed(task: Task, rows: datasets.Dataset, where: str) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Each row with its name. Converted in batches: row by row takes `datasets` ten times as long."""
+    """Each row with its name for messages. Rows are converted in batches, ten times as fast as one by one."""
     task_columns = rows.select_columns([column for column in rows.column_names if column in task.columns])
     number = 0
     for table in task_columns.with_format("arrow").iter(batch_size=1000):
@@ -280,7 +280,7 @@ def _check(task: Task, where: str, row: Mapping[str, Any]) -> None:
 
 
 def _all_hidden(task: Task, placed: Iterable[tuple[str, Mapping[str, Any]]]) -> bool:
-    """Whether these rows have no labels, and so are as good as missing. Bad rows decide nothing."""
+    """Whether none of the rows has a label: the split then counts as missing. Bad rows are not considered."""
     some_hidden = False
     for _, row in placed:
         try:
@@ -293,7 +293,7 @@ def _all_hidden(task: Task, placed: Iterable[tuple[str, Mapping[str, Any]]]) -> 
 
 
 def _checked(task: Task, placed: Sequence[tuple[str, Mapping[str, Any]]]) -> datasets.Dataset:
-    """The rows as a data set with exactly the task's columns."""
+    """Check the rows and make them a data set with exactly the task's columns."""
     for where, row in placed:
         _check(task, where, row)
     arrays = {}
@@ -312,8 +312,8 @@ def _checked(task: Task, placed: Sequence[tuple[str, Mapping[str, Any]]]) -> dat
 
 
 def _first_bad(values: Sequence[Any], kind: pa.DataType | None) -> int:
-    """The first value with which `values` cannot become an Arrow array; found by halving."""
-    good, bad = 0, len(values)  # so many values convert; so many do not
+    """The index of the first value that Arrow cannot convert, found by bisection."""
+    good, bad = 0, len(values)  # the first `good` values convert; the first `bad` do not
     while bad - good > 1:
         middle = (good + bad) // 2
         try:
@@ -325,7 +325,7 @@ def _first_bad(values: Sequence[Any], kind: pa.DataType | None) -> int:
 
 
 def _fingerprint(splits: Mapping[str, datasets.Dataset], image_column: str | None) -> str:
-    """sha256 over the rows' JSON: the same for the same rows, whatever file or library they came through.
+    """sha256 of the rows' JSON: equal rows have the same, whatever file format or library they came from.
 
     An image counts by its content, wherever its file is.
     """
@@ -342,10 +342,10 @@ def _fingerprint(splits: Mapping[str, datasets.Dataset], image_column: str | Non
 def _download(
     task: Task, hub_id: str, config: str | None = None, revision: str | None = None
 ) -> Mapping[str, datasets.Dataset]:
-    """All the hub's splits, from the local cache when the hub does not answer.
+    """Download all splits of a data set from the hub, or take them from the local cache if the hub does not answer.
 
     Raises:
-        DataError: unreachable, unknown or unusable; the message names the other choices.
+        DataError: the data set is unreachable, unknown or unusable; the message names the other choices.
     """
     from huggingface_hub.utils import httpx
 
@@ -354,7 +354,7 @@ def _download(
         with _offline_unless_reachable(hub_id):
             if revision is None:
                 hub_splits = datasets.load_dataset(hub_id, config)
-            else:  # the converted branch has a folder for each config, and nothing that names it as one
+            else:  # the converted branch has a folder for each config, but does not declare them as configs
                 hub_splits = datasets.load_dataset(hub_id, data_dir=config, revision=revision)
     except ConnectionError as fault:
         raise DataError(f"the hub does not answer ({hub_id}: {_one_line(fault)}).\n{other_choices}") from fault
@@ -376,7 +376,7 @@ def _download(
 
 @contextlib.contextmanager
 def _offline_unless_reachable(hub_id: str) -> Iterator[None]:
-    """One short question first: `datasets` repeats a hopeless one for half a minute, then tries its cache."""
+    """Set `datasets` offline if the hub does not answer one short request: else it retries for half a minute."""
     from huggingface_hub import HfApi, constants
     from huggingface_hub.utils import httpx
 
@@ -386,7 +386,7 @@ def _offline_unless_reachable(hub_id: str) -> Iterator[None]:
     except (httpx.TransportError, ConnectionError):
         constants.HF_HUB_OFFLINE = datasets.config.HF_HUB_OFFLINE = True
     except (httpx.HTTPError, OSError, ValueError):
-        pass  # it answers, and load_dataset will say what is wrong
+        pass  # the hub answers, and load_dataset will report what is wrong
     try:
         yield
     finally:

@@ -1,4 +1,4 @@
-"""Files of rows: JSON lines, CSV, TSV and Parquet, row by row, each with the place to name if it is bad."""
+"""Read files of rows (JSON lines, CSV, TSV, Parquet) row by row, each with its place for error messages."""
 
 from __future__ import annotations
 
@@ -16,21 +16,21 @@ from dept.errors import DataError
 
 FORMATS = (".jsonl", ".parquet", ".csv", ".tsv")
 MAX_LINE_BYTES = 16 * 1024 * 1024
-_MAX_DEPTH = 8  # of lists and mappings inside one another
+_MAX_DEPTH = 8  # levels of nested lists and mappings
 _BOOLS = {"true": True, "false": False, "1": True, "0": False}
 
 
 def read_rows(path: Path, columns: Mapping[str, str] | None = None) -> Iterator[tuple[str, dict[str, Any]]]:
-    """The rows of one file, each as ("train.jsonl, line 7", {column: value}).
+    """Yield the rows of one file, each as ("train.jsonl, line 7", {column: value}).
 
     Args:
         path: .jsonl, .parquet, .csv or .tsv; UTF-8, the last two with a header.
-        columns: those to keep with their types (`Task.columns`), to which CSV's texts are converted; a text
-            that does not convert is kept for `Task.check_row` to name. None keeps everything as it is.
+        columns: the columns to keep, with their types (`Task.columns`), to which CSV's texts are converted. A text
+            that does not convert is kept for `Task.check_row` to report. None keeps everything as it is.
 
     Raises:
-        DataError: one line that names the file and the line or row: no such file, another format, not UTF-8,
-            not JSON, a line above 16 MiB, NaN or Infinity, nesting without end, broken Parquet.
+        DataError: one line that names the file and the line or row. The file is missing, of another format, not
+            UTF-8, not JSON or broken Parquet; a line is above 16 MiB, has NaN or Infinity, or is nested too deeply.
     """
     readers = {".jsonl": _read_jsonl, ".parquet": _read_parquet, ".csv": _read_csv, ".tsv": _read_csv}
     reader = readers.get(path.suffix.lower())
@@ -113,7 +113,8 @@ def _read_csv(path: Path, columns: Mapping[str, str] | None) -> Iterator[tuple[s
 
 
 def _convert(text: str, kind: str) -> Any:
-    """A CSV value as its column's type; itself where it is none, None where no text belongs and none is."""
+    """A CSV value converted to its column's type: as it is if it does not convert, None for an empty cell of a
+    column that holds no texts."""
     if kind == "str":
         return text
     if not text.strip():
@@ -147,7 +148,7 @@ def _read_parquet(path: Path, columns: Mapping[str, str] | None) -> Iterator[tup
 
 
 def _check_nested(where: str, value: Any, depth: int = 1) -> None:
-    """Refuse what Arrow or a tokenizer would fail on later, far from the row's name."""
+    """Refuse values that Arrow or a tokenizer would fail on later, where the row's name is unknown."""
     if depth > _MAX_DEPTH:
         raise DataError(f"{where}: lists or objects nested more than {_MAX_DEPTH} deep")
     if isinstance(value, list):

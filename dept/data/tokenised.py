@@ -1,7 +1,7 @@
-"""Rows to tensors: tokenise (cached by content), length-grouped batches, padding to the batch's longest.
+"""Tokenise the rows of a split; the result is cached by content.
 
 Encoder-decoder: right-padded sources, targets as labels. Decoder-only: source and target in one sequence, padded
-on the left. How texts become ids is in `encoding.py`, which rows share a batch in `batches.py`.
+on the left. `encoding.py` encodes texts, `batches.py` groups rows into batches, `collate.py` pads them.
 """
 
 from __future__ import annotations
@@ -36,9 +36,9 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 
-FORMAT_VERSION = 2  # of the cached files: raise it when what is stored, or how text becomes ids, changes
+FORMAT_VERSION = 2  # of the cached files: raise it when their content or the encoding of texts changes
 _CHUNK = 1000  # rows tokenised together
-_SHOW_FROM = 5000  # rows from which a progress bar is worth its line
+_SHOW_FROM = 5000  # fewer rows show no progress bar
 _SCHEMA = pa.schema(
     [
         ("source_ids", pa.list_(pa.int32())),
@@ -58,7 +58,7 @@ Item = dict[str, Any]
 
 @dataclass(frozen=True, eq=False)
 class TokenisedSplit(Sequence[Item]):
-    """A split's examples as ids, beside what evaluation compares with. A torch map-style data set too.
+    """A split's examples as ids, with the answers that evaluation compares with; also a torch map-style data set.
 
     An item is {"source_ids": [L], "target_ids": [T]}, with "visual_features": [P, V] where the split has features; an
     example's row is `rows[i]` (a row may give several).
@@ -73,7 +73,7 @@ class TokenisedSplit(Sequence[Item]):
         ids = {}
         for name in ("source_ids", "target_ids"):
             column = self.table.column(name).combine_chunks()
-            # A chunked column without rows has no chunk to combine into one array.
+            # A column without rows has no chunks to combine into one array.
             column = column if isinstance(column, pa.ListArray) else pa.array([], _SCHEMA.field(name).type)
             ids[name] = (column.values.to_numpy(), column.offsets.to_numpy().astype(np.int64))
         object.__setattr__(self, "_ids", ids)
@@ -101,22 +101,22 @@ class TokenisedSplit(Sequence[Item]):
         return item
 
     def with_features(self, features: Mapping[str, npt.NDArray[np.float16]]) -> TokenisedSplit:
-        """The same split, its items with the features of their images; each is [P, V], by the image's digest."""
+        """The same split with visual features in its items; `features` gives [P, V] for an image's digest."""
         return dataclasses.replace(self, features=features)
 
     @property
     def source_lengths(self) -> npt.NDArray[np.int64]:
-        """Tokens of each source: [N]."""
+        """The number of tokens of each source, [N]."""
         return np.diff(self._ids["source_ids"][1])
 
     @property
     def target_lengths(self) -> npt.NDArray[np.int64]:
-        """Tokens of each target, end-of-text included: [N]."""
+        """The number of tokens of each target, end-of-text included, [N]."""
         return np.diff(self._ids["target_ids"][1])
 
     @property
     def lengths(self) -> npt.NDArray[np.int64]:
-        """What training batches are grouped by, [N]: source tokens, with the target's if it follows."""
+        """The lengths by which training batches are grouped, [N]: of the source, plus the target in one sequence."""
         return self.source_lengths + (0 if self.is_encoder_decoder else self.target_lengths)
 
     @property
@@ -141,7 +141,7 @@ class TokenisedSplit(Sequence[Item]):
 
     @functools.cached_property
     def images(self) -> list[str]:
-        """Digest of each example's image; None throughout for a text task."""
+        """The digest of each example's image; all None for a text task."""
         return self.table.column("image").to_pylist()
 
 
@@ -157,15 +157,15 @@ def tokenise(
     cache_dir: str | os.PathLike[str] | None = None,
     progress: bool = True,
 ) -> TokenisedSplit:
-    """One split of `rows` as token ids, from the cache when the same content was tokenised before.
+    """One split of `rows` as token ids, read from the cache if the same content was tokenised before.
 
     Args:
-        cache_dir: where the cached files are; default $DEPT_CACHE, or ~/.cache/dept-lab, `/tokenised`.
+        cache_dir: the folder of the cached files; by default `tokenised` in $DEPT_CACHE or ~/.cache/dept-lab.
         progress: show a bar when there are many rows.
 
     Raises:
         DataError: `rows` has no such split, or a row cannot be converted (its column is named).
-        ConfigError: a max_seq_length that leaves no room for text, a tokenizer without end-of-text token.
+        ConfigError: max_seq_length leaves no room for text, or the tokenizer has no end-of-text token.
     """
     if split not in rows.splits:
         raise DataError(f"the data has no {split} split; it has {', '.join(rows.splits)}")
@@ -231,7 +231,7 @@ def _encode_rows(
 
 
 def _read_cache(path: Path, key: str) -> pa.Table | None:
-    """The cached table, or None when there is none or it is damaged (its checksums tell)."""
+    """The cached table; None if there is none, or if its checksums show that it is damaged."""
     try:
         with pq.ParquetFile(path, page_checksum_verification=True) as file:
             table = file.read()
@@ -247,7 +247,7 @@ def _read_cache(path: Path, key: str) -> pa.Table | None:
 
 
 def _write_cache(path: Path, key: str, table: pa.Table) -> None:
-    """To a temporary name, then renamed: nobody reads half a file. A disk that refuses only costs time."""
+    """Write the table under a temporary name, then rename. A failed write only costs time on the next run."""
     marked = table.replace_schema_metadata({"dept_key": key})
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -1,8 +1,8 @@
 """Caption metrics by COCO's own evaluation code, pycocoevalcap: CIDEr, BLEU-4, ROUGE-L, METEOR, SPICE.
 
 The official tokeniser (Stanford's PTB one), METEOR and SPICE are Java programs. Without Java a plain tokeniser takes
-the first one's place, which `notes` says, and METEOR is left out. SPICE downloads a parser when it is first used; it
-is in no shipped task, and nobody has run it here: take it as untested.
+the official one's place, which `notes` says, and METEOR is left out. SPICE downloads a parser when it is first used;
+no shipped task uses it, and it is untested.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import Any
 from dept.errors import DataError
 
 CAPTION_METRICS = ("cider", "bleu4", "rouge_l", "meteor", "spice")
-JAVA_METRICS = ("meteor", "spice")  # seconds to start, so that training leaves them to the last evaluation
+JAVA_METRICS = ("meteor", "spice")  # they take seconds to start, so training computes them in the last evaluation only
 PLAIN_TOKENISER = "no Java here: captions were split by a plain tokeniser, not the official one (install a JRE)"
 NO_JAVA_METRICS = "no Java here: {} left out (install a JRE)"
 
@@ -32,7 +32,7 @@ def has_java() -> bool:
 
 
 def notes(names: Sequence[str]) -> tuple[str, ...]:
-    """What must be said beside these metrics on this machine; nothing where Java is there."""
+    """Notes that belong beside these metrics on this machine; none where Java is installed."""
     requested = [name for name in names if name in CAPTION_METRICS]
     if not requested or has_java():
         return ()
@@ -43,14 +43,14 @@ def notes(names: Sequence[str]) -> tuple[str, ...]:
 def caption_scores(
     names: Sequence[str], predictions: Sequence[str], references: Sequence[Sequence[str]]
 ) -> dict[str, float]:
-    """The metrics `names` over a set of captions, as fractions; without Java, those that need it are left out.
+    """The metrics `names` over a set of captions, as fractions. Without Java, the metrics that need it are left out.
 
     Args:
-        predictions: one caption each.
-        references: all captions that people gave the same image.
+        predictions: one caption for each image.
+        references: all captions that people gave each image.
 
     Returns:
-        by name; CIDEr may exceed 1.
+        Scores by metric name; CIDEr may exceed 1.
 
     Raises:
         DataError: pycocoevalcap's tokeniser or METEOR cannot be run.
@@ -68,9 +68,9 @@ def caption_scores(
 
 
 def _by_java(captions: Sequence[str]) -> list[str]:
-    """Each caption's tokens joined by spaces, lower case, without punctuation.
+    """Tokenise captions with the official program: tokens joined by spaces, lower case, without punctuation.
 
-    pycocoevalcap's own call of this program writes into the installed package and talks on the terminal.
+    pycocoevalcap's own call of this program writes into the installed package and prints to the terminal.
     """
     from pycocoevalcap.tokenizer import ptbtokenizer as official
 
@@ -115,10 +115,10 @@ def _meteor(references: Tokenised, predictions: Tokenised) -> float:
     scorer = Meteor()
     try:
         return float(scorer.compute_score(references, predictions)[0])
-    except (OSError, ValueError) as fault:  # no answer is an empty line
+    except (OSError, ValueError) as fault:  # ValueError: the program answered with an empty line
         raise DataError(f"METEOR (Java) cannot be run: {fault}") from fault
     finally:
-        for pipe in (scorer.meteor_p.stdout, scorer.meteor_p.stderr):  # it closes the third itself
+        for pipe in (scorer.meteor_p.stdout, scorer.meteor_p.stderr):  # METEOR closes its stdin itself
             pipe.close()
 
 

@@ -1,7 +1,7 @@
-"""The paper's metrics, in per cent, on scikit-learn and scipy (imported when used: the names stay cheap).
+"""The paper's metrics, in per cent, on scikit-learn and scipy (imported only when used).
 
-Predictions and answers are texts, as generated or as chosen by label scoring. A prediction that is none of
-the task's labels counts as wrong, as in the authors' release.
+Predictions and answers are texts, generated or chosen by label scoring. A prediction that is none of the task's
+labels counts as wrong, as in the authors' release.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ TEXT_METRICS = ("token_f1", "em")
 VQA_METRICS = ("vqa_accuracy",)
 METRICS = LABEL_METRICS + NUMBER_METRICS + TEXT_METRICS + VQA_METRICS + CAPTION_METRICS
 
-# What a text that is no number counts as in a correlation, as in the release: outside STS-B's interval.
+# In a correlation, a text that is no number counts as this one, as in the release: outside STS-B's interval.
 _NOT_A_NUMBER = -1.0
 _ARTICLES = re.compile(r"\b(a|an|the)\b")
 _NO_PUNCTUATION = str.maketrans("", "", string.punctuation)
@@ -95,7 +95,7 @@ def _label_score(name: str, predictions: list[str], answers: list[str], labels: 
         return _mean([number.get(text, -1) == index for text, index in zip(predictions, true, strict=True)])
     if name == "f1" and len(labels) != 2:
         raise ConfigError(f"f1 is for two labels, not {len(labels)}; use macro_f1")
-    # With two labels, wrong means the other one; with more, a class of its own, -1.
+    # With two labels, a wrong text counts as the other label; with more, as a class of its own, -1.
     wrong = [1 - index if len(labels) == 2 else -1 for index in true]
     guessed = [number.get(text, other) for text, other in zip(predictions, wrong, strict=True)]
     if name == "matthews":
@@ -113,7 +113,7 @@ def _correlation(name: str, predictions: list[str], answers: list[str]) -> float
     if len(set(true)) < 2 or len(set(guessed)) < 2:
         return 0.0
     with warnings.catch_warnings():
-        # A model may generate 1e300: the correlation is then undefined, which the 0 below says.
+        # A model may generate 1e300: the correlation is then undefined and becomes 0 below.
         warnings.simplefilter("ignore")
         value = float((pearsonr if name == "pearson" else spearmanr)(guessed, true).statistic)
     return value if math.isfinite(value) else 0.0

@@ -19,7 +19,7 @@ _ARTICLES = ("a", "an", "the")
 _PUNCTUATION = ";:/'[]\"()=+\\_><@`,?"
 _COMMA_IN_NUMBER = re.compile(r"\d,\d")
 _PERIOD = re.compile(r"\.(?!\d)")
-_MOST_PERIODS = 32  # the official evaluation passes re.UNICODE where the count of replacements belongs
+_MOST_PERIODS = 32  # the official evaluation passes re.UNICODE as re.sub's count, so only 32 periods are replaced
 
 # Contractions by their right spelling. The official table maps each spelling that lacks one apostrophe or more.
 _CONTRACTIONS = [
@@ -122,19 +122,19 @@ _CONTRACTIONS = [
 
 
 def _misspellings(contraction: str) -> Iterator[str]:
-    """The official table's keys for a contraction: one apostrophe missing, or the only one."""
+    """The official table's misspellings of a contraction: with one apostrophe left out."""
     places = [i for i, character in enumerate(contraction) if character == "'"]
     yield from (contraction[:i] + contraction[i + 1 :] for i in places)
 
 
 _RIGHT_SPELLING = {wrong: right for right in _CONTRACTIONS for wrong in _misspellings(right)}
-_RIGHT_SPELLING["somebody'd"] = "somebodyd"  # the official table's own slip
+_RIGHT_SPELLING["somebody'd"] = "somebodyd"  # a mistake of the official table
 
 
 def without_punctuation(text: str) -> str:
-    """A mark goes where a space is beside one of its kind, or the text has a number such as 1,000; else it is a space.
+    """Drop a mark if one of its kind has a space beside it or the text has a number such as 1,000; else make it a space.
 
-    Periods go unless a digit follows.
+    Periods are dropped unless a digit follows.
     """
     has_number = _COMMA_IN_NUMBER.search(text) is not None
     out = text
@@ -144,7 +144,7 @@ def without_punctuation(text: str) -> str:
 
 
 def normalised(text: str) -> str:
-    """A predicted answer as it is compared: no punctuation, lower case, numbers as digits, no articles."""
+    """A predicted answer in the form that is compared: no punctuation, lower case, numbers as digits, no articles."""
     cleaned = without_punctuation(text.replace("\n", " ").replace("\t", " ").strip())
     words = (_NUMBERS.get(word, word) for word in cleaned.lower().split())
     return " ".join(_RIGHT_SPELLING.get(word, word) for word in words if word not in _ARTICLES)
@@ -154,8 +154,8 @@ def vqa_accuracy(prediction: str, answers: Sequence[str]) -> float:
     """The accuracy of one prediction, 0 to 1.
 
     Args:
-        answers: of the people asked, one each and equal ones repeated; ten in VQA. A single one (sets with one
-            true answer) is right or wrong as it is: leaving it out would leave nothing to compare with.
+        answers: one answer from each person, equal ones repeated; ten in VQA. A single answer (data sets with one
+            true answer) is compared directly: leaving it out would leave nothing to compare with.
     """
     predicted = normalised(prediction)
     compared: Iterable[str] = answers

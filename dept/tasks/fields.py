@@ -12,7 +12,7 @@ MAX_NUMBER = 1_000_000_000
 
 
 def shown(value: object, limit: int = 40) -> str:
-    """`value` as an error message shows it: on one line, cut after `limit` characters."""
+    """`value` for an error message: on one line, cut after `limit` characters."""
     if value is None:
         return "nothing (null)"
     if isinstance(value, int) and value.bit_length() > 64:
@@ -29,7 +29,7 @@ def closest(name: str, known: Collection[str]) -> str:
 
 
 class Fields:
-    """A mapping read field by field; what is missing gives the default, what is wrong raises TaskError.
+    """A mapping that is read field by field: a missing field gives the default, a wrong one raises TaskError.
 
     `prefix` stands before the fields' names in messages ("splits." for those of a nested mapping).
     """

@@ -1,4 +1,4 @@
-"""What a template cannot say: rows rewritten before their columns are put into it, as the release does.
+"""Rewrite rows before their columns are put into a template, where a template is not enough, as the release does.
 
 Each function takes a row in the hub's schema, checked for its columns' types, and gives one or more rows with
 the same columns. It leaves a missing label missing.
@@ -48,7 +48,9 @@ def wsc(row: Columns) -> list[Columns]:
         if 0 <= index < len(words) and row["text"].startswith(span_text, words[index]):
             marks.append((words[index], words[index] + len(span_text), mark))
     text = row["text"]
-    for start, end, mark in sorted(marks, reverse=True):  # from the right: positions to the left stay valid
+    for start, end, mark in sorted(
+        marks, reverse=True
+    ):  # from right to left, so that the remaining positions stay valid
         text = f"{text[:start]}{mark} {text[start:end]} {mark}{text[end:]}"
     return [{**row, "text": text}]
 
@@ -72,7 +74,7 @@ def squad(row: Columns) -> list[Columns]:
 
 
 def record(row: Columns) -> list[Columns]:
-    """One row per answer (that answer first, all of them kept); highlights become the passage's sentences."""
+    """One row per answer, that answer first and the others after it; highlights become sentences of the passage."""
     passage = _HIGHLIGHT_AFTER_STOP.sub(r"\1 ", row["passage"]).replace("\n@highlight\n", ". ")
     answers = list(row.get("answers") or [])
     if not answers:
@@ -84,7 +86,7 @@ def record(row: Columns) -> list[Columns]:
 
 
 def vqa(row: Columns) -> list[Columns]:
-    """The ten people's answers as texts, that of the most of them first; VQA's are {answer: text, ...}, or texts."""
+    """The ten people's answers as texts, the most frequent one first; VQA has them as {answer: text, ...}."""
     raw_answers = row.get("answers")
     if raw_answers is None:
         return [row]

@@ -31,9 +31,9 @@ def list_tasks() -> list[Task]:
 
 
 def load_task(name_or_path: str | Path) -> Task:
-    """A shipped task by its name, or one's own by the path of its YAML file (.yaml, .yml).
+    """Load a shipped task by its name, or a user's own by the path of its YAML file (.yaml, .yml).
 
-    Raises TaskError: an unknown name, a missing or unreadable file, a wrong field.
+    Raises TaskError for an unknown name, a missing or unreadable file, or a wrong field.
     """
     name = str(name_or_path)
     if isinstance(name_or_path, str) and name in TASK_NAMES:
@@ -64,12 +64,12 @@ def _read_task(path: Path) -> Task:
 
 
 def _parse(data: bytes, path: Path) -> object:
-    """YAML's plain part: no tags or aliases, which a task does not need and which can be made to explode."""
+    """Parse YAML without tags and aliases: a task needs none, and aliases can expand to gigabytes."""
     try:
         text = data.decode()
         depth = 0
         for event in yaml.parse(text, Loader=yaml.SafeLoader):
-            if getattr(event, "anchor", None) or getattr(event, "tag", None):  # an alias has an anchor too
+            if getattr(event, "anchor", None) or getattr(event, "tag", None):  # an alias event has an anchor too
                 raise TaskError(f"{path}: YAML tags (!), anchors (&) and aliases (*) are not read; quote texts")
             depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
             if depth > _MAX_DEPTH:
@@ -81,5 +81,5 @@ def _parse(data: bytes, path: Path) -> object:
         raise TaskError(f"{path}: line {line}: not valid YAML: {problem}; put quotes around texts") from None
     except (yaml.YAMLError, UnicodeDecodeError):
         raise TaskError(f"{path}: not valid YAML: not UTF-8 text") from None
-    except (ValueError, OverflowError) as error:  # what PyYAML raises for 2020-13-45 or 0x_
+    except (ValueError, OverflowError) as error:  # PyYAML raises them for 2020-13-45 or 0x_
         raise TaskError(f"{path}: not valid YAML: {error}; put quotes around texts") from None

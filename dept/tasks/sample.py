@@ -1,7 +1,7 @@
 """Sample rows for every task: made up on the spot, in the hub's schema, so that everything works offline.
 
 THESE ARE NOT THE BENCHMARKS. The rows are generated from a small lexicon and from templates (`samples/*.yaml`):
-plain sentences about invented people that ask for the same skill as the task (sentiment under negation,
+plain sentences about invented people, which need the same skill as the task (sentiment under negation,
 acceptability, paraphrase, entailment, word senses, pronouns, reading). A score on them says that the machinery works
 and whether a method learns; it can't be compared with any published number.
 
@@ -9,13 +9,13 @@ Splits. About half of the lexicon is shared by train, validation and test, and e
 each split has templates of its own besides the shared ones. Every row holds a word that only its split may use. So
 the skill can be carried over from train to test, while no row can be in two splits, whatever their sizes and seeds.
 
-Labels come in random order, in blocks that hold each label equally often, and are decided by what a row says: a
-sentence's length or a single word tells nothing, except where the task is about words (sentiment, verbs of belief).
+Labels come in random order, in blocks that hold each label equally often. A row's meaning decides its label: neither
+a sentence's length nor a single word does, except where the task is about words (sentiment, verbs of belief).
 
 The two tasks with images are drawn: small pictures of coloured shapes (`samples/scenes.py`), whose splits own
 combinations of a colour and a shape as the others own words.
 
-Rows depend on (task, split, seed) and nothing else, and the first k of n rows are the k rows asked for alone.
+Rows depend on (task, split, seed) and nothing else: a request for k rows gives the first k of a larger request.
 """
 
 from __future__ import annotations
@@ -31,8 +31,8 @@ from dept.tasks.samples import inference, pairs, reading, reference, scenes, sin
 from dept.tasks.samples.lexicon import SPLITS, Draw, own_spellings, stable_seed, tokens
 
 SAMPLE_SIZES = {"train": 512, "validation": 128, "test": 256}
-MAX_ROWS = 20_000  # of a split: every task has at least so many different ones
-_PATIENCE = 2_000  # rows in a row that were no use: the generator has run dry
+MAX_ROWS = 20_000  # of a split: every task has at least so many different rows
+_PATIENCE = 2_000  # after so many unusable rows in succession the generator has run dry
 _BLOCK = 8  # rows of each label in a block
 
 Row = dict[str, Any]
@@ -40,7 +40,7 @@ Row = dict[str, Any]
 
 @dataclass(frozen=True)
 class _Sample:
-    """How a task's rows are made: the columns in the hub's order, the labels, the generator of a row or several."""
+    """A task's recipe: its columns in the hub's order, its labels, and the function that makes a row or several."""
 
     columns: str
     labels: tuple[Any, ...]
@@ -79,7 +79,7 @@ _SAMPLES = {
     "squad": _Sample("id title context question answers", _NO_LABEL, reading.squad),
     "record": _Sample("passage query entities entity_spans answers idx", _NO_LABEL, reading.record),
 }
-SAMPLE_TASKS = tuple(_SAMPLES)  # those made of words
+SAMPLE_TASKS = tuple(_SAMPLES)  # the tasks whose rows are made of words
 _DRAWN: dict[str, Callable[[random.Random, str], Iterator[Row]]] = {
     "vqa": scenes.vqa_rows,
     "coco_captions": scenes.caption_rows,
@@ -90,7 +90,8 @@ DRAWN_TASKS = tuple(_DRAWN)
 def sample_rows(task_name: str, split: str, n: int, seed: int = 0, *, own_only: bool = False) -> list[Row]:
     """n different sample rows of a task's split ("train", "validation" or "test"), in the hub's schema.
 
-    own_only: of the split's own words and templates, as far as there are enough (`lexicon.Draw`); words alone.
+    own_only: use only the split's own words and templates, as far as there are enough (`lexicon.Draw`); tasks of
+    words alone.
 
     Raises TaskError for a task without samples, DataError for an unknown split or more rows than can be made.
     """
@@ -145,13 +146,13 @@ def _labels(draw: Draw, labels: tuple[Any, ...]) -> Iterator[Any]:
 
 
 def _text(rows: list[Row]) -> str:
-    """What a model reads of the rows: by it, and not by their labels, rows are told apart."""
+    """The text that a model reads of the rows. Rows that differ only in their label count as the same."""
     read = (value for row in rows for name, value in row.items() if name not in ("answer", "gold_label"))
     return "\n".join(value for value in read if isinstance(value, str))
 
 
 def _numbers(task_name: str, split: str, seed: int, index: int, group: int) -> Row:
-    """The columns that number a row, in the task's own way."""
+    """A row's id columns, numbered as the task does."""
     if task_name == "multirc":
         return {"idx": {"paragraph": group, "question": group, "answer": index}}
     if task_name == "record":

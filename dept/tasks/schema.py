@@ -22,7 +22,7 @@ COLUMN_TYPES: dict[str, tuple[type, ...]] = {
 
 
 def check_value(where: str, value: object, kind: str) -> None:
-    """Raise DataError, opened by `where`, unless `value` is of the type `kind` and can be put into a text."""
+    """Raise DataError, starting with `where`, unless `value` is of the type `kind` and can be put into a text."""
     if not isinstance(value, COLUMN_TYPES[kind]) or (isinstance(value, bool) and kind != "bool"):
         raise DataError(f"{where}: expected {kind}, found {shown(value)}")
     if isinstance(value, float) and not math.isfinite(value):
@@ -37,7 +37,7 @@ def check_value(where: str, value: object, kind: str) -> None:
     if isinstance(value, str) and not value.isascii():
         try:
             value.encode()
-        except UnicodeEncodeError:  # a tokeniser would fall over it
+        except UnicodeEncodeError:  # a tokeniser would raise an error for it
             raise DataError(f"{where}: broken Unicode (half of a surrogate pair) in {shown(value)}") from None
 
 

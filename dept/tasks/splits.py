@@ -1,4 +1,4 @@
-"""Which rows are train, validation and test: the paper's rules for the hub, plain ones for a data folder.
+"""Divide rows into train, validation and test: by the paper's rules for the hub, by plain ones for a data folder.
 
 The rules of Karimi Mahabadi et al. (2021), from which the counts of the paper's Table 7 follow. Everything is
 a function of row counts; torch is imported for the one permutation alone.
@@ -14,7 +14,7 @@ from dept.tasks.task import Task
 
 SPLIT_SEED = 42
 CARVED_ROWS = 1_000
-_TRAIN_FRACTION = 10  # a data folder without validation gives up a tenth of train
+_TRAIN_FRACTION = 10  # without validation, a tenth of a data folder's train becomes validation
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ class Part:
         return self.stop - self.start
 
     def indices(self, source_rows: int) -> list[int] | None:
-        """The row numbers in the source split of `source_rows` rows; None for all of them, as they are."""
+        """The row numbers in the source split of `source_rows` rows; None for all rows in their order."""
         if not self.permuted:
             return None
         return permutation(source_rows)[self.start : self.stop]
@@ -45,7 +45,7 @@ def permutation(rows: int) -> list[int]:
 
 
 def hub_parts(task: Task, hub_rows: Mapping[str, int] | None = None) -> dict[str, Part]:
-    """Our splits from the hub's, by the task's rule. `hub_rows`: the sizes found, by default the known ones.
+    """Make our splits from the hub's by the task's rule. `hub_rows`: the actual sizes, by default the known ones.
 
     A task without a rule of its own gets the data folder's. Raises TaskError when a needed split is missing.
     """
@@ -79,9 +79,9 @@ def counts_from_hub(task: Task) -> dict[str, int]:
 
 
 def folder_parts(rows: Mapping[str, int], names: Mapping[str, str] | None = None) -> dict[str, Part]:
-    """Our splits from a data folder's: used as they are, the missing ones made from their neighbours.
+    """Make our splits from a data folder's: given ones are used as they are, missing ones are made from the others.
 
-    `rows`: row counts of the splits that are there (a test split with hidden labels is not). Without
+    `rows`: row counts of the existing splits (a test split with hidden labels counts as missing). Without
     validation, a tenth of train, at most 1,000 rows, is validation; without test, the second half of
     validation is test. A single row cannot be halved: it stays validation and there is no test.
     `names`: our split -> the source's name for it, where they differ.

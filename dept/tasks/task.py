@@ -1,7 +1,7 @@
-"""Task: how a row of a data set becomes source and target texts, and by what it is scored.
+"""Task: how a row of a data set becomes source and target texts, and which metrics score it.
 
 The conversion is the release's: `name: value` parts joined by single spaces, without a task prefix. One YAML
-file describes each task; what is computed from its fields is here.
+file describes each task; this module computes everything else from its fields.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ ImageValue = str | bytes | Mapping[str, Any]
 
 SPLIT_RULES = ("given", "halve", "carve")
 VERBALIZERS = ("digits", "words")
-HUB_READERS = ("vqa", "coco_captions")  # of `dept.data.karpathy`
+HUB_READERS = ("vqa", "coco_captions")  # the readers in `dept.data.karpathy`
 _HIDDEN = (None, -1, "")
 _NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _HUB_ID = re.compile(r"[\w-][\w.-]*(/[\w-][\w.-]*)?")
@@ -38,8 +38,8 @@ _TEMPLATE_TYPES = ("str", "int", "float", "bool", "list[str]")
 class Example:
     """One input and what it should give: `answers` are all that count as right, `target` is trained on.
 
-    Without a known label (prediction), `target` is "" and `answers` is empty. `image` is as the row has it
-    (`dept.data.images` reads it).
+    Without a known label (prediction), `target` is "" and `answers` is empty. `image` is the row's own
+    value, which `dept.data.images` reads.
     """
 
     source: str
@@ -75,14 +75,14 @@ class Task:
     """A task that checks itself; TaskError names the bad field.
 
     columns: the data set's columns and their types (schema.py).
-    optional_columns: those that a row may lack or have as null. label_column: the label, or the answers.
+    optional_columns: columns that a row may lack or have as null. label_column: the label, or the answers.
     labels: names in the order of the label index, None for generated targets.
-    label_values: what the data has in the label column for each of `labels`.
+    label_values: the values of the label column, one for each of `labels`.
     verbalizers: "digits" and "words", one text a label.
     hub_rows: rows of each split on the hub.
-    hub_reader: how rows of another schema there are read (`dept.data.karpathy`).
-    num_beams: of generation; 1 is greedy search.
-    train_on_each_answer: in training an example for each answer, with that one as target (an image's captions).
+    hub_reader: the reader of a hub data set with another schema (`dept.data.karpathy`).
+    num_beams: beams of generation; 1 is greedy search.
+    train_on_each_answer: make a training example of each answer, with it as the target (an image's captions).
     closed_answers: how many of the most frequent training answers the decoding answer_list chooses from.
     answer_list: those answers; a run fills it in.
     """
@@ -153,7 +153,7 @@ class Task:
             self._require_target(row, self._prepare(row)[0])
 
     def check_image(self, where: str, row: Row) -> None:
-        """Raise DataError, opened by `where`, unless the row's image is a path or holds an image file's bytes."""
+        """Raise DataError, starting with `where`, unless the row's image is a path or holds an image file's bytes."""
         if self.image_column is not None:
             name = f"{where}: {self.name}: column {self.image_column!r}"
             check_value(name, row.get(self.image_column), "image")
@@ -181,19 +181,19 @@ class Task:
 
     @property
     def decoding(self) -> str:
-        """The default: "label_scoring" for a task with labels, "generate" otherwise."""
+        """The default decoding: "label_scoring" for a task with labels, "generate" otherwise."""
         return "generate" if self.labels is None else "label_scoring"
 
     def to_dict(self) -> dict[str, Any]:
-        """What an adapter folder stores: JSON types alone; `from_dict` gives an equal task back."""
+        """The task in JSON types, as an adapter folder stores it; `from_dict` gives an equal task back."""
         plain = {key: _plain(value) for key, value in dataclasses.asdict(self).items()}
         return {key: value for key, value in plain.items() if value not in (None, [], {})}
 
     @classmethod
     def from_dict(cls, data: object, where: str = "task", name: str | None = None) -> Task:
-        """A task from a file's content; `name` is used where that gives none.
+        """A task from a file's content; `name` is used if the content has none.
 
-        Raises TaskError, one line: the file (`where`), the field, what to do.
+        Raises TaskError, one line that says the file (`where`), the field and what to do.
         """
         try:
             return cls(**_read(Fields(data, [item.name for item in dataclasses.fields(cls)]), name))
@@ -205,7 +205,7 @@ class Task:
             raise DataError(f"{self.name}: expected a row with columns, found {shown(row)}")
         for column, kind in self.columns.items():
             value = row.get(column)
-            # A label may be missing as long as no target is asked for: _require_target sees to it.
+            # A label may be missing unless a target is required, which _require_target checks.
             if value is None and (column in self.optional_columns or column == self.label_column):
                 continue
             if column not in row:
@@ -391,7 +391,7 @@ def _read(fields: Fields, name: str | None) -> dict[str, Any]:
 
 
 def _fitting_metrics(labels: tuple[str, ...] | None, kind: str) -> tuple[str, ...]:
-    """The metrics for these labels, or for generated targets of the label column's type; the usual one first."""
+    """The metrics that fit these labels, or generated targets of the label column's type; the usual one first."""
     if labels is not None:
         return LABEL_METRICS
     return NUMBER_METRICS if kind in ("int", "float") else TEXT_METRICS + VQA_METRICS + CAPTION_METRICS

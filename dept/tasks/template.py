@@ -1,6 +1,6 @@
-"""Templates: `sentence1: {sentence1} sentence2: {sentence2}`. Plain column names, looked up and nothing more.
+"""Templates: `sentence1: {sentence1} sentence2: {sentence2}`. Column names in braces are replaced by their values.
 
-Never `str.format`, which would let a task file reach the attributes of the values.
+`str.format` is not used: it would let a task file reach attributes of the values.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ def columns_of(template: str) -> tuple[str, ...]:
 
 
 def render(template: str, row: Mapping[str, object]) -> str:
-    """The source text of a row; a missing optional column gives nothing."""
+    """The source text of a row; a missing optional column gives an empty text."""
     return "".join(literal + ("" if name is None else as_text(row.get(name))) for literal, name in _parts(template))
 
 
 def as_text(value: object) -> str:
-    """A column's value as text: lists joined by commas, 2.0 as 2, nothing for a missing one."""
+    """A column's value as text: lists joined by commas, 2.0 as 2, an empty text for a missing value."""
     if value is None:
         return ""
     if isinstance(value, list | tuple):

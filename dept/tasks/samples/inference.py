@@ -1,7 +1,7 @@
-"""Inference samples (mnli, rte, cb, scitail): what follows from, contradicts or is left open by a premise.
+"""Inference samples (mnli, rte, cb, scitail): hypotheses that a premise entails, contradicts or leaves open.
 
 Every rule draws the hypothesis without looking at the label, and then a premise that gives the label: the hypothesis
-alone tells nothing. No knowledge of the world is needed but that of the lexicon's words.
+alone tells nothing. The only world knowledge needed is that of the lexicon's words.
 """
 
 from __future__ import annotations
@@ -81,7 +81,7 @@ def quantity(draw: Draw, label: str) -> Clauses:
     middle = draw.choice(range(5, len(NUMBERS) - 5))
     more = draw.chance(0.5)
     above, below = draw.choice(range(middle + 1, middle + 5)), draw.choice(range(middle - 4, middle))
-    beyond, within = (above, below) if more else (below, above)  # numbers that make the hypothesis true, false
+    beyond, within = (above, below) if more else (below, above)  # numbers that make the hypothesis true, and false
     side, other = ("more than", "fewer than") if more else ("fewer than", "more than")
     options = {
         ENTAILMENT: [f"exactly {NUMBERS[beyond]}", f"{side} {NUMBERS[beyond]}"],
@@ -163,7 +163,7 @@ RULES: tuple[Callable[[Draw, str], Clauses], ...] = (
 
 
 def _framed(draw: Draw, label: str) -> Clauses:
-    """A premise and a hypothesis as sentences, the premise among statements that have no bearing on it."""
+    """A premise and a hypothesis as sentences, the premise among unrelated statements."""
     premise, hypothesis = draw.choice(RULES)(draw, label)
     used = set((premise + " " + hypothesis).split())
     other = next(name for name in iter(draw.person, "") if name not in used)

@@ -1,8 +1,8 @@
-"""The lexicon and the templates of the embedded samples, and which split owns which of them.
+"""The lexicon and the templates of the embedded samples, and their division between the splits.
 
 A fifth of the lexicon is meant for each split alone, the other two fifths for all of them (`part_of`). Words that
-are synonyms or share a spelling stay together, and a word that is part of a template's fixed text belongs to all, so
-that a word owned by one split is never seen in a row of another. Templates say their part where they are written.
+are synonyms or share a spelling stay together, and a word in a template's fixed text belongs to all splits: so a
+word that one split owns never appears in a row of another. The templates' file says which split owns a template.
 """
 
 from __future__ import annotations
@@ -100,11 +100,11 @@ def _entries(kind: str) -> Iterator[tuple[str, tuple[str, ...]]]:
         yield kind, tuple(word.strip() for word in entry.split("/"))
 
 
-# --- which split owns what -------------------------------------------------------------------------------
+# --- the splits' shares -----------------------------------------------------------------------------------
 
 
 def _spellings(kind: str, word: str) -> set[str]:
-    """Every token with which a word may stand in a row."""
+    """Every token as which a word may appear in a row."""
     if kind.startswith("verb/"):
         return set(verb_forms()[word.split()[0]].values())
     return set(tokens(f"{word} {plural(word)}" if kind.split("/")[0] in NOUNS else word))
@@ -145,7 +145,7 @@ def _parts() -> tuple[dict[str, str], dict[str, frozenset[str]]]:
 
 @cache
 def fixed_text() -> frozenset[str]:
-    """The tokens of every template outside its slots, and the names of categories: they belong to all splits."""
+    """The tokens that belong to all splits: those of templates outside their slots, and the names of categories."""
     texts: list[str] = list(_leaves([load("templates.yaml"), load("facts.yaml"), load("senses.yaml")]))
     texts += [below for kind in load("words.yaml").values() if isinstance(kind, Mapping) for below in kind]
     texts += list(load("words.yaml"))
@@ -181,7 +181,7 @@ def all_spellings() -> frozenset[str]:
 
 @cache
 def synonyms(kind: str, split: str) -> tuple[tuple[str, ...], ...]:
-    """The groups of synonyms of a kind that a split may use: shared ones and its own. Verbs by their base form."""
+    """The groups of synonyms of a kind that a split may use, shared ones and its own; verbs in their base form."""
     check_split(split)
     groups: dict[tuple[str, ...], None] = {}
     for path, entry in _entries(kind):
@@ -200,7 +200,7 @@ def vocabulary(kind: str, split: str) -> tuple[str, ...]:
 def sense_part(word: str) -> str:
     """The part that a word of senses.yaml belongs to.
 
-    Not `part_of`: such words are common ones that stand in other tasks' templates too; wic asks for their senses.
+    `part_of` does not serve here: these words are common and appear in other tasks' templates too.
     """
     return PARTS[stable_seed("sense", word) % len(PARTS)]
 
@@ -240,11 +240,11 @@ def check_split(split: str) -> None:
 
 
 class Draw:
-    """A source of random words and templates for one split; the same seed draws the same.
+    """A source of random words and templates for one split; equal seeds draw equal words.
 
-    own_only: nothing that another split may use too, as far as there is enough: the split's own words of a kind
-    that has two groups of them, the split's own templates where a name has any (of a pair, one at least). For
-    measuring on what was never trained on. What a rule is made of (numbers, quantifiers, weekdays) stays.
+    own_only: draw nothing that another split may use, as far as there is enough: the split's own words of a kind with
+    at least two groups of them, the split's own templates of a name with any (at least one of a pair). So a model is
+    tested on words that it was never trained on. Parts of rules (numbers, quantifiers, weekdays) are drawn as ever.
     """
 
     def __init__(self, split: str, seed: int, *, own_only: bool = False) -> None:
@@ -286,16 +286,16 @@ class Draw:
         return tuple(word for word in words if sense_part(word) == self.split) if self.own_only else words
 
     def word(self, kind: str, but: Sequence[str] = (), count: int = 2) -> str:
-        """A word of a kind, other than those given, from `count` groups or more where the kind has them."""
+        """Draw a word of a kind, other than those given, from at least `count` groups where the kind has so many."""
         words = self.vocabulary(kind, count)
         return self.choice([word for word in words if word not in but] if but else words)
 
     def words(self, kind: str, count: int) -> list[str]:
-        """That many words of a kind, no two of them synonyms."""
+        """Draw `count` words of a kind, no two of them synonyms."""
         return [self.choice(group) for group in self.groups(kind, count)]
 
     def groups(self, kind: str, count: int) -> list[tuple[str, ...]]:
-        """That many different groups of synonyms of a kind."""
+        """Draw `count` different groups of synonyms of a kind."""
         return self.random.sample(self.synonyms(kind, count), count)
 
     def template(self, name: str, *, file: str = "templates.yaml") -> Any:
@@ -306,11 +306,11 @@ class Draw:
         return self.choice(own if own and (not shared or self.chance(0.5)) else shared)
 
     def node(self, name: str) -> Any:
-        """What templates.yaml has under a name."""
+        """The node of templates.yaml under a name."""
         return load("templates.yaml")[name]
 
     def options(self, node: Mapping[str, Sequence[T]]) -> list[T]:
-        """The templates beside each other in a node, to choose one from."""
+        """The alternative templates in a node, of which one is chosen."""
         own = list(node[self.split])
         return own if self.own_only and own else [*node[SHARED], *own]
 

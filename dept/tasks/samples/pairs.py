@@ -115,7 +115,7 @@ def qqp(draw: Draw, label: int) -> dict[str, Any]:
 
 
 def paws(draw: Draw, label: int) -> dict[str, Any]:
-    """The same words in another order: with one meaning (1), or two of them exchanged so that it differs (0)."""
+    """The same words in another order: with the same meaning (1), or another one since two are exchanged (0)."""
     relation = draw.choice(load("templates.yaml")["paws"])
     slots: dict[str, str] = {}
     for slot, kind in relation["slots"].items():

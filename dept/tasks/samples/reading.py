@@ -16,11 +16,11 @@ from dept.tasks.samples.pairs import MONTHS
 
 ENTITIES = {"person": "this person", "city": "this city", "company": "this firm", "year": "this year"}
 _FILE = "facts.yaml"
-_ENOUGH = 8  # values of a kind in the longest passage, with room to choose
+_ENOUGH = 8  # more values of a kind than the longest passage needs
 
 
 class Values:
-    """Draws values for slots, none twice in a passage."""
+    """Draws values for slots; no value comes twice in a passage."""
 
     def __init__(self, draw: Draw) -> None:
         self.draw = draw
@@ -82,7 +82,7 @@ def _passage(draw: Draw, *, others: int) -> tuple[Fact, Fact, list[Fact]]:
 
 
 def _sentences(draw: Draw, facts: Sequence[Fact]) -> list[str]:
-    """The facts told, at times with a sentence that has no bearing on them."""
+    """The facts as sentences, at times with an unrelated sentence among them."""
     sentences = [fact.say(draw) for fact in facts]
     if draw.chance(0.5):
         sentences.insert(draw.choice(range(len(sentences) + 1)), draw.template("about", file=_FILE))
@@ -163,7 +163,7 @@ def squad(draw: Draw, _: None) -> dict[str, Any]:
 
 
 def _mrqa(context: str, question: str, answer: str) -> dict[str, Any]:
-    """A row of the MRQA tasks: labels hold every place of the answer, in characters, the end included."""
+    """A row of the MRQA tasks: labels give every position of the answer in characters, the end included."""
     starts, ends = spans(context, answer)
     labels = [{"end": [end - 1 for end in ends], "start": starts}]
     return {"context": context, "question": question, "answers": [answer], "labels": labels}
@@ -197,7 +197,7 @@ def searchqa(draw: Draw, _: None) -> dict[str, Any]:
 
 
 def hotpotqa(draw: Draw, _: None) -> dict[str, Any]:
-    """A question about one fact that names only another: two paragraphs are needed, two like them are in the way."""
+    """A question that names its fact only through another one: two paragraphs are needed, two are distractors."""
     values = Values(draw)
     number = draw.choice(range(len(load(_FILE)["bridges"])))
     bridge = load(_FILE)["bridges"][number]
@@ -217,7 +217,7 @@ def hotpotqa(draw: Draw, _: None) -> dict[str, Any]:
 
 
 def record(draw: Draw, _: None) -> dict[str, Any]:
-    """A fact of the passage told again with one entity left out."""
+    """A fact of the passage is repeated with one entity left out."""
     asked_fact, _rival, facts = _passage(draw, others=2)
     slot = draw.choice([slot for slot in ("person", "city", "company") if slot in asked_fact.values])
     sentences = _sentences(draw, facts)

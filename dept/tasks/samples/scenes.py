@@ -30,7 +30,7 @@ SHAPES = ("circle", "square", "triangle", "star", "diamond", "cross")
 SIZE = 64  # pixels of a side
 GRID = 3  # cells of a side
 _MOST_SHAPES = 4
-_PARTS = (SHARED, SHARED, SHARED, *SPLITS)  # of the pairs, in turn
+_PARTS = (SHARED, SHARED, SHARED, *SPLITS)  # the part of each pair, in turn
 _COUNTS = ("zero", "one", "two", "three", "four")
 
 Pair = tuple[str, str]  # colour, shape

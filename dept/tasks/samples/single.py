@@ -20,7 +20,7 @@ def _sentiment(draw: Draw, label: int, domain: str) -> dict[str, str]:
 
 
 def sst2(draw: Draw, label: int) -> dict[str, object]:
-    """A film review of one lower-case sentence; the whole counts, not an adjective behind a "not" or of a part."""
+    """A film review of one lower-case sentence; its label is that of the whole, not of one adjective or part."""
     text = fill(draw.template("sst2"), film=draw.word("film"), part=draw.word("filmpart"),
                 degree=draw.word("degree"), **_sentiment(draw, label, "film"))  # fmt: skip
     return {"sentence": text + " ", "label": label}

@@ -1,4 +1,4 @@
-"""The main job in a minute or a few: PT and DePT at the same number of trainable parameters on SST-2."""
+"""The demo: train PT and DePT on SST-2 with the same number of trainable parameters, in a minute or a few."""
 
 import dataclasses
 import hashlib
@@ -27,7 +27,7 @@ DEFAULT_BACKBONE = "mini-t5"
 
 @dataclass(frozen=True)
 class Size:
-    """How much a demo trains and evaluates: what a backbone does in a minute or two on 2 cores."""
+    """How much a demo trains and evaluates, so that it takes a minute or two on 2 cores."""
 
     steps: int
     batch_size: int
@@ -38,7 +38,7 @@ _SMALL, _LARGE = Size(250, 16, 256), Size(40, 8, 64)  # for the embedded backbon
 
 
 def exact_prompt_length(hidden_size: int, max_seq_length: int) -> int:
-    """The prompt length nearest the paper's m = 20 whose rank spends the budget to the last parameter."""
+    """The prompt length nearest to the paper's m = 20 at which the rank uses every parameter of the budget."""
     exact = [
         m for m in range(1, BUDGET_TOKENS) if (BUDGET_TOKENS - m) * hidden_size % (max_seq_length + hidden_size) == 0
     ]
@@ -46,9 +46,9 @@ def exact_prompt_length(hidden_size: int, max_seq_length: int) -> int:
 
 
 def choose_data(data: str | None, embedded: bool, console: Console) -> str:
-    """What the user named, else the hub where it answers, else the embedded sample; said plainly.
+    """The user's choice, else the hub if it answers, else the embedded sample; the choice is printed.
 
-    An embedded backbone was made for the sample's rows: it gets them unless others are named.
+    An embedded backbone was made for the sample's rows, so it gets them by default.
     """
     if data is not None:
         return data
@@ -69,9 +69,10 @@ def run_demo(
     """Train both methods one after the other, print the table, write `report.html`.
 
     Args:
-        data: rows; None chooses them. steps: of each method; None takes what suits the backbone.
+        data: the rows; None chooses them.
+        steps: steps of each method; None takes a number that suits the backbone.
 
-    A demo that was stopped goes on where it was; a finished one of the same settings is shown again.
+    A stopped demo goes on where it was; a finished one of the same settings is shown again.
 
     Raises:
         DeptError: the backbone or the data cannot be used.
@@ -121,6 +122,6 @@ def run_demo(
 
 
 def _folder(output_dir: Path, config: TrainConfig) -> Path:
-    """A folder of its own for each set of settings: the same demo goes on, another one starts beside it."""
+    """The folder of a run, one for each set of settings: the same demo goes on, another starts in its own folder."""
     settings = json.dumps(config.to_dict(), sort_keys=True)
     return output_dir / f"{config.method}-{hashlib.sha256(settings.encode()).hexdigest()[:8]}"

@@ -132,7 +132,7 @@ _RIGHT_SPELLING["somebody'd"] = "somebodyd"  # a mistake of the official table
 
 
 def without_punctuation(text: str) -> str:
-    """Drop a mark if one of its kind has a space beside it or the text has a number such as 1,000; else make it a space.
+    """Drop a mark if one of its kind has a space beside it or the text has a number such as 1,000; else put a space.
 
     Periods are dropped unless a digit follows.
     """

@@ -1,1 +1,1 @@
-"""What the lab stands on: processes, pages, units."""
+"""The basics of the lab: processes, HTML pages, units, the machine."""

@@ -1,4 +1,4 @@
-"""A child process: it ends with its parent, and keeps stdout for its answer."""
+"""The inside of a child process: end it with its parent, and keep stdout for its answer."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Any
 
 
 def end_with(parent: int) -> None:
-    """Let this process end when the one that started it has gone, however that went."""
+    """End this process when the process that started it has ended in any way."""
 
     def watch() -> None:
         while os.getppid() == parent:
@@ -24,7 +24,7 @@ def end_with(parent: int) -> None:
 
 @contextlib.contextmanager
 def stdout_for_the_answer() -> Iterator[Any]:
-    """The real stdout; whatever a library prints goes to stderr meanwhile."""
+    """Within the block, the real stdout; what libraries print goes to stderr."""
     answer = sys.stdout
     with contextlib.redirect_stdout(sys.stderr):
         yield answer

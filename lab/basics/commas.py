@@ -1,13 +1,13 @@
-"""Lists written with commas."""
+"""Parse lists that are written with commas."""
 
 from dept.errors import ConfigError
 
 
 def numbers(text: str, flag: str) -> tuple[int, ...]:
-    """Whole numbers apart by commas.
+    """Whole numbers separated by commas.
 
     Raises:
-        ConfigError: anything else.
+        ConfigError: the text is anything else.
     """
     try:
         return tuple(dict.fromkeys(int(part) for part in words(text)))
@@ -16,5 +16,5 @@ def numbers(text: str, flag: str) -> tuple[int, ...]:
 
 
 def words(text: str) -> tuple[str, ...]:
-    """Words apart by commas, each once."""
+    """Words separated by commas, each once."""
     return tuple(dict.fromkeys(part.strip() for part in text.split(",") if part.strip()))

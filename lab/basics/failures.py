@@ -1,4 +1,4 @@
-"""Why a run ended that should not have, in a line or two: what happened, and what to do."""
+"""Explain a failed run in a line or two: what happened, and what to do."""
 
 import re
 import shutil
@@ -21,10 +21,10 @@ GONE = "its process is gone without a word (killed, or a restart): resume to go 
 
 
 def log_tail(run: Path, *, since: int = 0) -> list[str]:
-    """The last lines of a run's log, without control characters and without where on this machine it lies.
+    """The last lines of a run's log, without control characters and without paths of this machine.
 
     Args:
-        since: the byte where to begin, if that is nearer to the end.
+        since: the byte to begin at, if it is nearer to the end.
     """
     try:
         with (run / "log.txt").open("rb") as file:
@@ -36,17 +36,17 @@ def log_tail(run: Path, *, since: int = 0) -> list[str]:
         return []
     lines = text.splitlines()
     if start > since:
-        lines = lines[1:]  # most likely cut
+        lines = lines[1:]  # the first line is most likely cut
     return [_ESCAPES.sub("", line.replace(str(run.parent), "RUNS")) for line in lines]
 
 
 def reason_of_exit(code: int, log: list[str], *, memory_ran_out: bool = False) -> str:
-    """Why a run's process ended without saying so in state.json.
+    """The reason why a run's process ended without writing it to state.json.
 
     Args:
-        code: as `subprocess` gives it: the exit code, or the signal's number below zero.
-        log: what the process printed.
-        memory_ran_out: whether the system ended a process for want of memory meanwhile.
+        code: the exit code, or the negative number of a signal, as `subprocess` gives it.
+        log: the lines that the process printed.
+        memory_ran_out: whether the system killed a process for lack of memory in the meantime.
     """
     last_words = _last_words(log)
     if any(words in last_words for words in _NO_SPACE):
@@ -61,7 +61,7 @@ def reason_of_exit(code: int, log: list[str], *, memory_ran_out: bool = False) -
 
 
 def reason_without_exit(run: Path) -> str:
-    """Why a run may have ended whose exit code nobody has seen."""
+    """The likely reason why a run ended, when its exit code is unknown."""
     last_words = _last_words(log_tail(run))
     if any(words in last_words for words in _NO_SPACE) or shutil.disk_usage(run).free < _FULL_DISK_BYTES:
         return DISK_FULL
@@ -69,7 +69,7 @@ def reason_without_exit(run: Path) -> str:
 
 
 def explain(error: str) -> str:
-    """A run's own reason, with what to do where it does not say so."""
+    """A run's own reason, with advice added if it has none."""
     if any(words in error for words in _NO_SPACE):
         return DISK_FULL
     if "out of memory:" not in error and any(words in error for words in _NO_MEMORY):
@@ -78,7 +78,7 @@ def explain(error: str) -> str:
 
 
 def _last_words(log: list[str]) -> str:
-    """The last "error: ..." with the line after it, else the last line."""
+    """The last "error: ..." line with the one after it, else the last line."""
     lines = [line for line in log if line.strip()]
     for index in range(len(lines) - 1, -1, -1):
         if lines[index].startswith("error: "):

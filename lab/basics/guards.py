@@ -1,4 +1,4 @@
-"""What guards a long command: nobody else works in its folder, and a signal stops it as Ctrl-C does."""
+"""Guards of a long command: a lock keeps others out of its folder, and a signal stops it as Ctrl-C does."""
 
 import contextlib
 import signal
@@ -13,10 +13,10 @@ from dept.errors import RunError
 
 @contextlib.contextmanager
 def locked_folder(folder: Path, what: str) -> Iterator[None]:
-    """Within the block the folder, made if need be, is ours alone; `what` works there, in the message's words.
+    """Hold a folder for this process within the block; make it if it is missing. `what` names the holder in messages.
 
     Raises:
-        RunError: another process has it, or it cannot be used.
+        RunError: another process holds the folder, or it cannot be used.
     """
     lock = FileLock(folder / ".lock")
     try:
@@ -34,7 +34,7 @@ def locked_folder(folder: Path, what: str) -> Iterator[None]:
 
 @contextlib.contextmanager
 def stop_signals() -> Iterator[None]:
-    """Within the block SIGTERM and SIGINT raise KeyboardInterrupt, also where a shell had SIGINT ignored."""
+    """Within the block SIGTERM and SIGINT raise KeyboardInterrupt, even if the shell set SIGINT to be ignored."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return

@@ -1,4 +1,4 @@
-"""One HTML file that opens without a network, light or dark as the reader's system is."""
+"""Build one HTML file that opens without a network, light or dark as the reader's system is."""
 
 import html
 from collections.abc import Sequence
@@ -36,11 +36,11 @@ tr.group th { text-align: left; padding-top: 1.1rem; } tr.mean td { font-weight:
 
 
 class Cell(NamedTuple):
-    """What stands in a table's cell.
+    """The content of a table's cell.
 
     Attributes:
         content: HTML; texts go through `text`.
-        kind: classes of the style: text (left), wrap (left, over several lines), marks, paper (shaded).
+        kind: CSS classes: text (left), wrap (left, over several lines), marks, paper (shaded).
     """
 
     content: str
@@ -48,7 +48,7 @@ class Cell(NamedTuple):
 
 
 def text(value: object) -> str:
-    """A value as HTML."""
+    """A value as escaped HTML."""
     return html.escape(str(value))
 
 
@@ -64,12 +64,12 @@ def row(cells: Sequence[Cell], *, kind: str = "", tag: str = "td") -> str:
 
 
 def group_row(title: str, columns: int) -> str:
-    """A row that names what the next ones belong to."""
+    """A row that names the group of the next rows."""
     return f'<tr class="group"><th colspan="{columns}">{text(title)}</th></tr>'
 
 
 def table(heads: Sequence[Cell], rows: Sequence[str]) -> str:
-    """A table of `row`s, which scrolls in its own box where it is wider than the page."""
+    """A table of `row`s, which scrolls in its own box if it is wider than the page."""
     return (
         f'<div class="wide"><table><thead>{row(heads, tag="th")}</thead><tbody>{"".join(rows)}</tbody></table></div>'
     )
@@ -84,7 +84,7 @@ def drawings(figures: Sequence[tuple[str, go.Figure]], *, first: bool = True) ->
     """Each figure under its heading.
 
     Args:
-        first: whether these are the page's first figures, which bring plotly's script along.
+        first: whether these are the page's first figures, which include plotly's script.
     """
     return "".join(
         f"<h2>{text(heading)}</h2>"
@@ -103,7 +103,7 @@ def page(title: str, *parts: str, note: str | None = None) -> str:
 
     Args:
         parts: HTML, one after the other.
-        note: a plain text, of one line or more, that stands first: where the numbers come from.
+        note: plain text at the top, of one line or more, that says where the numbers come from.
     """
     noted = f'<p class="note">{text(note)}</p>' if note else ""
     body = "\n".join(parts)

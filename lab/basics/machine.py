@@ -10,7 +10,7 @@ import psutil
 
 
 def machine() -> dict[str, Any]:
-    """The machine: processor, cores, memory in bytes, system."""
+    """This machine's processor, cores, memory in bytes, and system."""
     processor = platform.processor() or platform.machine()
     with contextlib.suppress(OSError):
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()

@@ -1,4 +1,4 @@
-"""Processes as files name them: a number can be given to another process, a number with its start time cannot."""
+"""Name processes in files by their number and start time: the system reuses a number, but not both."""
 
 import contextlib
 import os
@@ -12,13 +12,13 @@ from typing import Any
 
 import psutil
 
-SILENCE_SECONDS = 60.0  # after which a worker on another machine, which sends heartbeats, counts as gone
-_SAME_START_SECONDS = 2.0  # the system's clock may be set while a process lives
+SILENCE_SECONDS = 60.0  # a worker on another machine whose last heartbeat is older counts as gone
+_SAME_START_SECONDS = 2.0  # the system's clock may be changed while a process lives
 _ROOT = Path(__file__).resolve().parents[2]
 
 
 def record(pid: int | None = None) -> dict[str, Any]:
-    """This process, or one of its children, as a file keeps it: pid, its start time, host, a heartbeat."""
+    """A process, by default this one, as files record it: pid, start time, host, heartbeat."""
     process = psutil.Process(pid)
     return {
         "pid": process.pid,
@@ -29,7 +29,7 @@ def record(pid: int | None = None) -> dict[str, Any]:
 
 
 def find(recorded: Mapping[str, Any]) -> psutil.Process | None:
-    """The recorded process where it still runs, on this machine; a zombie does not."""
+    """The recorded process if it still runs on this machine; a zombie does not count."""
     pid, started = recorded.get("pid"), recorded.get("pid_started")
     if recorded.get("host") != socket.gethostname() or not isinstance(pid, int) or not isinstance(started, float):
         return None
@@ -37,12 +37,12 @@ def find(recorded: Mapping[str, Any]) -> psutil.Process | None:
         process = psutil.Process(pid)
         same = abs(process.create_time() - started) < _SAME_START_SECONDS
         return process if same and process.status() != psutil.STATUS_ZOMBIE else None
-    except (psutil.NoSuchProcess, ValueError):  # ValueError: no number of a process
+    except (psutil.NoSuchProcess, ValueError):  # ValueError: the pid is no valid number
         return None
 
 
 def is_alive(recorded: Mapping[str, Any], silence_s: float = SILENCE_SECONDS) -> bool:
-    """Whether a recorded process still runs; on another machine, whether it was heard of in that many seconds."""
+    """Whether a recorded process still runs; on another machine, whether its heartbeat is recent enough."""
     if recorded.get("host") == socket.gethostname():
         return find(recorded) is not None
     heartbeat = recorded.get("heartbeat")
@@ -58,23 +58,23 @@ def terminate(recorded: Mapping[str, Any]) -> None:
 
 
 def kill_group(recorded: Mapping[str, Any]) -> None:
-    """End a recorded process, and what it started in its session, at once."""
+    """Kill a recorded process and all processes of its session."""
     process = find(recorded)
     if process is None:
         return
     with contextlib.suppress(ProcessLookupError, psutil.NoSuchProcess):  # it has just ended
         if os.getpgid(process.pid) == process.pid:
             os.killpg(process.pid, signal.SIGKILL)
-        else:  # started by hand, in somebody's terminal
+        else:  # started by hand in a terminal: the other processes of its group stay
             process.kill()
 
 
 def our_python(module: str, *arguments: str) -> list[str]:
-    """The command that runs one of our modules; -P: a folder `dept` or `lab` where the user stands is not ours."""
+    """The command that runs one of our modules; -P ignores folders `dept` or `lab` in the current folder."""
     return [sys.executable, "-P", "-m", module, *arguments]
 
 
 def our_environment(**more: str) -> dict[str, str]:
-    """The environment in which a module of ours is found, wherever it is started."""
+    """The environment in which our modules are found from any current folder."""
     path = os.pathsep.join(filter(None, [str(_ROOT), os.environ.get("PYTHONPATH")]))
     return {**os.environ, "PYTHONPATH": path, **more}

@@ -1,4 +1,4 @@
 """The colours and dashes of figures."""
 
-# Okabe and Ito's palette, told apart by readers who do not see all colours; the dash tells them apart in print.
+# Okabe and Ito's palette, which colour-blind readers can tell apart; dashes do the same in grey print.
 STYLES = {"DePT": ("#0072B2", "solid"), "PT": ("#D55E00", "dash")}

@@ -1,1 +1,1 @@
-"""One unit of work, and where it runs."""
+"""Jobs: units of work, and the engines that run them."""

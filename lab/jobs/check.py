@@ -1,4 +1,4 @@
-"""What is checked before jobs start, and which of them are left."""
+"""Check jobs before they start, and list the unfinished ones."""
 
 from __future__ import annotations
 
@@ -11,10 +11,11 @@ from lab.jobs.job import Job, is_done
 
 
 def check_backbones(jobs: Sequence[Job]) -> None:
-    """Find out before a batch starts that a backbone or image encoder is not to be had; only configs are looked for.
+    """Check before a batch starts that its backbones and image encoders can be found; only configs are fetched.
 
     Raises:
-        BackboneError: no such folder or hub id, gated, or the hub does not answer and has not been asked before.
+        BackboneError: there is no such folder or hub id, the model is gated, or the hub does not answer and its cache
+            lacks the model.
     """
     from dept.backbones.towers import check_tower  # imports torch
 
@@ -28,5 +29,5 @@ def check_backbones(jobs: Sequence[Job]) -> None:
 
 
 def unfinished(jobs: Sequence[Job]) -> list[Job]:
-    """Those that are still to be run."""
+    """The jobs that are not done yet."""
     return [job for job in jobs if not is_done(job)]

@@ -1,4 +1,4 @@
-"""The engine that a name stands for."""
+"""Choose an engine by its name."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ ENGINES = ("local", "ray")
 
 
 def engine_named(name: str, address: str | None = None) -> Engine:
-    """The engine of a name.
+    """The engine with a name.
 
     Args:
-        address: of a running Ray cluster; None starts one on this machine.
+        address: the address of a running Ray cluster; None starts one on this machine.
 
     Raises:
-        ConfigError: an unknown engine, an address without Ray or of a wrong form, or Ray is not installed.
-        RunError: no Ray cluster is at the address.
+        ConfigError: the engine is unknown, Ray is not installed, or the address is malformed or given without Ray.
+        RunError: no Ray cluster answers at the address.
     """
     if name not in ENGINES:
         raise ConfigError(f"--engine: {name!r} is none of {', '.join(ENGINES)}")

@@ -1,4 +1,4 @@
-"""Where jobs run: processes of this machine (here), or a Ray cluster (`engine_ray`). Both give the same folders."""
+"""The interface of engines, which run jobs as processes of this machine (`local`) or on a Ray cluster (`ray`)."""
 
 from __future__ import annotations
 
@@ -13,10 +13,11 @@ _POLL_SECONDS = 0.05
 
 @dataclass(frozen=True)
 class Event:
-    """Something that happened to a job, for whoever shows progress.
+    """An event in a job's life, for showing progress.
 
     Attributes:
-        kind: started; again (it was lost with its worker and starts anew: `note` says why); ended (has an outcome).
+        kind: started; again (the job was lost with its worker and starts anew, `note` says why); ended (the job has
+            an outcome).
     """
 
     kind: Literal["started", "again", "ended"]
@@ -26,7 +27,7 @@ class Event:
 
 
 class Engine(Protocol):
-    """Runs jobs; a job that is done already is only reported."""
+    """Runs jobs; a job that is done already is reported without running."""
 
     def run(self, jobs: Sequence[Job], *, workers: int, on_event: Callable[[Event], None]) -> list[Outcome]:
         """Run all jobs, `workers` at a time, in their order.
@@ -35,6 +36,6 @@ class Engine(Protocol):
         a second one kills them. No process is left behind, whichever way this ends.
 
         Returns:
-            One outcome a job, in the order of `jobs`; after Ctrl-C `stopped` for those that were not done.
+            One outcome per job, in the order of `jobs`; after Ctrl-C `stopped` for jobs that were not done.
         """
         ...

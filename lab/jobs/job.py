@@ -1,9 +1,9 @@
-"""A unit of work: one run of `dept.training.loop.train`, on its own or inside a notebook, and what became of it.
+"""A job, one run of `dept.training.loop.train` on its own or inside a notebook, and its outcome.
 
-A job is known by what is asked: settings, task, rows and backbone. Its folder is named after that key, so that a
-changed setting or row starts a run beside the old one, and the same job asked again finds what is there. It is done
-when the folder holds the completed run of just these settings; how a process returned says nothing. No torch here: a
-batch of finished jobs is recognised in a moment.
+A job's key is a hash of its settings, task, rows and backbone. Its folder is named after the key: a changed setting
+or row starts a run beside the old one, and the same job finds its old run. A job is done when its folder holds the
+completed run of exactly its settings, whatever its process returned. This module imports no torch, so that finished
+jobs are recognised quickly.
 """
 
 from __future__ import annotations
@@ -31,19 +31,19 @@ from dept.tasks import Task, load_task
 from dept.tasks.sample import SAMPLE_SIZES, sample_rows
 
 Status = Literal["completed", "stopped", "failed", "cell error", "dead kernel", "timed out"]
-_BLOCK, _BLOCKS = 4096, 1024  # of a weight file
+_BLOCK, _BLOCKS = 4096, 1024  # bytes of a sampled block of a weight file, number of blocks
 
 
 @dataclass(frozen=True)
 class Resources:
-    """What one job takes.
+    """The resources of one job.
 
     Attributes:
-        cpus: cores, and threads.
-        gpus: of a Ray cluster, parts of one too; None is one where there are any.
+        cpus: cores, and as many threads.
+        gpus: GPUs on a Ray cluster, fractions allowed; None means one if there are any.
 
     Raises:
-        ConfigError: a number of GPUs that Ray cannot give.
+        ConfigError: Ray cannot give this number of GPUs.
     """
 
     cpus: int = 1
@@ -56,7 +56,7 @@ class Resources:
 
 @dataclass(frozen=True)
 class Pruning:
-    """How a run is ended early (`lab.jobs.pruning`): by which pruner, held against which run folders."""
+    """Settings to end a run early (`lab.jobs.pruning`): the pruner, and the run folders to compare with."""
 
     pruner: str
     rivals: tuple[Path, ...]
@@ -68,8 +68,8 @@ class Notebook:
 
     Attributes:
         source: the notebook to execute.
-        output: where the executed one goes.
-        parameters: by the names of its cell that is tagged `parameters`; plain JSON.
+        output: the path of the executed notebook.
+        parameters: values for the names in its cell tagged `parameters`; plain JSON.
     """
 
     source: Path
@@ -82,16 +82,16 @@ class Job:
     """One run to be made; see `new_job`.
 
     Attributes:
-        key: of what is asked, before anything is loaded.
+        key: see `job_key`.
         config: its output_dir is the run folder.
         notebook: executed around the run; None trains without one.
         test: whether the best adapter is scored on test.
         track: mirror the run to a tracker (`dept.training.trackers`); a notebook has a parameter for it.
-        pruning: end the run early when it is behind; not with a notebook.
+        pruning: end the run early if it is behind others; not with a notebook.
         timeout_s: seconds after which the job is ended; None for no limit.
 
     Raises:
-        ConfigError: no time at all.
+        ConfigError: the timeout is not above 0.
     """
 
     key: str
@@ -113,11 +113,11 @@ class Job:
 
     @property
     def name(self) -> str:
-        """Of its folder, and in lists."""
+        """The job's name, of its folder and in lists."""
         return self.folder.name
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain JSON, for another process or machine."""
+        """The job as plain JSON, for another process or machine."""
         return json.loads(json.dumps(dataclasses.asdict(self), default=str))  # paths become text
 
     @classmethod
@@ -140,14 +140,14 @@ class Job:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of a job.
+    """The outcome of a job.
 
     Attributes:
-        status: completed (the artefacts are there), stopped (it goes on when it is asked again), failed, or for a
-            notebook: cell error, dead kernel, timed out.
+        status: completed (its files exist), stopped (a new start goes on with it), failed, or for a notebook: cell
+            error, dead kernel, timed out.
         error: one line; None for completed.
-        seconds: of its process; 0 for a job that was found done.
-        attempts: processes that worked on it; 0 for a job that was found done or never started.
+        seconds: run time of its process; 0 for a job that was done before.
+        attempts: processes that worked on it; 0 for a job that was done before or never started.
     """
 
     job: Job
@@ -158,14 +158,14 @@ class Outcome:
 
 
 def new_job(config: TrainConfig, root: Path, **more: Any) -> Job:
-    """A job whose run goes to a folder of its own in `root`.
+    """Make a job whose run has its own folder in `root`.
 
     Args:
         config: local paths are made absolute; output_dir is replaced.
         more: the job's other fields.
 
     Raises:
-        DeptError: an unknown task, a data folder without its rows.
+        DeptError: the task is unknown, or the data folder lacks its rows.
     """
     config = with_whole_paths(config)
     key = job_key(config)
@@ -174,7 +174,7 @@ def new_job(config: TrainConfig, root: Path, **more: Any) -> Job:
 
 
 def job_key(config: TrainConfig) -> str:
-    """What is asked, hashed: the settings as they were given, the task's definition, the rows, the backbone.
+    """A hash of the settings as they were given, the task's definition, the rows and the backbone.
 
     A folder's rows and weights count by their content. Hub ids and packages count by their names alone.
     """
@@ -203,7 +203,7 @@ def _sample(task: str, sizes: tuple[tuple[str, int], ...], seed: int) -> str:
 
 @functools.cache
 def _content(file: Path, changed: int) -> str:
-    """sha256 of a file; `changed` is when it was, for the cache."""
+    """sha256 of a file; `changed` is its time of change, which renews the cached value."""
     with file.open("rb") as handle:
         return hashlib.file_digest(handle, "sha256").hexdigest()
 
@@ -223,7 +223,7 @@ def _weights(name: str) -> str:
 
 @functools.cache
 def _sampled(file: Path, changed: int) -> str:
-    """sha256 of a file's size and of evenly spaced blocks: gigabytes of weights are told apart in a moment."""
+    """sha256 of a file's size and of evenly spaced blocks, which is quick for gigabytes of weights."""
     size = file.stat().st_size
     digest = hashlib.sha256(str(size).encode())
     with file.open("rb") as handle:
@@ -240,7 +240,7 @@ def _digest(value: Any) -> str:
 def is_done(job: Job) -> bool:
     """Whether the job's folder holds the completed run of its settings, with the adapter, and the notebook's output.
 
-    A damaged file counts as missing: the job is then started again, and says what is wrong.
+    A damaged file counts as missing: the job is then started again and reports the damage.
     """
     run = RunFolder(job.folder)
     if not run.result_file.exists():
@@ -258,7 +258,7 @@ def is_done(job: Job) -> bool:
 
 
 def _agree(config: TrainConfig, resolved: Mapping[str, Any]) -> bool:
-    """Whether a run's filled-in settings are what was asked; None and "auto" leave a setting open."""
+    """Whether a run's resolved settings agree with a job's; None and "auto" in the job's agree with any value."""
     return all(
         resolved[name] == value
         for name, value in config.to_dict().items()
@@ -267,7 +267,7 @@ def _agree(config: TrainConfig, resolved: Mapping[str, Any]) -> bool:
 
 
 def is_executed(notebook: Path) -> bool:
-    """Whether papermill came to the end of a notebook: an interrupted one has an empty end, or is cut off."""
+    """Whether papermill executed a notebook to its end: otherwise its record lacks an end time, or is cut off."""
     try:
         ran = read_json(notebook)["metadata"]["papermill"]
     except (RunError, KeyError, TypeError):

@@ -1,4 +1,4 @@
-"""Jobs as processes of this machine."""
+"""Run jobs as processes of this machine."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from lab.jobs.process import JobProcess
 
 
 class LocalEngine:
-    """Processes of this machine. Where there are GPUs, each of the workers has one of its own."""
+    """Runs jobs as processes of this machine. If it has GPUs, each worker has one of its own."""
 
     def run(self, jobs: Sequence[Job], *, workers: int, on_event: Callable[[Event], None]) -> list[Outcome]:
         """See `Engine.run`."""
         outcomes: dict[int, Outcome] = {}
-        running: dict[int, tuple[int, JobProcess]] = {}  # by worker: the job's number and its process
+        running: dict[int, tuple[int, JobProcess]] = {}  # worker -> the job's number and its process
         gpus = visible_gpus()
 
         def ended(number: int, outcome: Outcome) -> None:
@@ -67,7 +67,7 @@ class LocalEngine:
 
 
 def visible_gpus() -> list[str]:
-    """The GPUs that CUDA would show, as CUDA_VISIBLE_DEVICES names them; found without loading CUDA."""
+    """The GPUs that CUDA would show, as CUDA_VISIBLE_DEVICES names them; without loading CUDA."""
     named = os.environ.get("CUDA_VISIBLE_DEVICES")
     if named is not None:
         return [name for name in named.split(",") if name.strip()]

@@ -1,4 +1,4 @@
-"""A notebook executed by papermill in a kernel of this Python, which talks over IPC sockets in a private folder."""
+"""Execute a notebook by papermill in a kernel of this Python, over IPC sockets in a private folder."""
 
 from __future__ import annotations
 
@@ -27,23 +27,23 @@ _START_SECONDS = 120
 
 
 class _Kernel(AsyncKernelManager):
-    """A kernel of the Python that runs this, whatever kernel is installed under the notebook's name."""
+    """A kernel of the running Python, whatever kernel is installed under the notebook's kernel name."""
 
     @property
     def kernel_spec(self) -> KernelSpec:
-        # The launcher takes the current folder off the path (so no -P), and ignore_cwd keeps it off: a folder named
-        # `lab` or `dept` where the user stands is not ours.
+        # The launcher removes the current folder from the path (so no -P), and ignore_cwd keeps it away: a folder
+        # `lab` or `dept` in the user's current folder is not ours.
         command = [sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}"]
         command.append("--InteractiveShellApp.ignore_cwd=True")
         return KernelSpec(argv=command, display_name="Python 3", language="python")
 
 
 class _StopAskedError(Exception):
-    """Raised between two cells when SIGTERM came."""
+    """Raised between two cells after SIGTERM."""
 
 
 class _Watch:
-    """Knows the cell that runs, and passes SIGTERM on to it: the training loop then finishes its step and saves."""
+    """Watches the running cell and passes SIGTERM on to it: the training loop then finishes its step and saves."""
 
     def __init__(self, kernel: AsyncKernelManager) -> None:
         self._kernel = kernel
@@ -54,7 +54,7 @@ class _Watch:
         self.asked = True
         process = getattr(self._kernel.provisioner, "process", None)
         if process is not None:
-            with contextlib.suppress(ProcessLookupError):  # it has just died: that is reported
+            with contextlib.suppress(ProcessLookupError):  # the kernel has just died, which is reported elsewhere
                 os.killpg(process.pid, signal.SIGINT)
 
     def starts(self, cell: Any, cell_index: int) -> None:
@@ -64,10 +64,10 @@ class _Watch:
 
 
 def execute_notebook(notebook: Notebook) -> tuple[Status, str | None]:
-    """Execute it; the output is saved after each cell, and what became of it, with one line if not completed.
+    """Execute a notebook and save the output after each cell; return the status, and one line if not completed.
 
-    A cell's error, a kernel that died and a stop on SIGTERM are told apart. A notebook that went through may still
-    have left no run behind: the caller looks.
+    A cell's error, a dead kernel and a stop on SIGTERM have different statuses. A completed notebook may still have
+    left no run behind, which the caller must check.
 
     Raises:
         ConfigError: parameters that the notebook does not have.
@@ -93,9 +93,7 @@ def execute_notebook(notebook: Notebook) -> tuple[Status, str | None]:
         except PapermillExecutionError as fault:
             reason = f"{fault.ename}: {fault.evalue}".splitlines()[0][:300]
             return "stopped" if watch.asked else "cell error", f"In [{fault.exec_count}]: {reason}"
-        except (
-            RuntimeError
-        ) as fault:  # nbclient's DeadKernelError is one; a kernel that never answers gives a plain one
+        except RuntimeError as fault:  # nbclient's DeadKernelError, or the error about a kernel that never answers
             if not str(fault).startswith("Kernel"):
                 raise
             return "dead kernel", f"{fault}, in cell {watch.cell + 1} of the notebook{_how(kernel)}"
@@ -104,9 +102,9 @@ def execute_notebook(notebook: Notebook) -> tuple[Status, str | None]:
 
 @contextlib.contextmanager
 def _kernel() -> Iterator[AsyncKernelManager]:
-    """A kernel that is not started yet, and has ended with the block."""
+    """A kernel manager, not started yet; its kernel ends with the block."""
     with tempfile.TemporaryDirectory(prefix="dept-kernel-") as folder:
-        os.environ["IPYTHONDIR"] = folder  # no start-up files of the user's, no history
+        os.environ["IPYTHONDIR"] = folder  # ignore the user's start-up files, write no history
         kernel = _Kernel(kernel_name="python3", transport="ipc", connection_file=str(Path(folder) / "kernel.json"))
         try:
             yield kernel
@@ -126,7 +124,7 @@ def checked(notebook: Path, parameters: Mapping[str, Any]) -> dict[str, Any]:
     """The parameters as plain JSON.
 
     Raises:
-        ConfigError: one that the notebook's cell tagged `parameters` does not have, or that is no JSON.
+        ConfigError: the notebook's cell tagged `parameters` lacks one of them, or one is no JSON.
     """
     known = declared(notebook)
     for name in parameters:
@@ -139,7 +137,7 @@ def declared(notebook: Path) -> list[str]:
     """The names of a notebook's own parameters.
 
     Raises:
-        ConfigError: it cannot be read, or declares none.
+        ConfigError: the notebook cannot be read, or declares no parameters.
     """
     try:
         names = list(papermill.inspect_notebook(str(notebook)))
@@ -154,7 +152,7 @@ def plain(value: Any, name: str) -> Any:
     """A value as plain JSON: paths become text, tuples lists, NumPy's numbers Python's.
 
     Raises:
-        ConfigError: it is something else; the message says whose it is.
+        ConfigError: the value is anything else; the message names the parameter.
     """
     if value is None or isinstance(value, bool | int | float | str):
         try:

@@ -1,4 +1,4 @@
-"""A job in a process and session of its own, which never outlives the one that started it."""
+"""Run a job in a process and session of its own, which ends with the process that started it."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ from dept.runs.folder import LOG
 from lab.basics.processes import our_environment, our_python
 from lab.jobs.job import Job, Outcome, Status, is_done
 
-GRACE_SECONDS = 30.0  # for a job over its time to save what it has
+GRACE_SECONDS = 30.0  # a job that exceeds its time gets these to save
 
 
 class JobProcess:
-    """Started on construction; `poll` until there is an outcome.
+    """A job's process, started on construction; call `poll` until it returns an outcome.
 
     Args:
-        job: what it writes to stderr goes to the log in its folder.
-        gpu: the one GPU that it sees; None leaves that as it is.
+        job: its stderr goes to the log in its folder.
+        gpu: the only GPU that it sees; None leaves the GPUs as they are.
     """
 
     def __init__(self, job: Job, gpu: str | None = None) -> None:
@@ -45,15 +45,15 @@ class JobProcess:
                 stdout=self._answer,
                 stderr=log,
                 env=environment,
-                start_new_session=True,  # a terminal's Ctrl-C is for us, who then stop it
+                start_new_session=True,  # a terminal's Ctrl-C reaches only us, and we stop the job
             )
         assert self._process.stdin is not None
-        with contextlib.suppress(BrokenPipeError):  # it ended at once: `poll` finds out why
+        with contextlib.suppress(BrokenPipeError):  # the process ended at once: `poll` reports why
             self._process.stdin.write(json.dumps(job.to_dict()).encode())
             self._process.stdin.close()
 
     def poll(self) -> Outcome | None:
-        """The outcome, or None while it runs; ends a job that is over its time."""
+        """The outcome, or None while the job runs; a job that exceeds its time is stopped."""
         if self._process.poll() is not None:
             return self._outcome()
         now = time.monotonic()
@@ -65,13 +65,13 @@ class JobProcess:
         return None
 
     def stop(self, status: Status, reason: str, grace_s: float = float("inf")) -> None:
-        """Ask it to finish its step, save and end; kill it when it has not after `grace_s` seconds."""
+        """Ask the job to finish its step, save and end; kill it if it has not ended after `grace_s` seconds."""
         self._ends_as = status, reason
         self._kill_at = time.monotonic() + grace_s
         self._process.send_signal(signal.SIGTERM)
 
     def kill(self) -> None:
-        """End the process and all that it started, at once."""
+        """Kill the process and all its descendants."""
         processes = [self._process]
         with contextlib.suppress(psutil.NoSuchProcess):
             processes += psutil.Process(self._process.pid).children(recursive=True)
@@ -98,7 +98,7 @@ class JobProcess:
         return Outcome(self.job, "failed", self._why(), seconds)
 
     def _why(self) -> str:
-        """What is known of a process that ended without an answer, or without the run that it promised."""
+        """The reason why a process ended without an answer, or without the run that it reported."""
         code = self._process.returncode
         if code == 0:
             return "it ended, but its folder does not hold the completed run"

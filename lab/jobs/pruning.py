@@ -1,8 +1,8 @@
-"""Ending runs early that are behind the others of their grid, by Optuna's pruners.
+"""End runs early that are behind the others of their grid, by Optuna's pruners.
 
-A run is held against its rivals at each evaluation, in its own process and by what stands in their folders: there is
-no other store, so a sweep that was killed goes on as if it had not been. One worker at a time makes the same
-decisions every time; with several, who was first at an evaluation can matter.
+At each evaluation a run's process compares it with its rivals, as read from their folders. There is no other store, so
+a killed sweep goes on as if nothing had happened. A single worker makes the same decisions every time; with several
+workers, the order in which runs reach an evaluation can matter.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 
 PRUNERS = ("median", "halving")
 UNJUDGED = 5  # no run is judged in the first 1/UNJUDGED of its evaluations: the rates are still rising
-STARTUP_RUNS = 4  # completed rivals before `median` judges anybody
-KEPT = 3  # `halving` lets about one in so many go on at each rung
+STARTUP_RUNS = 4  # `median` judges no run before so many rivals are completed
+KEPT = 3  # at each rung, `halving` lets about one run in so many go on
 
 
 @dataclass(frozen=True)
@@ -43,10 +43,10 @@ class Curve:
 
 
 def check_pruner(name: str) -> None:
-    """Find what is missing before a sweep starts.
+    """Check before a sweep starts that its pruner can be used.
 
     Raises:
-        ConfigError: an unknown pruner, or Optuna is not installed.
+        ConfigError: the pruner is unknown, or Optuna is not installed.
     """
     if name not in PRUNERS:
         raise ConfigError(f"--prune: {name!r} is none of {', '.join(PRUNERS)}")
@@ -55,11 +55,11 @@ def check_pruner(name: str) -> None:
 
 
 class Pruned:
-    """A reporter that ends its run when it is behind its rivals; what it hears goes on to another reporter.
+    """A reporter that ends its run if it is behind its rivals, and passes all calls on to another reporter.
 
     Args:
-        pruner: `median`: below the median of the completed rivals at the same evaluation. `halving`: not among the
-            best third of those that came to this rung (asynchronous successive halving).
+        pruner: `median` ends a run below the median of the completed rivals at the same evaluation. `halving` ends a
+            run that is not in the best third of those at this rung (asynchronous successive halving).
         rivals: run folders of the same grid; those that do not exist yet do not count.
     """
 
@@ -86,7 +86,7 @@ class Pruned:
         if reason is not None or line["split"] != "validation" or line["step"] == 0:
             return reason
         own = curve(self._folder, self._metric)
-        if len(own.values) >= self._evaluations:  # this was the last one
+        if len(own.values) >= self._evaluations:  # this was the last evaluation
             return None
         others = [curve(folder, self._metric) for folder in self._rivals if folder != self._folder]
         if not is_behind(own, others, self._pruner, self._evaluations):
@@ -95,7 +95,7 @@ class Pruned:
 
 
 def curve(folder: Path, metric: str) -> Curve:
-    """A run's curve so far; an empty one where there is no run yet."""
+    """A run's curve so far; empty if there is no run yet."""
     run = RunFolder(folder)
     values = tuple(
         line["metrics"][metric]
@@ -104,22 +104,22 @@ def curve(folder: Path, metric: str) -> Curve:
     )
     try:
         return Curve(values, read_json(run.result_file)["status"] == "completed")
-    except RunError:  # it has none (yet)
+    except RunError:  # it has no curve (yet)
         return Curve(values)
 
 
 def is_behind(own: Curve, rivals: Sequence[Curve], pruner: str, evaluations: int) -> bool:
-    """Whether a run is to end now.
+    """Whether a run should end now.
 
     Args:
-        own: at least one evaluation.
-        evaluations: of a whole run.
+        own: the run's curve, of at least one evaluation.
+        evaluations: the number of evaluations of a complete run.
     """
     import optuna
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     study = optuna.create_study(direction="maximize", pruner=_pruner(pruner, evaluations))
-    # Replayed from the start, as the pruner would have seen it: halving notes the rungs that each came to.
+    # Replay all curves from the start, as the pruner would have seen them: halving records each run's rungs.
     for rival in rivals:
         _replay(study, rival)
     return _replay(study, own)

@@ -1,8 +1,8 @@
-"""Jobs as tasks of a Ray cluster: the same processes, on whichever machine has room.
+"""Run jobs as tasks of a Ray cluster: the same processes, on any machine with room.
 
-A machine that shares the disk works in the job's folder. Another one gets the folder's files with the task (so that
-an interrupted run goes on) and sends them back when it is through. A job whose worker is lost starts again, from its
-last checkpoint where the disk is shared.
+A machine that shares this machine's disk works in the job's folder. Any other gets the folder's files with the task
+(so that an interrupted run goes on) and sends them back at the end. A job whose worker is lost starts again, from its
+last checkpoint if the disk is shared.
 """
 
 from __future__ import annotations
@@ -31,11 +31,11 @@ from lab.jobs.engine import Event
 from lab.jobs.job import Job, Notebook, Outcome, is_done
 from lab.jobs.process import JobProcess
 
-RETRIES = 3  # of a job whose worker was lost
+RETRIES = 3  # new starts of a job whose worker was lost
 _POLL_SECONDS = 0.2
 _CONNECT_SECONDS = 10.0
 _ADDRESS = re.compile(r"(?:ray://)?(?P<host>[^/\s]+):(?P<port>[0-9]+)")
-_ASK_SECONDS = 1.0  # how often a task asks whether it is to stop
+_ASK_SECONDS = 1.0  # how often a task asks whether it should stop
 _AUTH_MODE = "RAY_AUTH_MODE"
 _AUTH_HINT = f"\none that was started with token authentication asks for {_AUTH_MODE}=token in the environment"
 _LOST = (
@@ -45,19 +45,19 @@ _LOST = (
     exceptions.ObjectLostError,
     exceptions.LocalRayletDiedError,
 )
-Files = dict[str, bytes]  # by path within a folder
+Files = dict[str, bytes]  # path within a folder -> content
 
 
 class RayEngine:
-    """See `lab.jobs.engine.Engine`; at most `workers` are on the way at once, Ray places them by their resources.
+    """See `lab.jobs.engine.Engine`; at most `workers` jobs are submitted at a time, and Ray places them.
 
     Args:
-        address: of a running cluster (host:port, auto, ray://host:port); None starts one here, for the time.
-        shared_disk: whether the machines have this machine's disk; None finds out for each job.
+        address: a running cluster (host:port, auto, ray://host:port); None starts one here until the jobs end.
+        shared_disk: whether the machines share this machine's disk; None checks it for each job.
 
     Raises:
-        ConfigError: an address of another form.
-        RunError: nobody listens at the address.
+        ConfigError: the address has another form.
+        RunError: nothing listens at the address.
     """
 
     def __init__(self, address: str | None = None, shared_disk: bool | None = None) -> None:
@@ -95,10 +95,14 @@ class RayEngine:
     def _cluster(self) -> Iterator[None]:
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
         try:
-            # "local" because of None Ray makes RAY_ADDRESS, or a cluster that somebody else has started here.
+            # "local", since for None Ray would take RAY_ADDRESS or a cluster that somebody else started here.
             where = self._address or "local"
             ray.init(where, include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
-        except (OSError, RuntimeError, exceptions.RayError) as fault:  # RuntimeError: of another version
+        except (
+            OSError,
+            RuntimeError,
+            exceptions.RayError,
+        ) as fault:  # RuntimeError: the cluster has another version of Ray
             hint = "" if self._address is None or _AUTH_MODE in os.environ else _AUTH_HINT
             raise _no_cluster(self._address, fault, hint) from fault
         try:
@@ -108,7 +112,7 @@ class RayEngine:
 
 
 def _check_address(address: str | None) -> None:
-    """Whether anybody listens there, for Ray itself would go on trying for minutes."""
+    """Check that something listens at the address, since Ray itself would go on trying for minutes."""
     if address in (None, "auto"):
         return
     parsed = _ADDRESS.fullmatch(str(address))
@@ -117,7 +121,11 @@ def _check_address(address: str | None) -> None:
     try:
         host_and_port = parsed["host"].strip("[]"), int(parsed["port"])
         socket.create_connection(host_and_port, timeout=_CONNECT_SECONDS).close()
-    except (OSError, OverflowError, UnicodeError) as fault:  # no port has that number, no host such a name
+    except (
+        OSError,
+        OverflowError,
+        UnicodeError,
+    ) as fault:  # OverflowError: no such port, UnicodeError: no such host name
         raise _no_cluster(address, fault) from fault
 
 
@@ -128,7 +136,7 @@ def _no_cluster(address: str | None, fault: Exception, hint: str = "") -> RunErr
 
 
 def _check_room(jobs: Sequence[Job]) -> None:
-    """Whether each job has room on some machine, for Ray itself would wait for such a machine for ever."""
+    """Check that each job fits on some machine, since Ray itself would wait for such a machine for ever."""
     machines = [node["Resources"] for node in ray.nodes() if node["Alive"]]
     for resources in dict.fromkeys(job.resources for job in jobs):
         needed = {"CPU": float(resources.cpus), "GPU": resources.gpus or 0.0}
@@ -140,7 +148,7 @@ def _check_room(jobs: Sequence[Job]) -> None:
 
 
 class _Run:
-    """The jobs that are on the way."""
+    """The jobs that have been submitted."""
 
     def __init__(
         self,
@@ -156,7 +164,7 @@ class _Run:
         self._on_the_way: dict[Any, tuple[int, int]] = {}  # a task's future: the job's number, its attempts
 
     def go(self, waiting: Sequence[int]) -> None:
-        """Send the jobs in their order; Ctrl-C stops those that run, a second one kills them."""
+        """Submit the jobs in order; Ctrl-C stops those that run, a second Ctrl-C kills them."""
         left = list(waiting)
         try:
             with stop_signals():
@@ -184,7 +192,7 @@ class _Run:
         self._on_the_way[future] = number, attempts
 
     def _collect(self, again: bool = True) -> None:
-        """Take what has come back; a lost job is sent anew."""
+        """Collect finished tasks, and submit lost jobs again."""
         done, _ = ray.wait(list(self._on_the_way), timeout=_POLL_SECONDS)
         for future in done:
             number, attempts = self._on_the_way.pop(future)
@@ -199,7 +207,7 @@ class _Run:
                 else:
                     self._ended(number, Outcome(job, "failed", f"{why}, {attempts} times", attempts=attempts))
                 continue
-            except exceptions.RayError as fault:  # the code is not there, the task cannot be placed, ...
+            except exceptions.RayError as fault:  # the code is missing there, the task cannot be placed, ...
                 reason = str(fault).strip().splitlines()[-1][:300]
                 self._ended(number, Outcome(job, "failed", reason, attempts=attempts))
                 continue
@@ -213,7 +221,7 @@ class _Run:
 
 @ray.remote(num_cpus=0)
 class _Stop:
-    """Whether the tasks are to stop; gone with the one that sent them."""
+    """An actor that tells the tasks whether to stop; it ends with the process that submitted them."""
 
     def __init__(self) -> None:
         self._asked = False
@@ -227,7 +235,7 @@ class _Stop:
 
 @ray.remote(max_retries=0)
 def _work(values: dict[str, Any], token: str | None, files: Files, stop: Any) -> tuple[dict[str, Any], Files | None]:
-    """On the worker: the job's outcome, and its files where this machine has another disk than the sender."""
+    """Do a job on a worker; return the outcome, and the job's files if the sender does not share this disk."""
     job = Job.from_dict(values)
     if token is not None and Path(token).exists():
         return _process(job, stop), None
@@ -257,7 +265,7 @@ def _process(job: Job, stop: Any) -> dict[str, Any]:
 
 @contextlib.contextmanager
 def _token(jobs: Sequence[Job], shared_disk: bool | None) -> Iterator[str | None]:
-    """A file beside the run folders, which a machine sees that shares the disk; None: not to be looked for."""
+    """A file beside the run folders, by which a machine recognises a shared disk; None if it need not look."""
     if shared_disk is False:
         yield None
         return
@@ -271,11 +279,11 @@ def _token(jobs: Sequence[Job], shared_disk: bool | None) -> Iterator[str | None
         token.unlink(missing_ok=True)
 
 
-# The files of a job, as they travel: run/... and notebook.ipynb; to the worker also source.ipynb
+# Names of a job's files in transfer: run/... and notebook.ipynb; to the worker also source.ipynb
 
 
 def _sent(job: Job) -> Files:
-    """What a machine with another disk needs: the run as far as it has come, and the notebook to execute."""
+    """The files that a machine with another disk needs: the run so far, and the notebook to execute."""
     files = {f"run/{name}": content for name, content in _read(job.folder).items()}
     if job.notebook is not None:
         files["source.ipynb"] = job.notebook.source.read_bytes()
@@ -283,7 +291,7 @@ def _sent(job: Job) -> Files:
 
 
 def _moved(job: Job, scratch: Path, files: Files) -> Job:
-    """The job in a folder of this machine, with its files laid out there."""
+    """The job moved to a folder of this machine, with its files written there."""
     _write(scratch, files)
     config = dataclasses.replace(job.config, output_dir=str(scratch / "run"))
     notebook = job.notebook
@@ -301,7 +309,7 @@ def _found(moved: Job) -> Files:
 
 
 def _keep(job: Job, files: Files) -> None:
-    """Put what a worker sent where it would have been written; the folder appears whole."""
+    """Put a worker's files where a local job would have written them; the folder appears whole."""
     notebook = files.pop("notebook.ipynb", None)
     if job.notebook is not None and notebook is not None:
         job.notebook.output.parent.mkdir(parents=True, exist_ok=True)

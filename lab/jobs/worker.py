@@ -1,6 +1,7 @@
-"""One job in this process: `python -m lab.jobs.worker PARENT` reads it (JSON) on stdin, prints one JSON line.
+"""Do one job: `python -m lab.jobs.worker PARENT` reads it as JSON from stdin and prints one JSON line.
 
-PARENT is the process that started this one; without it, this one ends. SIGTERM asks for the end of the step.
+PARENT is the process that started this one; this one ends when it does. On SIGTERM the run finishes its step, saves
+and ends.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ _ORPHAN_SECONDS = 15.0
 
 
 def execute(job: Job) -> tuple[Status, str | None]:
-    """Do the job; its status and, if that is not completed, one line that says why."""
+    """Do the job; return its status and, if that is not completed, one line that says why."""
     try:
         _wait_for_orphans(job)
         if job.notebook is not None:
@@ -54,7 +55,7 @@ def _train(job: Job) -> tuple[Status, str | None]:
 
 
 def _wait_for_orphans(job: Job) -> None:
-    """Where a batch was killed, its processes take a moment to notice; then the folder is free."""
+    """Wait until the processes of a killed batch have noticed it and released the folder."""
     if not job.folder.exists():
         return
     until = time.monotonic() + _ORPHAN_SECONDS
@@ -69,8 +70,8 @@ def _wait_for_orphans(job: Job) -> None:
 
 
 def main(argv: Sequence[str]) -> int:
-    """Do the job on stdin and print what became of it; a fault of ours is a traceback in the job's log."""
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT, signal.SIGTERM})  # Ray's processes have them blocked
+    """Do the job on stdin and print its outcome; an unexpected error leaves a traceback in the job's log."""
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT, signal.SIGTERM})  # Ray's processes block them
     end_with(int(argv[0]))
     with stdout_for_the_answer() as answer:
         status, error = execute(Job.from_dict(json.loads(sys.stdin.read())))

@@ -15,7 +15,7 @@ from typing import Any
 import yaml
 
 HARDWARE = "one RTX 3090, Hugging Face Trainer (section 3.3)"
-BACKBONE = "t5-base"  # of Tables 1 to 5
+BACKBONE = "t5-base"  # the backbone of Tables 1 to 5
 
 
 @dataclass(frozen=True)
@@ -23,16 +23,16 @@ class Score:
     """One number of Tables 1 to 6, in per cent (CIDEr as it is).
 
     Attributes:
-        table: its number.
+        table: the table's number.
         method: an id of `methods()`.
         benchmark: glue, super_glue, mrqa, other or vision_language.
-        task: our name of it; None for the mean over the benchmark's tasks.
-        metric: our name of it; None for a mean over several.
-        deviation: standard deviation over three seeds, where it is printed.
-        shots: training examples in the few-shot tables 4 and 5; None: all.
-        parameters: trainable ones, where they are printed.
+        task: our name for the task; None for the mean over the benchmark's tasks.
+        metric: our name for the metric; None for a mean over several.
+        deviation: standard deviation over three seeds, if it is printed.
+        shots: training examples in the few-shot tables 4 and 5; None means all.
+        parameters: trainable parameters, if they are printed.
         updated_percent: the share of trainable parameters that Table 3 prints instead.
-        source: who measured it.
+        source: the publication that measured it.
     """
 
     table: int
@@ -73,11 +73,11 @@ class DataCounts:
 
 @dataclass(frozen=True)
 class Settings:
-    """Table 8, with what appendices C and D add in words.
+    """Table 8, with the settings that appendices C and D add in words.
 
     Attributes:
-        prompt_lr, low_rank_lr, num_virtual_tokens: the grid that is searched.
-        large_data_rows: with more training rows than these it trains "up to" `max_steps_large_data` steps.
+        prompt_lr, low_rank_lr, num_virtual_tokens: the values of the grid search.
+        large_data_rows: a task with more training rows is trained for "up to" `max_steps_large_data` steps.
     """
 
     max_steps: int
@@ -100,13 +100,13 @@ class Settings:
     max_steps_large_data: int
 
     def steps(self, task: str, train_rows: int) -> int:
-        """The steps that the paper trains a task for, at most."""
+        """The most steps that the paper trains a task for."""
         large = self.max_steps_large_data if train_rows > self.large_data_rows else self.max_steps
         return self.max_steps_of.get(task, large)
 
 
 def methods() -> Mapping[str, str]:
-    """The systems of the paper's tables: id (`dept`, `prompt_tuning`, `lora`, ...) to name, in Table 1's order."""
+    """The methods of the paper's tables: id (`dept`, `prompt_tuning`, `lora`, ...) -> name, in Table 1's order."""
     return {method: entry["name"] for method, entry in _tables()["methods"].items()}
 
 
@@ -116,13 +116,13 @@ def learning(method: str) -> str:
 
 
 def benchmarks() -> Mapping[str, tuple[str, ...]]:
-    """Benchmark to the tasks that its printed mean is over, in the tables' order."""
+    """From each benchmark to the tasks that its printed mean averages, in the tables' order."""
     return {name: tuple(tasks) for name, tasks in _tables()["benchmarks"].items()}
 
 
 @functools.cache
 def scores() -> tuple[Score, ...]:
-    """Every number of Tables 1 to 6 but Table 6's speeds (`TABLE_6`), in the tables' order; dashes are left out."""
+    """Every number of Tables 1 to 6 except Table 6's speeds (`TABLE_6`), in the tables' order; dashes are left out."""
     tables = _tables()
     benchmark_of = {task: name for name, tasks in benchmarks().items() for task in tasks}
     all_scores = []
@@ -153,7 +153,7 @@ def scores() -> tuple[Score, ...]:
 
 
 def score(method: str, task: str, *, backbone: str = BACKBONE, shots: int | None = None) -> Score | None:
-    """What the paper prints for a method and a task, for example `score("dept", "rte")`; None where it prints nothing.
+    """The printed score of a method on a task, for example `score("dept", "rte")`; None if there is none.
 
     Table 5 repeats some of Table 4's numbers: the first one is returned.
     """
@@ -206,9 +206,9 @@ class Printed:
     """A number as the paper prints it.
 
     Attributes:
-        unit: what it counts.
-        where: section or table.
-        quote: the words or the table row that it stands in.
+        unit: the unit of the value.
+        where: its section or table.
+        quote: the words or the table row that contain it.
     """
 
     value: float
@@ -224,7 +224,7 @@ class PrintedSpeed:
     Attributes:
         method: prompt_tuning or dept.
         num_virtual_tokens: m, or l for prompt tuning.
-        rank: r; None where the text does not say.
+        rank: r; None if the text does not give it.
     """
 
     backbone: str
@@ -246,7 +246,7 @@ FIGURE_4 = (
     _in_text("t5-large", "dept", 20, 24.8, "DEPT ($m = 20$) evaluates 24.8 samples per second"),
 )
 
-# Figure 3's, which the text gives in round figures: T5, m = 20, both training time and memory.
+# Figure 3's numbers, which the text rounds: T5, m = 20, both training time and memory.
 FIGURE_3_SAVING = Printed(
     25.0,
     "per cent saved of training time and memory, about",
@@ -262,7 +262,7 @@ OVERALL_SAVING = Printed(
     "saving more than 20% in both training time and memory costs compared to the vanilla PT",
 )
 
-# Figure 5's, which section 3.4 prints: GLUE's mean with T5-base for three ways to set the learning rates.
+# Figure 5's numbers, from section 3.4: GLUE's mean with T5-base for three ways to set the learning rates.
 _GLUE_MEAN = "per cent, mean over GLUE"
 FIGURE_5: Mapping[str, Printed] = {
     "one rate, 3e-1": Printed(
@@ -300,7 +300,7 @@ TABLE_6 = (
 
 
 def printed_speed(backbone: str, method: str, num_virtual_tokens: int) -> PrintedSpeed | None:
-    """What the paper prints for a backbone's alias, a method and its prompt length; None where it prints nothing."""
+    """The printed speed for a backbone's alias, a method and its prompt length; None if there is none."""
     for speed in (*FIGURE_4, *TABLE_6):
         if (speed.backbone, speed.method, speed.num_virtual_tokens) == (backbone, method, num_virtual_tokens):
             return speed

@@ -1,8 +1,8 @@
-"""Benchmarks that a page's visitors start: one at a time on the machine, each a process of its own, as training is.
+"""Benchmarks started by the page's visitors: one at a time on the machine, each in a process of its own.
 
 ROOT/<id>/bench.json    what `dept-lab bench` writes, each pair as soon as it is measured
-          worker.json   the process, and whose it is
-          log.txt       what it printed
+          worker.json   the process, and its owner
+          log.txt       the output of the process
 """
 
 import contextlib
@@ -34,20 +34,21 @@ from lab.service.lent_bench import LentBench
 from lab.service.owners import Visitor
 
 _ID = re.compile(r"[0-9a-f]{24}")
-_KEPT = 200  # folders; the oldest go first
+_KEPT = 200  # folders that are kept; the oldest are deleted first
 _MOST = {"backbones": 3, "lengths": 2, "virtual_tokens": 6}
 _MOST_NUMBERS = {"batch_size": 64, "repeats": 5, "passes": 5, "max_seq_length": 512, "budget_tokens": 300}
 
 
 @dataclass(frozen=True)
 class BenchState:
-    """A benchmark as far as it has come.
+    """A benchmark's progress.
 
     Attributes:
         status: running, completed, stopped or failed.
-        planned: pairs in all.
-        elapsed_s: seconds since it began; `left_s` expected until its end, None before the first pair is done.
-        error: why it failed.
+        planned: the number of pairs to measure.
+        elapsed_s: seconds since its start.
+        left_s: expected seconds until its end; None before the first pair is measured.
+        error: the reason of a failure.
     """
 
     bench_id: str
@@ -71,8 +72,8 @@ class BenchJobs:
     """The benchmarks in a folder.
 
     Args:
-        root: made when the first one starts.
-        lent_gpu: measure within this process, which alone can be lent a GPU.
+        root: made when the first benchmark starts.
+        lent_gpu: measure in this process, since only it can be lent a GPU.
     """
 
     def __init__(self, root: Path, *, lent_gpu: bool = False) -> None:
@@ -82,10 +83,10 @@ class BenchJobs:
         self._lock = threading.Lock()
 
     def start(self, config: BenchConfig, allowed: Allowed, visitor: Visitor) -> str:
-        """Begin to measure; the benchmark's id.
+        """Start a benchmark; return its id.
 
         Raises:
-            DeptError: something that is not allowed here or cannot be measured; another benchmark runs.
+            DeptError: a setting is not allowed here or cannot be measured, or another benchmark runs.
         """
         _check(config, allowed)
         planned = len(schedule(config))
@@ -134,14 +135,14 @@ class BenchJobs:
                 stdout=log,
                 stderr=log,
                 env=our_environment(),
-                start_new_session=True,  # it outlives this server
+                start_new_session=True,  # the benchmark outlives this server
             )
         with self._lock:
             self._children[folder.name] = process
         return process
 
     def cancel(self, bench_id: str, visitor: Visitor) -> None:
-        """End a benchmark; what it has measured stays.
+        """End a benchmark; its measurements are kept.
 
         Raises:
             RunError: no such benchmark, or somebody else's.
@@ -155,7 +156,7 @@ class BenchJobs:
             process.send_signal(signal.SIGINT)
 
     def state(self, bench_id: object, visitor: Visitor) -> BenchState:
-        """How far a benchmark has come; whoever knows its id may look.
+        """A benchmark's progress; anybody who knows its id may see it.
 
         Raises:
             RunError: no such benchmark.
@@ -175,7 +176,7 @@ class BenchJobs:
         return BenchState(bench_id, status, bench, worker["planned"], elapsed, error, may_change)
 
     def latest(self, visitor: Visitor) -> str | None:
-        """The id of the visitor's newest benchmark, which is the one that runs if it is theirs; None without one."""
+        """The id of the visitor's newest benchmark (the running one, if it is theirs); None if there is none."""
         own_benches = []
         for folder in self._folders():
             with contextlib.suppress(RunError):
@@ -185,7 +186,7 @@ class BenchJobs:
         return max(own_benches)[1] if own_benches else None
 
     def running(self) -> str | None:
-        """The id of the benchmark that runs now, whosever it is."""
+        """The id of the running benchmark, whoever owns it."""
         for folder in self._folders():
             with contextlib.suppress(RunError):
                 if self._is_alive(folder.name, read_json(folder / "worker.json"))[0]:
@@ -193,14 +194,14 @@ class BenchJobs:
         return None
 
     def _is_alive(self, bench_id: str, worker: Mapping[str, Any]) -> tuple[bool, int]:
-        """Whether it still measures; else its exit code, 1 where nobody has seen it."""
+        """Whether a benchmark still runs; if not, its exit code, 1 if that is unknown."""
         if self._lent_gpu:
             lent = self._lent.get(bench_id)
             return lent is not None and lent.is_alive(), 1
         with self._lock:
             child = self._children.get(bench_id)
         if child is not None:
-            code = child.poll()  # polled: no zombie is left
+            code = child.poll()  # polling leaves no zombie
             return code is None, code or 1
         return find(worker) is not None, 1
 

@@ -1,4 +1,4 @@
-"""What keeps a queue going: notes what has died, starts workers where one is free and a run waits."""
+"""Keep a queue going: record runs that have died, and start a worker if one is free and a run waits."""
 
 import contextlib
 import subprocess
@@ -14,16 +14,16 @@ from lab.basics.processes import our_environment, our_python
 from lab.service.queue_folder import ACTIVE, QueueFolder
 
 TICK_SECONDS = 1.0
-# The workers that this process has started, by folder and slot. Of the process, not of a dispatcher: they outlive
-# both, and whoever is left has to wait for them.
+# The workers that this process has started, by folder and slot. They belong to the process, not to a dispatcher: they
+# outlive the dispatcher, and their parent process has to wait for them.
 _children: dict[tuple[Path, int], subprocess.Popen[bytes]] = {}
 
 
 class Dispatcher:
-    """Looks after one queue's folder. Several may, in one process or in many: what they do is done under its lock.
+    """Looks after one queue's folder. Several dispatchers may, in one process or in many: they work under its lock.
 
     Args:
-        running: runs that train at once.
+        running: the number of runs that train at once.
     """
 
     def __init__(self, folder: QueueFolder, running: int) -> None:
@@ -38,7 +38,7 @@ class Dispatcher:
             while not done.wait(TICK_SECONDS):
                 try:
                     self.tick()
-                except (DeptError, OSError) as fault:  # a full disk, a busy lock: it is tried again
+                except (DeptError, OSError) as fault:  # a full disk or a busy lock: the next tick tries again
                     print(f"warning: the queue: {fault}", file=sys.stderr)
 
         self.tick()
@@ -51,14 +51,14 @@ class Dispatcher:
             thread.join()
 
     def tick(self) -> None:
-        """One look at every run.
+        """Check every run once.
 
         Raises:
             RunError: the queue is busy.
         """
         with self.folder.lock():
             for key, worker in list(_children.items()):
-                if worker.poll() is not None:  # polled: no zombie is left
+                if worker.poll() is not None:  # polling leaves no zombie
                     _children.pop(key, None)
             entries = self.folder.entries()
             for entry in entries:
@@ -81,7 +81,7 @@ class Dispatcher:
             return False
 
     def _start(self, slot: int) -> subprocess.Popen[bytes]:
-        """A process of its own session, which outlives this one; the server's sockets stay closed to it."""
+        """Start a worker in its own session: it outlives this process, and inherits none of the server's sockets."""
         arguments = [str(self.folder.root), "--slot", str(slot), "--running", str(self.running)]
         with (self.folder.own / "workers.log").open("ab") as log:
             return subprocess.Popen(

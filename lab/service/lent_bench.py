@@ -1,4 +1,4 @@
-"""A benchmark within the web process, for ZeroGPU Spaces: only that process can be lent a GPU."""
+"""Run a benchmark within the web process, for ZeroGPU Spaces: only that process can be lent a GPU."""
 
 import threading
 from pathlib import Path
@@ -11,22 +11,22 @@ from lab.bench.plan import Job, Measurement
 from lab.bench.run import run_bench
 from lab.service.zero_gpu import lent_gpu
 
-_GPU_SECONDS = 120  # of one measurement
+_GPU_SECONDS = 120  # for one measurement
 
 
 @lent_gpu(_GPU_SECONDS)
 def measure_here(job: Job) -> Measurement:
-    """One measurement in this process, or wherever the lent GPU is."""
+    """Do one measurement, in this process or where the lent GPU is."""
     from lab.bench.worker import measure
 
     return measure(job)
 
 
 class LentBench(threading.Thread):
-    """A benchmark in a thread.
+    """A benchmark that runs in a thread.
 
     Args:
-        output_dir: where bench.json and what is printed (log.txt) go.
+        output_dir: the folder for bench.json and the output (log.txt).
     """
 
     def __init__(self, config: BenchConfig, output_dir: Path) -> None:
@@ -35,7 +35,7 @@ class LentBench(threading.Thread):
         self._stopped = threading.Event()
 
     def stop(self) -> None:
-        """End it after the measurement that is under way."""
+        """End the benchmark after the current measurement."""
         self._stopped.set()
 
     def run(self) -> None:

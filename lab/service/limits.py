@@ -1,4 +1,4 @@
-"""What one machine gives to the people who use its page: set by its operator, checked before anything is queued."""
+"""The limits that the operator sets on visitors' runs; they are checked before a run is queued."""
 
 import dataclasses
 from collections.abc import Mapping
@@ -15,23 +15,23 @@ ROW_SETTINGS = ("max_train_rows", "max_validation_rows", "max_test_rows")
 
 @dataclass(frozen=True)
 class Limits:
-    """All whole numbers of at least 1.
+    """The operator's limits, all of them whole numbers of at least 1.
 
     Attributes:
         running: runs that train at once.
-        waiting: runs that may wait, of all visitors together.
-        per_visitor: runs of one visitor that wait or train.
-        kept: run folders there may be, of all visitors together, before somebody has to delete some.
-        minutes: of training, until a run is stopped (it can be resumed, which queues it again).
+        waiting: runs of all visitors that may wait.
+        per_visitor: runs of one visitor that may wait or train.
+        kept: run folders of all visitors; beyond these, somebody has to delete some first.
+        minutes: training time after which a run is stopped (resuming queues it again).
         steps: optimiser steps of a run.
         batch_size: examples of a step and of an evaluation batch.
         seq_length: s, source tokens.
         virtual_tokens: m, and l.
         rank: r.
-        rows: of each split, where a run asks for a number of them, and of the hub's images always.
-        uploads: tables of visitors' own data that are kept at a time; the oldest goes first.
-        upload_bytes, upload_rows, upload_columns, cell_characters: of one such table; an image to ask about has at
-            most as many bytes.
+        rows: rows of each split, if a run asks for a number of rows; for images from the hub in any case.
+        uploads: tables of visitors that are kept at a time; the oldest is deleted first.
+        upload_bytes, upload_rows, upload_columns, cell_characters: the size of one such table; upload_bytes also
+            limits an image to predict on.
     """
 
     running: int = 1
@@ -58,10 +58,10 @@ class Limits:
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Self:
-        """The limits of these values, the defaults elsewhere.
+        """Limits with these values, and defaults for the others.
 
         Raises:
-            ConfigError: an unknown name, or a value that is no whole number of at least 1.
+            ConfigError: a name is unknown, or a value is no whole number of at least 1.
         """
         known = [item.name for item in dataclasses.fields(cls)]
         for name in values:
@@ -71,7 +71,7 @@ class Limits:
 
     @classmethod
     def from_file(cls, path: Path) -> Self:
-        """The limits of a YAML or JSON file.
+        """Limits read from a YAML or JSON file.
 
         Raises:
             ConfigError: as `from_dict`, or a file that cannot be read.
@@ -79,10 +79,10 @@ class Limits:
         return cls.from_dict(read_config(path))
 
     def check(self, config: TrainConfig) -> None:
-        """Refuse a run that is larger than this machine gives.
+        """Refuse a run that exceeds the limits.
 
         Raises:
-            ConfigError: by the field's name, with the limit.
+            ConfigError: the message names the field and the limit.
         """
         bounds = {
             "max_steps": self.steps,

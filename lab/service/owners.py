@@ -1,7 +1,7 @@
-"""Who started a run: a random token that stays in the visitor's browser, of which only the hash is written here.
+"""Owners of runs: a visitor is known by a random token in the browser, of which only the hash is stored here.
 
-A run's id is a secret of its own: who knows it (a link with `?run=`) may look at the run. Stopping, resuming and
-deleting take the token, or the operator.
+A run's id is a secret as well: anybody who knows it (a link with `?run=`) may look at the run. Only the owner, by the
+token, or the operator may stop, resume and delete it.
 """
 
 import hashlib
@@ -14,28 +14,28 @@ from pathlib import Path
 
 from dept.errors import RunError
 
-OPERATOR_KEY = "DEPT_OPERATOR_KEY"  # in the environment; else a file beside the queue
+OPERATOR_KEY = "DEPT_OPERATOR_KEY"  # an environment variable; without it, the key is in a file beside the queue
 _TOKEN = re.compile(r"[A-Za-z0-9_-]{43}")
 
 
 @dataclass(frozen=True)
 class Visitor:
-    """One person at the page.
+    """One visitor of the page.
 
     Attributes:
-        owner: what state.json holds of the visitor's runs; None for somebody without a token, who can only look.
-        is_operator: may see, stop and delete every run.
+        owner: the owner in state.json of the visitor's runs; None for a visitor without a token, who can only look.
+        is_operator: whether the visitor may see, stop and delete every run.
     """
 
     owner: str | None = None
     is_operator: bool = False
 
     def owns(self, owner: object) -> bool:
-        """Whether a run of this owner is the visitor's."""
+        """Whether a run with this owner is the visitor's."""
         return isinstance(owner, str) and self.owner is not None and hmac.compare_digest(owner, self.owner)
 
     def may_change(self, owner: object) -> bool:
-        """Whether the visitor may stop, resume or delete a run of this owner; None is nobody's but the operator's."""
+        """Whether the visitor may stop, resume or delete a run with this owner; with None, only the operator may."""
         return self.is_operator or self.owns(owner)
 
 
@@ -50,13 +50,13 @@ def new_token() -> str:
 def visitor(
     token: object = None, *, user: str | None = None, key: object = None, operator_key: str | None = None
 ) -> Visitor:
-    """The visitor behind what a browser sent; whatever is not a token or the key counts as nothing.
+    """The visitor identified by what a browser sent; an invalid token or key counts as none.
 
     Args:
-        token: what the browser kept of `new_token`.
-        user: the name that the server itself has checked with a password; his runs follow him to any browser.
-        key: what the browser claims to be the operator's key.
-        operator_key: what it is; None where there is no operator.
+        token: the token of `new_token` that the browser kept.
+        user: the name that the server has checked with a password; a user's runs are the same in every browser.
+        key: the operator's key according to the browser.
+        operator_key: the true key; None if there is no operator.
     """
     owner = None
     if user is not None:
@@ -70,7 +70,7 @@ def visitor(
 
 
 def operator_key(folder: Path) -> str:
-    """The operator's key: the environment's, else the one in `folder`, made where there is none.
+    """The operator's key: from the environment, else from a file in `folder`, which is made if it is missing.
 
     Raises:
         RunError: the file cannot be written or read.
@@ -98,5 +98,5 @@ def operator_key(folder: Path) -> str:
 
 
 def _hash(kind: str, secret: str) -> str:
-    # A token is random and long: nothing is gained by a slow hash. A user's name is no secret, and needs none.
+    # A fast hash is enough: a token is random and long, and a user's name is no secret.
     return f"{kind}:{hashlib.sha256(f'{kind}:{secret}'.encode()).hexdigest()}"

@@ -1,6 +1,6 @@
-"""Adapters in use by a page: loaded once, kept while they are used, compared on the same texts.
+"""Adapters that the page predicts with: loaded once, kept while they are used, compared on the same texts.
 
-Prediction only; it takes one thread, so that a training beside it goes on.
+Prediction uses one thread, so that a training run on the same machine goes on.
 """
 
 import dataclasses
@@ -24,19 +24,19 @@ from dept.tasks.task import ImageValue
 from lab.service.zero_gpu import lent_gpu
 
 MOST_LOADED = 4
-_TIMED = 3  # predictions of few texts, of which the median's time is told
+_TIMED = 3  # repeated predictions of which the median time is shown
 _FEW = 4
 _GPU_SECONDS = 60
 
 
 @dataclass(frozen=True)
 class Side:
-    """One of the things compared.
+    """One of the compared models.
 
     Attributes:
         name: DePT, PT or untrained.
         run: the run folder.
-        trained: False for the prompt that the run started from.
+        trained: False for the untrained prompt that the run started from.
     """
 
     name: str
@@ -46,11 +46,11 @@ class Side:
 
 @dataclass(frozen=True)
 class Answers:
-    """What one side says of the texts.
+    """One side's predictions for the texts.
 
     Attributes:
-        seconds_per_text: of the prediction itself, tokenising and looking at images included, loading not.
-        device: where it ran.
+        seconds_per_text: the time of prediction, with tokenising and encoding images, without loading.
+        device: the device that it ran on.
     """
 
     side: Side
@@ -60,7 +60,7 @@ class Answers:
 
 
 class _Loaded:
-    """The adapters that were used last; those of one backbone share it."""
+    """The most recently used adapters; adapters of one backbone share it."""
 
     def __init__(self) -> None:
         self._runs: OrderedDict[tuple[str, int, bool], LoadedRun] = OrderedDict()
@@ -101,7 +101,7 @@ def _same_frozen_part(one: TrainConfig, other: TrainConfig) -> bool:
 
 
 def _untrained(loaded: LoadedRun) -> LoadedRun:
-    """The prompt, the update and the projection that the run began with, drawn again from its seed."""
+    """The untrained prompt, update and projection that the run started from, drawn again from its seed."""
     assert loaded.config is not None
     with torch.random.fork_rng():
         torch.manual_seed(loaded.config.seed)
@@ -120,15 +120,15 @@ _LOADED = _Loaded()
 def compare(
     sides: Sequence[Side], texts: Sequence[str], images: Sequence[ImageValue] | None = None, batch_size: int = 16
 ) -> list[Answers]:
-    """What each side predicts for the same texts, and how long it takes.
+    """Predict the same texts with each side, and measure the time.
 
     Args:
-        texts: as `dept.evaluation.load_run.as_source` takes them: plain text, a row as JSON, or a whole source.
-        images: of each text, for a task with images.
+        texts: inputs of `dept.evaluation.load_run.as_source`: plain text, a row as JSON, or a whole source.
+        images: an image for each text, for a task with images.
 
     Raises:
-        DeptError: an adapter or a backbone that cannot be loaded, a text that is no source of the task, an image that
-            cannot be read.
+        DeptError: an adapter or a backbone cannot be loaded, a text is no source of the task, or an image cannot be
+            read.
     """
     with _LOADED.lock:
         if not torch.cuda.is_available():
@@ -138,7 +138,7 @@ def compare(
 
 def _answers(side: Side, texts: Sequence[str], images: Sequence[ImageValue] | None, batch_size: int) -> Answers:
     loaded = _LOADED.get(side)
-    predict_texts(loaded, texts[:1], images=images and images[:1])  # a cached prompt, the allocator
+    predict_texts(loaded, texts[:1], images=images and images[:1])  # warm up the prompt cache and the allocator
     times = []
     for _ in range(_TIMED if len(texts) <= _FEW else 1):
         started = time.perf_counter()

@@ -1,17 +1,15 @@
-"""Runs that wait, train and have ended, as a page's visitors see and change them.
+"""The queue of runs as the page's visitors see and change it: runs that wait, train or have ended.
 
     queue = RunQueue("runs", Limits(), Allowed())
     with queue.watched():                                  # beside a server
         ids = queue.submit([{"task": "sst2", ...}], visitor)
         queue.runs(visitor); queue.curves(ids[0], visitor)
 
-Nothing trains here. A run is a process of its own in its own session (`lab.service.worker`), and all that is known of
-it is in its folder: this process may be killed at any time, and another may look at the same folder. First in, first
-out.
+Nothing trains in this process. A run is a process in its own session (`lab.service.worker`), and its whole state is in
+its folder: this process may be killed at any time, and another may use the same folder. First in, first out.
 
-Whatever comes from a browser is a mapping of settings (`lab.service.allowed` checks it) or a run's id. Faults that a
-visitor can mend are `DeptError`s whose text can be shown as it is (as text, never as HTML: it may quote what the
-visitor wrote).
+A browser sends a mapping of settings, which `lab.service.allowed` checks, or a run's id. Errors that a visitor can
+mend are `DeptError`s. Their text can be shown, but as text, never as HTML: it may quote what the visitor wrote.
 """
 
 import contextlib
@@ -50,8 +48,8 @@ class RunQueue:
 
     Args:
         root: the folder; its direct subfolders are run folders, also those of `dept train --output-dir ROOT/NAME`.
-        limits: what the operator gives.
-        allowed: what may be named by a browser.
+        limits: the operator's limits.
+        allowed: the values that a browser may send.
 
     Raises:
         RunError: the folder cannot be used.
@@ -69,18 +67,18 @@ class RunQueue:
 
     @contextlib.contextmanager
     def watched(self) -> Iterator[None]:
-        """Within the block a thread looks after the queue: starts what may start, and notes what has died."""
+        """Within the block a thread looks after the queue: it starts runs and records runs that have died."""
         with self._dispatcher.watched():
             yield
 
     # Requests of a visitor
 
     def check(self, request: Mapping[str, Any], visitor: Visitor) -> TrainConfig:
-        """The run that a browser's settings ask for; nothing is started.
+        """Check a browser's settings and return the run's config; nothing is started.
 
         Raises:
-            DeptError: what is wrong, by the field's name: unknown or not allowed, out of range, above a limit,
-                impossible together.
+            DeptError: a setting is unknown or not allowed, out of range, above a limit, or conflicts with another; the
+                message names the field.
         """
         return self._checked(request, visitor)[0]
 
@@ -88,12 +86,12 @@ class RunQueue:
         """Put runs into the queue, all of them or none; return their ids in the same order.
 
         Args:
-            requests: each the settings of one run, by `TrainConfig`'s names (`lab.service.allowed` says which);
+            requests: the settings of each run by `TrainConfig`'s names, as far as `lab.service.allowed` permits them;
                 `data` is sample, hub, folder:<name>, upload:<id> (with task "own") or run:<id>, the rows of an earlier
                 run.
 
         Raises:
-            DeptError: as `check`; the queue is full, or the visitor has too many runs in it.
+            DeptError: as in `check`, or the queue is full, or the visitor has too many runs in it.
         """
         checked = [(dict(request), *self._checked(request, visitor)) for request in requests]
         with self.folder.lock():
@@ -107,11 +105,11 @@ class RunQueue:
         """Queue a new run with another run's settings and some changes; return its id.
 
         Raises:
-            DeptError: as `submit`; no such run.
+            DeptError: as in `submit`, or there is no such run.
         """
         request = dict(self.run(run_id, visitor).request)
         if str(request.get("data", "")).startswith("upload:"):
-            request["data"] = f"run:{run_id}"  # the upload may be gone; the run has its rows
+            request["data"] = f"run:{run_id}"  # the upload may have been deleted; the run has a copy of its rows
         return self.submit([{**request, **changes}], visitor)[0]
 
     def stop(self, run_id: str, visitor: Visitor) -> None:
@@ -169,7 +167,7 @@ class RunQueue:
             entry = self._own_entry(run_id, visitor)
             if entry.status in ACTIVE:
                 raise RunError(f"{run_id} is {entry.status}: stop or kill it first")
-            with RunFolder(entry.path).lock():  # RunError where a process trains there that does not say so
+            with RunFolder(entry.path).lock():  # RunError if a process trains there without saying so in state.json
                 grave = Path(tempfile.mkdtemp(dir=self.folder.own, prefix="deleted-"))
                 entry.path.rename(grave / entry.run_id)
         self._forget()
@@ -178,7 +176,7 @@ class RunQueue:
     # Views of a visitor: cheap, and they never wait for the queue's lock
 
     def runs(self, visitor: Visitor) -> list[RunSummary]:
-        """The visitor's runs, everybody's for the operator: those that train, those that wait, then the newest.
+        """The visitor's runs (for the operator, all): first those that train, then those that wait, then the newest.
 
         At most the first 200.
         """
@@ -191,7 +189,7 @@ class RunQueue:
         return runs[:_MOST_LISTED]
 
     def run(self, run_id: str, visitor: Visitor) -> RunSummary:
-        """One run; whoever knows its id may look at it.
+        """One run; anybody who knows its id may see it.
 
         Raises:
             RunError: no such run.
@@ -199,7 +197,7 @@ class RunQueue:
         return self._summary(self._entry(run_id, visitor), self.folder.waiting(self._entries()), visitor)
 
     def curves(self, run_id: str, visitor: Visitor, since: str | None = None) -> Curves | None:
-        """A run's curves; None where nothing is new since that `Curves.version`.
+        """A run's curves; None if there is nothing new since the given `Curves.version`.
 
         Raises:
             RunError: no such run.
@@ -227,7 +225,7 @@ class RunQueue:
         """The files of a run's adapter, for download or upload: they name no path of this machine.
 
         Raises:
-            RunError: no such run, or it has no adapter (any more).
+            RunError: there is no such run, or it has no adapter (any more).
         """
         path = self._entry(run_id, visitor).path
         try:
@@ -240,7 +238,7 @@ class RunQueue:
         }
 
     def path(self, run_id: str, visitor: Visitor) -> Path:
-        """A run's folder, to load its adapter or read its result from; never to be shown.
+        """A run's folder, to load its adapter or read its result; never show it to a visitor.
 
         Raises:
             RunError: no such run.
@@ -248,7 +246,7 @@ class RunQueue:
         return self._entry(run_id, visitor).path
 
     def load(self) -> tuple[int, int]:
-        """How many runs train, and how many wait, of all visitors together."""
+        """The number of runs that train and the number that wait, of all visitors together."""
         statuses = [entry.status for entry in self._entries()]
         return sum(status in ACTIVE for status in statuses), statuses.count("queued")
 
@@ -302,7 +300,7 @@ class RunQueue:
         return self.allowed.check(request, self.limits, own_data)
 
     def _check_room(self, count: int, visitor: Visitor, *, new: int) -> None:
-        """Raises RunError where `count` more runs may not wait, or `new` more folders may not be kept."""
+        """Raise RunError if `count` more runs may not wait, or `new` more folders may not be kept."""
         if visitor.owner is None and not visitor.is_operator:
             raise RunError("this browser has no token to own a run with: allow the page to store data, and reload it")
         entries, limits = self.folder.entries(), self.limits
@@ -317,10 +315,10 @@ class RunQueue:
             raise RunError(f"{len(entries)} runs are kept, of at most {limits.kept}: delete some first")
 
     def _add(self, request: Mapping[str, Any], config: TrainConfig, own: Path | None, visitor: Visitor) -> str:
-        """Make a run's folder, which appears whole."""
+        """Make a run's folder; it appears whole or not at all."""
         now = time.time()
         task = re.sub(r"[^a-z0-9]+", "-", str(request["task"]).lower()).strip("-")[:40]
-        # The random part makes the id a secret: who has it may look at the run.
+        # The random part makes the id a secret: anybody who has it may look at the run.
         run_id = (
             f"{task}-{_METHOD_WORDS[config.method]}-{datetime.fromtimestamp(now):%m%d-%H%M%S}-{secrets.token_hex(6)}"
         )

@@ -1,16 +1,16 @@
-"""The folder that a queue is: one run folder a run, beside it the locks. Used by the page's process and by workers.
+"""The folder of a queue: a folder for each run, and the locks. The page's process and the workers use it.
 
-    ROOT/<run id>/          a run folder (docs/run_folder.md), and for a run of the queue also:
-        settings.json         what `dept train --config` takes
-        submission.json       who asked for what, when, and how long it may take
+    ROOT/<run id>/          a run folder (docs/run_folder.md), with more files for a run of the queue:
+        settings.json         the file for `dept train --config`
+        submission.json       the owner, the settings as requested, the time, and the time limit
         own/                  the visitor's own rows and task
-        log.txt               what the run printed
+        log.txt               the run's output
         worker.json           the process that started the run and waits for its end
-        stop, kill            somebody asked for it
+        stop, kill            present if somebody asked for it
     ROOT/.queue/            the queue's lock, a lock for each worker, the workers' log, the operator's key
 
-state.json is the truth of where a run stands. The run writes it while it trains, under its own lock; before and
-after, the queue's lock is held by whoever does.
+state.json is the truth about a run's status. The run writes it while it trains, under its own lock; before and after,
+a writer must hold the queue's lock.
 """
 
 import contextlib
@@ -42,12 +42,12 @@ _LOCK_SECONDS = 10.0
 
 @dataclass(frozen=True)
 class Entry:
-    """One run, as its folder says.
+    """One run, as recorded in its folder.
 
     Attributes:
-        state: state.json.
+        state: the content of state.json.
         alive: whether one of its processes still runs.
-        asked: what somebody asked of it and has not got yet.
+        asked: the stop or kill that somebody asked for and that has not happened yet.
     """
 
     path: Path
@@ -61,7 +61,7 @@ class Entry:
 
     @property
     def status(self) -> Status:
-        """Where the run stands; one whose processes are gone without a word has failed, unless that was asked for."""
+        """The run's status. A run whose processes ended without recording it has failed, unless asked to end."""
         status: Status = self.state["status"]
         if status not in ACTIVE:
             return status
@@ -71,7 +71,7 @@ class Entry:
 
     @property
     def error(self) -> str | None:
-        """Why it failed or was stopped, and what to do."""
+        """The reason of a failure or stop, and what to do."""
         if self.state["status"] in ACTIVE and not self.alive:
             return ENDED if self.asked == "kill" else reason_without_exit(self.path)
         error = self.state.get("error")
@@ -96,10 +96,10 @@ class JsonCache:
         self._lock = threading.Lock()
 
     def read(self, path: Path) -> Any:
-        """The file's content; None where there is no such file.
+        """The file's content; None if there is no such file.
 
         Raises:
-            RunError: it is damaged.
+            RunError: the file is damaged.
         """
         try:
             stat = path.stat()
@@ -116,7 +116,7 @@ class JsonCache:
         return value
 
     def forget_but(self, folders: set[Path]) -> None:
-        """Drop what belongs to folders that are gone."""
+        """Forget the files of folders that no longer exist."""
         with self._lock:
             self._known = {path: value for path, value in self._known.items() if path.parent in folders}
 
@@ -125,10 +125,10 @@ class QueueFolder:
     """Reads and locks a queue's folder.
 
     Args:
-        root: made where it is missing.
+        root: made if it is missing.
 
     Raises:
-        RunError: it cannot be made or written to.
+        RunError: the folder cannot be made or written to.
     """
 
     def __init__(self, root: str | Path) -> None:
@@ -144,10 +144,10 @@ class QueueFolder:
 
     @contextlib.contextmanager
     def lock(self) -> Iterator[None]:
-        """Hold the queue: nobody else starts, adds or removes a run meanwhile. For moments only.
+        """Hold the queue's lock: nobody else can start, add or remove a run. Hold it for moments only.
 
         Raises:
-            RunError: somebody else has held it for too long.
+            RunError: another process has held the lock for too long.
         """
         lock = FileLock(self.own / "lock")
         try:
@@ -162,11 +162,11 @@ class QueueFolder:
             lock.release()
 
     def slot(self, index: int) -> FileLock:
-        """The lock that worker number `index` holds as long as it lives."""
+        """The lock that worker number `index` holds while it lives."""
         return FileLock(self.own / f"worker-{index}")
 
     def entry(self, run_id: str) -> Entry | None:
-        """One run; None where no run has that id, whatever text it is."""
+        """One run; None if no run has that id, which may be any text."""
         if not RUN_ID.fullmatch(run_id):
             return None
         path = self.root / run_id
@@ -175,7 +175,7 @@ class QueueFolder:
         try:
             state = self.json.read(path / "state.json")
             worker = self.json.read(path / "worker.json")
-        except RunError:  # damaged by somebody's hand: no run that could be worked with
+        except RunError:  # edited by hand and damaged: not a usable run
             return None
         if not isinstance(state, dict) or state.get("status") not in _STATUSES:
             return None
@@ -186,7 +186,7 @@ class QueueFolder:
         return Entry(path, state, alive, asked)
 
     def entries(self) -> list[Entry]:
-        """Every run there is, in no order."""
+        """All runs, in no order."""
         with os.scandir(self.root) as items:
             names = [item.name for item in items if item.is_dir(follow_symlinks=False)]
         self.json.forget_but({self.root / name for name in names})
@@ -194,33 +194,33 @@ class QueueFolder:
 
     @staticmethod
     def waiting(entries: list[Entry]) -> list[Entry]:
-        """The queued ones, the next one first."""
+        """The queued runs, the next one first."""
         return sorted(
             (entry for entry in entries if entry.status == "queued"), key=lambda entry: (entry.queued_at, entry.run_id)
         )
 
     @staticmethod
     def write_state(entry: Entry, status: Status, process: Mapping[str, Any] | None = None, **details: Any) -> None:
-        """Write state.json for a run that does not write it itself; step and owner stay.
+        """Write state.json for a run that does not write it itself; step and owner are kept.
 
         Args:
-            process: `lab.basics.processes.record` of the one that the run is in from now on; none for a run at rest.
+            process: `lab.basics.processes.record` of the run's process from now on; None if it has none.
         """
         unchanged = {name: entry.state[name] for name in ("owner", "step", "max_steps") if name in entry.state}
         nobody = {"pid": None, "pid_started": None, "host": None, "heartbeat": time.time()}
         write_json(entry.path / "state.json", {"status": status, **nobody, **unchanged, **(process or {}), **details})
 
     def settle(self, entry: Entry) -> None:
-        """Write down how a run stands whose processes are gone without a word; call it under the lock."""
-        with contextlib.suppress(RunError), RunFolder(entry.path).lock():  # held: a process trains there after all
+        """Record the status of a run whose processes ended without recording it; call this under the lock."""
+        with contextlib.suppress(RunError), RunFolder(entry.path).lock():  # RunError: a process does train there
             self.write_state(entry, entry.status, error=entry.error)
             clear_asks(entry.path)
 
     def ask(self, entry: Entry, ask: Ask) -> None:
-        """Ask a run that trains to stop or to end at once: its worker does it; without one, it is done here.
+        """Ask a training run to stop or to end at once: its worker does that; if it has none, this process does.
 
         Raises:
-            RunError: the process is another user's.
+            RunError: the run's process belongs to another user.
         """
         (entry.path / ask).touch()
         worker = self.json.read(entry.path / "worker.json")

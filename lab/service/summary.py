@@ -1,4 +1,4 @@
-"""One run in a line: what a list of runs shows of it."""
+"""The summary of one run, for a line in a list of runs."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -14,21 +14,21 @@ from lab.service.queue_folder import ACTIVE, Entry, QueueFolder, Status
 
 @dataclass(frozen=True)
 class RunSummary:
-    """One run, as it stands.
+    """The summary of one run.
 
     Attributes:
-        run_id: what `?run=` in an address holds.
-        request: the settings as they were asked for; a form can be filled with them again.
-        position: in the queue, 1 is next; None for a run that does not wait.
-        step, max_steps: optimiser steps done and to do; None as long as it is not known.
-        elapsed_s, left_s: seconds of training, and expected until the last step.
-        submitted: when, in seconds since the epoch; None for a run that was not started from the queue.
-        error: why it failed or was stopped, and what to do.
+        run_id: the id, also for `?run=` in an address.
+        request: the settings as they were requested, with which a form can be filled again.
+        position: the place in the queue, from 1; None for a run that does not wait.
+        step, max_steps: optimiser steps done and in all; None while unknown.
+        elapsed_s, left_s: seconds of training so far, and expected until the last step.
+        submitted: the time of submission, in seconds since the epoch; None for a run from outside the queue.
+        error: the reason of a failure or stop, and what to do.
         may_change: whether this visitor may stop, kill, resume, delete it.
-        can_resume: whether there is something to go on with.
-        has_adapter: whether there is a best adapter already, which can be tried, downloaded (and lost by deleting).
-        steps_at_risk: those since the last checkpoint, which killing would lose.
-        result: result.json of a run that has one.
+        can_resume: whether the run can be resumed.
+        has_adapter: whether there is a best adapter already, to try and to download.
+        steps_at_risk: the steps since the last checkpoint, which killing would lose.
+        result: the content of result.json, if there is one.
     """
 
     run_id: str
@@ -61,7 +61,7 @@ class RunSummary:
 
     @property
     def vision_backbone(self) -> str:
-        """The image encoder, "" where none was named."""
+        """The image encoder, "" if none was named."""
         return str(self.request.get("vision_backbone") or "")
 
     @property
@@ -72,10 +72,10 @@ class RunSummary:
 def summary(
     entry: Entry, waiting: Sequence[Entry], visitor: Visitor, folder: QueueFolder, curves: CurveReader
 ) -> RunSummary:
-    """Sum a run up; files that have not changed are not read again.
+    """Summarise a run; unchanged files are not read again.
 
     Args:
-        waiting: the queue, the next one first.
+        waiting: the queued runs, the next one first.
     """
     run, state, status = RunFolder(entry.path), entry.state, entry.status
     submission = _read(folder, entry.path / "submission.json")
@@ -110,19 +110,19 @@ def summary(
 
 
 def _saved(run: RunFolder) -> int:
-    """The step of the last checkpoint, 0 without one."""
+    """The step of the last checkpoint, 0 if there is none."""
     checkpoints = run.checkpoints()
     return int(checkpoints[-1].name.rpartition("-")[2]) if checkpoints else 0
 
 
 def can_resume(entry: Entry) -> bool:
-    """Whether a run was stopped or failed, and its settings are there to go on with."""
+    """Whether a run was stopped or failed, and its settings are still there."""
     begun = any((entry.path / name).exists() for name in ("settings.json", "config.json"))
     return entry.status in ("stopped", "failed") and begun
 
 
 def _settings(folder: QueueFolder, run: RunFolder) -> dict[str, Any]:
-    """Of a run that was not started from the queue."""
+    """The settings of a run from outside the queue."""
     return {name: value for name, value in _read(folder, run.config_file).items() if name != FINGERPRINTS}
 
 

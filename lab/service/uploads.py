@@ -1,10 +1,10 @@
-"""Visitors' own rows: a table from a browser, read as data, kept as plain text columns and one label.
+"""Visitors' uploaded tables: read as data, and kept as plain text columns and one label.
 
-    ROOT/.uploads/<id>/upload.json   whose it is, its columns
-                       table.jsonl   the table's rows, as they came
+    ROOT/.uploads/<id>/upload.json   the owner, the columns
+                       table.jsonl   the table's original rows
                        chosen/       the columns that the visitor chose: rows.jsonl and task.yaml
 
-Nothing of the visitor's naming becomes a path. A run gets a copy of `chosen/`, so that an upload can go at any time.
+No name given by a visitor becomes a path. A run gets a copy of `chosen/`, so an upload can be deleted at any time.
 """
 
 import dataclasses
@@ -43,11 +43,11 @@ class Table:
     """A visitor's table.
 
     Attributes:
-        upload_id: `upload:<id>` is its name as data.
-        title: the file's name, for people to read.
+        upload_id: `data` names the table as `upload:<id>`.
+        title: the file's name, for display.
         columns: in the table's order.
-        rows: how many.
-        first: the first of them.
+        rows: the number of rows.
+        first: the first rows.
     """
 
     upload_id: str
@@ -58,24 +58,24 @@ class Table:
 
 
 class Uploads:
-    """The tables that visitors have brought.
+    """The tables that visitors have uploaded.
 
     Args:
-        folder: made when the first one comes.
+        folder: made when the first table is uploaded.
     """
 
     def __init__(self, folder: Path, limits: Limits) -> None:
         self.folder, self.limits = folder, limits
 
     def receive(self, file: str | Path, title: str, visitor: Visitor) -> Table:
-        """Take a table in.
+        """Receive an uploaded table.
 
         Args:
-            file: where the server has put what the browser sent; only its content is used.
-            title: what the visitor calls it; its ending says what it is.
+            file: the server's copy of the uploaded file; only its content is used.
+            title: the visitor's name for the file; its ending gives the format.
 
         Raises:
-            DataError: too large, of another kind, or not a table: what is wrong and where.
+            DataError: the file is too large, of another format, or no table; the message says what is wrong and where.
         """
         title = "".join(character for character in str(title) if character.isprintable())[-60:]
         suffix = Path(title).suffix.lower()
@@ -104,15 +104,15 @@ class Uploads:
         return Table(upload_id, title, columns, len(rows), tuple(rows[:_SHOWN_ROWS]))
 
     def choose(self, upload_id: str, texts: Sequence[str], label: str, visitor: Visitor) -> "TaskCheck":
-        """Make a task of a table: these columns are read, this one is to be said.
+        """Make a task of a table: some columns are the input, one is the label.
 
         Returns:
-            Rows as they will be fed, and what is wrong with them. `data` is `upload:<id>` from then on.
+            Rows as the model will get them, and their problems. From now on `data` can be `upload:<id>`.
 
         Raises:
-            DataError: no such table, no such column, or columns that make no task.
+            DataError: there is no such table or column, or the columns make no task.
         """
-        from dept.data.own_task import check_task, new_task_yaml  # with them comes `datasets`, which is slow to import
+        from dept.data.own_task import check_task, new_task_yaml  # imports `datasets`, which is slow
         from dept.tasks import load_task
 
         path = self._own(upload_id, visitor)
@@ -135,7 +135,7 @@ class Uploads:
         if not chosen:
             raise DataError(f"{title}: no row has a value in column {label!r}")
         with whole_folder(path / "chosen") as made:
-            named = made / f"{_task_name(title)}.jsonl"  # whose name becomes the task's
+            named = made / f"{_task_name(title)}.jsonl"  # the file's name becomes the task's
             _write_rows(named, chosen)
             try:
                 write_text(made / TASK_FILE, new_task_yaml(named))
@@ -149,10 +149,10 @@ class Uploads:
         return dataclasses.replace(check, location=title, shown=shown, problems=problems, notes=notes)
 
     def chosen(self, upload_id: str, visitor: Visitor) -> Path:
-        """The folder with a table's rows.jsonl and task.yaml.
+        """The folder with the rows.jsonl and task.yaml of a table.
 
         Raises:
-            DataError: no such table, or its columns have not been chosen.
+            DataError: there is no such table, or its columns have not been chosen.
         """
         path = self._own(upload_id, visitor) / "chosen"
         if not path.is_dir():
@@ -170,7 +170,7 @@ class Uploads:
         self.folder.mkdir(exist_ok=True)
         age = {path: time.time() - path.stat().st_mtime for path in self.folder.iterdir()}
         uploads = sorted((path for path in age if _ID.fullmatch(path.name)), key=age.__getitem__)
-        # Besides, what a killed server has left half-made.
+        # Also delete the unfinished folders of a killed server.
         leftovers = [path for path in age if path not in uploads and age[path] > _LEFTOVER_SECONDS]
         for path in uploads[self.limits.uploads - 1 :] + leftovers:
             shutil.rmtree(path)
@@ -206,14 +206,14 @@ def _write_rows(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
 
 
 def in_plain_columns(placed_row: tuple[str, Mapping[str, Any]]) -> tuple[str, dict[str, str]]:
-    """A row of a table, and where it stands, as `Uploads.choose` names the columns of texts."""
+    """A row and its place in the table, its columns renamed and turned into texts as by `Uploads.choose`."""
     where, row = placed_row
     names = _plain_names(list(row))
     return where, {names[column]: _as_text(value) for column, value in row.items()}
 
 
 def _plain_names(columns: Sequence[str]) -> dict[str, str]:
-    """Columns -> names that a template and a task file take, apart from one another and from the label's."""
+    """Column -> a name that is valid in a template and a task file, and differs from the others' and the label's."""
     names: dict[str, str] = {}
     for column in columns:
         plain = re.sub(r"\W+", "_", column, flags=re.ASCII).strip("_").lower()
@@ -226,7 +226,7 @@ def _plain_names(columns: Sequence[str]) -> dict[str, str]:
 
 
 def _labels(values: Sequence[Any]) -> list[str | float | None]:
-    """Labels as class names, or as numbers where they are measured rather than counted off; None where none is."""
+    """Labels as class names, or as floats if they look like measurements, not classes; None for a missing one."""
     texts = [_as_text(value).strip() for value in values]
     distinct = {text for text in texts if text}
     are_whole_numbers = all(re.fullmatch(r"[+-]?\d{1,15}", text) for text in distinct)
@@ -247,5 +247,5 @@ def _task_name(title: str) -> str:
 
 
 def _named(text: str, folder: Path, title: str) -> str:
-    """A message without where on this machine the table lies."""
+    """A message with the table's title in place of its path."""
     return re.sub(re.escape(str(folder)) + r"/[\w.]+", lambda _: title, text)

@@ -1,10 +1,10 @@
-"""A worker: takes the next run of a queue, trains it in a process of its own, notes how it ended, takes the next.
+"""A worker: it takes the next run of a queue, trains it in a process of its own, records its end, and takes the next.
 
     python -m lab.service.worker ROOT --slot 0 --running 1
 
-Started by `lab.service.dispatch` in a session of its own, so that it outlives the page's server; it ends when
-nothing waits. The run is `dept train` in yet another session: should a worker be killed, its run goes on. This process
-stays small (no torch), so that it is not what the system ends when memory runs out.
+`lab.service.dispatch` starts a worker in its own session, so that it outlives the page's server; a worker ends when no
+run waits. The run is `dept train` in another session: if the worker is killed, its run goes on. A worker stays small
+(it imports no torch), so that the system does not kill it when memory runs out.
 """
 
 import argparse
@@ -28,25 +28,25 @@ from lab.service.owners import OPERATOR_KEY
 from lab.service.queue_folder import ACTIVE, Entry, QueueFolder, clear_asks
 
 POLL_SECONDS = 0.25
-STOP_SECONDS = 120.0  # that a run which has had its time gets to finish its step, before it is ended
+STOP_SECONDS = 120.0  # a run that exceeds its time gets these to finish its step and save, then it is killed
 _BEAT_SECONDS = 10.0
-_NICENESS = 10  # the page answers first
+_NICENESS = 10  # the page's own process has priority
 
 
 class Worker:
-    """One of the `running` workers that a queue may have.
+    """One worker of a queue.
 
     Args:
-        slot: which, from 0.
-        running: runs that train at once, of all workers together.
+        slot: the worker's number, from 0.
+        running: the number of runs that all workers together may train at once.
     """
 
     def __init__(self, folder: QueueFolder, slot: int, running: int) -> None:
         self.folder, self.slot, self.running = folder, slot, running
-        self._claimed = 0.0  # when it began with its run, in seconds since the epoch
+        self._claimed = 0.0  # time of its run's start, in seconds since the epoch
 
     def work(self) -> None:
-        """Train what waits, one after the other; at once done where another process has this slot."""
+        """Train the waiting runs one after the other; return at once if another process has this slot."""
         lock = self.folder.slot(self.slot)
         with self.folder.lock():
             try:
@@ -58,14 +58,14 @@ class Worker:
                 with self.folder.lock():
                     entry = self._claim()
                     if entry is None:
-                        lock.release()  # under the queue's lock: whoever adds a run then finds the slot free
+                        lock.release()  # under the queue's lock: a process that then adds a run finds the slot free
                         return
                 self._train(entry)
         finally:
             lock.release(force=True)
 
     def _claim(self) -> Entry | None:
-        """The next run, marked as this worker's; None where none waits, or enough train."""
+        """The next run, marked as this worker's; None if no run waits or enough runs train."""
         entries = self.folder.entries()
         waiting = self.folder.waiting(entries)
         if not waiting or sum(entry.status in ACTIVE for entry in entries) >= self.running:
@@ -95,13 +95,13 @@ class Worker:
                 start_new_session=True,
             )
         _make_expendable(child.pid)
-        # Until the run writes state.json itself, when it has loaded everything.
+        # This holds until the run has loaded everything and writes state.json itself.
         self.folder.write_state(entry, "running", record(child.pid))
         code, late = self._wait(child, entry, deadline)
         self._note_end(entry, code, late, since, _memory_kills() > memory_kills)
 
     def _wait(self, child: subprocess.Popen[bytes], entry: Entry, deadline: float) -> tuple[int, bool]:
-        """Wait for the run's end, pass on what is asked of it; its exit code, and whether it took too long."""
+        """Wait for the run's end, passing stop and kill on; return its exit code, and whether it took too long."""
         stop_sent, late, beat = False, False, time.monotonic()
         while (code := child.poll()) is None:
             now = time.monotonic()
@@ -122,12 +122,15 @@ class Worker:
         write_json(entry.path / "worker.json", {**record(), "claimed": self._claimed})
 
     def _note_end(self, entry: Entry, code: int, late: bool, since: int, memory_ran_out: bool) -> None:
-        """Complete state.json where the run did not: it was killed, or failed before or while writing it."""
+        """Complete state.json if the run did not, being killed, or failing before or while it wrote the file."""
         path = entry.path
         killed, stopped = (path / "kill").exists(), (path / "stop").exists()
-        with self.folder.lock(), contextlib.suppress(OSError):  # a full disk: readers see that the process is gone
+        with (
+            self.folder.lock(),
+            contextlib.suppress(OSError),
+        ):  # OSError: a full disk; readers see that the process is gone
             now = Entry(path, read_json(path / "state.json"), False, None)
-            if is_alive(now.state):  # somebody trains this run by hand, which is why ours has ended
+            if is_alive(now.state):  # somebody trains this run by hand, so our process has ended
                 return
             if now.state["status"] in ACTIVE and killed:
                 self.folder.write_state(now, "stopped", error=ENDED)
@@ -147,7 +150,7 @@ def _late(entry: Entry) -> str:
 
 
 def _environment(running: int) -> dict[str, str]:
-    """For a run: a fair share of the cores where the operator has not said otherwise, and nothing of the server's."""
+    """A run's environment: a fair share of the cores, unless the operator set one, and not the operator's key."""
     cores = len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
     threads = os.environ.get("OMP_NUM_THREADS", str(max(1, cores // running)))
     environment = our_environment(OMP_NUM_THREADS=threads, PYTHONUNBUFFERED="1")
@@ -156,16 +159,16 @@ def _environment(running: int) -> dict[str, str]:
 
 
 def _make_expendable(pid: int) -> None:
-    """If memory runs out, let it be the run that goes, not the page."""
+    """Make the system kill the run, not the page, if memory runs out."""
     if sys.platform == "linux":
         with contextlib.suppress(OSError):
             Path(f"/proc/{pid}/oom_score_adj").write_text("1000")
 
 
 def _memory_kills() -> int:
-    """How many processes this system has ended for want of memory, where it says so."""
+    """The number of processes that the system has killed for lack of memory, if it counts them."""
     counts: dict[str, Any] = {}
-    for file in ("/proc/vmstat", "/sys/fs/cgroup/memory.events"):  # the machine's, and a container's
+    for file in ("/proc/vmstat", "/sys/fs/cgroup/memory.events"):  # the counts of the machine and of a container
         with contextlib.suppress(OSError, ValueError):
             lines = Path(file).read_text(encoding="utf-8").splitlines()
             counts[file] = sum(int(line.split()[1]) for line in lines if line.startswith("oom_kill "))
@@ -173,7 +176,7 @@ def _memory_kills() -> int:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Work until nothing waits."""
+    """Work until no run waits."""
     parser = argparse.ArgumentParser(prog="python -m lab.service.worker", description="Trains what waits in a queue.")
     parser.add_argument("root", type=Path)
     parser.add_argument("--slot", type=int, default=0)

@@ -1,4 +1,4 @@
-"""ZeroGPU Spaces lend a GPU for the length of one call: what predicts is marked for it, and runs as it is elsewhere.
+"""ZeroGPU Spaces lend a GPU for one call: functions that predict are marked for it; elsewhere the mark does nothing.
 
 Only the web process can have that GPU. Training, which takes longer than a call may, stays on the CPU.
 """
@@ -13,12 +13,12 @@ R = TypeVar("R")
 
 
 def on_zero_gpu() -> bool:
-    """Whether this is such a Space; it says so in the environment."""
+    """Whether this is a ZeroGPU Space, by its environment variable."""
     return os.environ.get("SPACES_ZERO_GPU", "").lower() in ("1", "t", "true")
 
 
 def lent_gpu(seconds: int) -> Callable[[Callable[P, R]], Callable[P, R]]:
-    """Mark a function that uses a GPU where one is lent, for at most so many seconds."""
+    """Mark a function that uses a lent GPU for at most this many seconds."""
 
     def decorate(function: Callable[P, R]) -> Callable[P, R]:
         if not on_zero_gpu():

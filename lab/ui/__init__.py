@@ -1,1 +1,1 @@
-"""The page: a file or a folder for each tab. Nothing here trains: `lab.service` starts processes that do."""
+"""The page: a file or a folder for each tab. The page does not train: `lab.service` starts processes that do."""

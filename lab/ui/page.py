@@ -1,4 +1,4 @@
-"""The page as a whole: its tabs, what connects them, how it is launched."""
+"""The whole page: its tabs, the connections between them, and its launch."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -25,7 +25,7 @@ element.querySelector("button").addEventListener("click", () => document.body.cl
 """
 _ZERO_GPU = """<p class="fine">This Space lends a GPU for a minute at a time: predictions and the speed comparison use
 it. Training takes longer, so it runs on the CPU, in a process of its own.</p>"""
-# What the address holds, and what the browser keeps: read together, when the page opens.
+# The run in the address and the token in the browser are read together when the page opens.
 _OPENED = """(identity, run) => {
   const page = new URL(window.location);
   const key = page.searchParams.get("operator");
@@ -40,7 +40,7 @@ _TABS = ("train", "runs", "speed", "results", "try")
 
 
 def build_page(config: PageConfig | None = None) -> tuple[gr.Blocks, Site]:
-    """The page and its services; nothing is started.
+    """Build the page and its services; nothing is started.
 
     Raises:
         RunError: the folder of runs cannot be used.
@@ -81,14 +81,14 @@ def _connect(
 ) -> None:
 
     def opened(stored: Any, run: Any) -> tuple[Any, str, Any, Any]:
-        """The visitor's token, made at the first visit; the Runs tab where the address names a run."""
+        """The visitor's token, made at the first visit; the Runs tab if the address names a run."""
         identity = dict(stored) if isinstance(stored, dict) else {}
         identity.setdefault("token", new_token())
         shown = gr.Tabs(selected="runs") if run else gr.skip()
         return identity, str(run or ""), shown, gr.Timer(active=bool(run))
 
     def changed(event: gr.SelectData) -> tuple[Any, Any]:
-        """Only the tab that is looked at asks the server again and again."""
+        """Only the visible tab polls the server."""
         return gr.Timer(active=event.value == "Runs"), gr.Timer(active=event.value == "Speed")
 
     page.load(
@@ -111,12 +111,12 @@ def launch(
     port: int | None = None,
     users: Sequence[tuple[str, str]] = (),
 ) -> None:
-    """Serve the page until it is stopped; runs that train go on.
+    """Serve the page until it is stopped; training runs go on.
 
     Args:
-        host: 127.0.0.1, or what GRADIO_SERVER_NAME says.
-        port: 7860 or the next one that is free, or what GRADIO_SERVER_PORT says.
-        users: (name, password) pairs; empty lets everybody in who reaches the address.
+        host: by default GRADIO_SERVER_NAME, else 127.0.0.1.
+        port: by default GRADIO_SERVER_PORT, else the first free one from 7860.
+        users: (name, password) pairs; without any, everybody who reaches the address may use the page.
 
     Raises:
         RunError: the folder of runs cannot be used.
@@ -148,7 +148,7 @@ def launch(
                 head=head(),
                 prevent_thread_lock=True,
             )
-        except OSError:  # gradio's own words are of its settings
+        except OSError:  # gradio's own message is about its settings
             where = f"{host or 'this address'}, port {port or '7860 and the next hundred'}"
             raise ConfigError(f"{where}: taken, or no address of this machine") from None
         print(f"DePT Lab: {address}")

@@ -1,4 +1,4 @@
-"""The Results tab: the visitor's runs beside the paper's tables, what each number comes from, CSV and LaTeX."""
+"""The Results tab: the visitor's runs beside the paper's tables, the origin of each number, CSV and LaTeX."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -38,13 +38,13 @@ _PAPER_TABLES = {
 
 
 class _Results:
-    """What happens; a method a listener."""
+    """The tab's listeners, a method each."""
 
     def __init__(self, site: Site) -> None:
         self.site = site
 
     def look(self, identity: Any, method: Any, backbone: Any, source: Any, request: gr.Request) -> tuple[str, Any]:
-        """The table of what the filters leave, and the backbones that there are."""
+        """The table of the filtered results, and the choices of backbones."""
         results = self._all(self.site.visitor(identity, request))
         backbones = sorted({row.backbone for row in results.rows})
         choices = [("All", ALL), *((name.rpartition("/")[2], name) for name in backbones)]
@@ -52,12 +52,12 @@ class _Results:
         return ours(selected), gr.update(choices=choices)
 
     def as_csv(self, identity: Any, method: Any, backbone: Any, source: Any, request: gr.Request) -> str:
-        """What the filters leave, as a file."""
+        """The filtered results as a CSV file."""
         selected = filtered(self._all(self.site.visitor(identity, request)), method, backbone, source)
         return to_download(as_csv(selected), "results.csv")
 
     def as_latex(self, identity: Any, method: Any, backbone: Any, source: Any, request: gr.Request) -> str:
-        """The same as a table for LaTeX."""
+        """The filtered results as a LaTeX table."""
         selected = filtered(self._all(self.site.visitor(identity, request)), method, backbone, source)
         return to_download(as_latex(selected), "results.tex")
 
@@ -72,12 +72,12 @@ class _Results:
             try:
                 runs.append(without_places(read_run(self.site.queue.path(run.run_id, who)), run))
             except RunError:
-                continue  # deleted or damaged since
+                continue  # the run was deleted or damaged in the meantime
         return runs
 
 
 def without_places(run: Run, summary: RunSummary) -> Run:
-    """The run by the names that its visitor chose, where it says where on this machine things lie."""
+    """The run with the visitor's own names in place of paths of this machine."""
     known = ("task", "backbone", "vision_backbone", "data")
     names = {name: summary.request[name] for name in known if name in summary.request}
     result = dict(run.result or {})
@@ -89,7 +89,7 @@ def without_places(run: Run, summary: RunSummary) -> Run:
 
 
 def filtered(results: Results, method: Any, backbone: Any, source: Any) -> Results:
-    """Rows and means of one method, backbone and source of rows; "all", or nothing, leaves all."""
+    """Rows and means of one method, backbone and source of rows; "all" or None keeps all."""
 
     def fits(row: Row) -> bool:
         filters = ((method, row.method), (backbone, row.backbone), (source, row.result["data"]["source"]))
@@ -103,7 +103,7 @@ def filtered(results: Results, method: Any, backbone: Any, source: Any) -> Resul
 
 
 def ours(results: Results) -> str:
-    """Ours beside the paper's, a table a benchmark, as HTML."""
+    """Our results beside the paper's, a table for each benchmark, as HTML."""
     if not results.rows:
         return notice(NOTHING_YET)
     tables = "".join(
@@ -120,7 +120,7 @@ def ours(results: Results) -> str:
 
 
 def paper_table(benchmark: str) -> str:
-    """What the paper prints for every method on a benchmark's tasks, as HTML."""
+    """The paper's numbers for every method on a benchmark's tasks, as HTML."""
     tasks = paper.benchmarks()[benchmark]
     printed = [score for score in paper.scores() if score.benchmark == benchmark and score.shots is None]
     rows = []
@@ -134,7 +134,7 @@ def paper_table(benchmark: str) -> str:
 
 
 def build(site: Site, identity: gr.BrowserState) -> dict[str, Any]:
-    """The tab's content; what brings it up to date."""
+    """Build the tab's content; return the listener that updates it."""
     does = _Results(site)
     with gr.Row():
         methods: Sequence[tuple[str, str]] = [("All", ALL), *((name, key) for key, name in METHOD_NAMES.items())]

@@ -32,7 +32,7 @@ NOTHING_YET = "Nothing measured yet. Measure: each number takes a fresh process,
 
 
 class _Speed:
-    """What happens; a method a listener."""
+    """The tab's listeners, a method each."""
 
     def __init__(self, site: Site) -> None:
         self.site = site
@@ -40,7 +40,7 @@ class _Speed:
     def start(
         self, identity: Any, what: Any, backbones: Any, lengths: Any, ms: Any, batch: Any, request: gr.Request
     ) -> tuple[Any, str]:
-        """Begin to measure; the benchmark's id, and a line on what happened."""
+        """Start a benchmark; return its id and a line about it."""
         try:
             config = BenchConfig(
                 what=_WHATS.get(str(what), ("inference",)),
@@ -56,7 +56,7 @@ class _Speed:
             return gr.skip(), notice(str(fault).replace("--", ""), "wrong")
 
     def find(self, identity: Any, bench_id: Any, request: gr.Request) -> str:
-        """The measurement that is shown; where there is none, as after a reload, the visitor's newest."""
+        """The shown benchmark; if there is none, as after a reload, the visitor's newest."""
         return str(bench_id or self.site.benches.latest(self.site.visitor(identity, request)) or "")
 
     def cancel(self, identity: Any, bench_id: Any, request: gr.Request) -> str:
@@ -67,7 +67,7 @@ class _Speed:
         return notice("It ends now; what it has measured stays.")
 
     def look(self, identity: Any, bench_id: Any, shown_state: Any, request: gr.Request) -> list[Any]:
-        """Line, table and figures of the measurement, the buttons; what the browser has already is left out."""
+        """The benchmark's line, table and figures, and the buttons; what the browser already shows is skipped."""
         if not bench_id:
             return [gr.skip()] * 7
         try:
@@ -123,11 +123,11 @@ def _found(state: BenchState) -> list[Any]:
 
 
 def _first(figures: list[tuple[str, go.Figure]]) -> go.Figure | None:
-    """The figure with its heading as title; None where nothing of its kind was measured."""
+    """The first figure with its heading as title; None if nothing of its kind was measured."""
     if not figures:
         return None
     heading, figure = figures[0]
-    # A line of 45 characters fits a phone's width; the legend stands below the axis' title, whatever the height.
+    # A line of 45 characters fits a phone's width; the legend is below the axis' title at any height.
     lines = "<br>".join(wrap(heading, 45))
     figure.update_layout(
         title={"text": lines, "font": {"size": 13}, "x": 0, "xref": "paper"},
@@ -140,7 +140,7 @@ def _first(figures: list[tuple[str, go.Figure]]) -> go.Figure | None:
 
 
 def paper_tables(state: BenchState | None = None) -> str:
-    """Figure 4's numbers and Table 6, ours beside them where they were measured; as HTML."""
+    """The paper's Figure 4 and Table 6 as HTML, with our measurements beside them if there are any."""
     tables = ""
     for title, printed in (("The paper's Figure 4, in samples a second", FIGURE_4), ("The paper's Table 6", TABLE_6)):
         bench = state.bench if state is not None else None
@@ -176,7 +176,7 @@ def _whole(value: Any) -> int:
 
 
 def build(site: Site, identity: gr.BrowserState) -> tuple[gr.Timer, dict[str, Any]]:
-    """The tab's content; the timer that ticks while it is shown, and what finds the visitor's measurement again."""
+    """Build the tab's content; return its timer, and the listener that finds the visitor's benchmark again."""
     does = _Speed(site)
     named = [value for _, value in site.backbones() if not value.startswith(FOLDER)]
     shapes = [f"random:{name}" for name in ("t5-small", "t5-base", "gpt2") if name in named]

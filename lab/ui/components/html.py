@@ -1,4 +1,4 @@
-"""Words, numbers and tables as HTML, escaped; files to download."""
+"""Render words, numbers and tables as escaped HTML, and make files to download."""
 
 import html
 from collections.abc import Callable, Sequence
@@ -15,12 +15,12 @@ def text(value: object) -> str:
 
 
 def notice(message: str, kind: str = "note") -> str:
-    """A line in a box, as HTML; kinds: note, wrong, good. Nothing for an empty message."""
+    """A message in a box, as HTML; kinds: note, wrong, good. An empty message gives an empty text."""
     return f'<p class="notice {kind}" role="status">{text(message)}</p>' if message else ""
 
 
 def facts(pairs: Sequence[tuple[str, str, str]]) -> str:
-    """Numbers with their names and a word on each, as HTML."""
+    """Numbers, each with its name and an explanation, as HTML."""
     cells = "".join(
         f"<div><dt>{text(name)}</dt><dd>{text(value)}<small>{text(note)}</small></dd></div>"
         for name, value, note in pairs
@@ -31,10 +31,11 @@ def facts(pairs: Sequence[tuple[str, str, str]]) -> str:
 def table(
     heads: Sequence[str], rows: Sequence[Sequence[str]], *, left: int = 1, words: Sequence[str] = (), caption: str = ""
 ) -> str:
-    """A table that scrolls by itself on a narrow screen, as HTML.
+    """A table as HTML, which scrolls by itself on a narrow screen.
 
     Args:
-        left: that many columns at the left hold text, and those with these heads: `words`.
+        left: the number of columns at the left that hold text.
+        words: the heads of further columns that hold text.
     """
 
     def cells(tag: str, values: Sequence[str]) -> str:
@@ -52,10 +53,10 @@ def table(
 
 
 def download_on_click(button: gr.Button, makes: Callable[..., Any], inputs: Sequence[Any]) -> None:
-    """Make a file when a button is clicked, and download it at once: gradio's own button wants a second click.
+    """Make a file when a button is clicked, and download it at once: gradio's own button needs a second click.
 
     Args:
-        makes: gives the path of the file (`to_download`).
+        makes: returns the path of the file (`to_download`).
     """
     name = f"file-of-{button._id}"
     file = gr.DownloadButton(visible="hidden", elem_id=name)
@@ -65,7 +66,7 @@ def download_on_click(button: gr.Button, makes: Callable[..., Any], inputs: Sequ
 
 
 def to_download(content: str | bytes, name: str) -> str:
-    """A file that a download button may give; gradio deletes it after a while."""
+    """Write a file for a download button; gradio deletes it after a while."""
     data = content.encode() if isinstance(content, str) else content
     path: str = save_bytes_to_cache(data, name, get_upload_folder())
     return path

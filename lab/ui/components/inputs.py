@@ -1,7 +1,7 @@
-"""Parts that gradio lacks: a figure that keeps its zoom while it grows, a logarithmic slider, a list of runs; parts of
-its own that leave it to the settings' check what a value may be.
+"""Components that gradio lacks: a figure that keeps its zoom while it grows, a logarithmic slider, a list of runs; and
+gradio's own components without their check of values, which the settings check instead.
 
-Values that stand in HTML are escaped in Python; the templates hold no visitor's words.
+Values in HTML are escaped in Python; the templates hold no visitor's words.
 """
 
 from pathlib import Path
@@ -22,10 +22,10 @@ def _script(name: str) -> str:
 class Figure(gr.HTML):
     """A plotly figure that is redrawn in place: zoom and hidden lines stay (plotly's uirevision), nothing jumps.
 
-    gr.Plot makes a new drawing for each value. Colours of text and grid follow the page, dark or light.
+    gr.Plot draws each value anew. Colours of text and grid follow the page, dark or light.
 
     Args:
-        label: what a screen reader says; the numbers themselves should stand in text beside it.
+        label: the text for a screen reader; the numbers themselves should be in text beside the figure.
         height: in pixels, kept free before there is anything to draw.
     """
 
@@ -50,12 +50,12 @@ class Figure(gr.HTML):
 
 
 class LogSlider(gr.HTML):
-    """A positive number on a logarithmic scale, or nothing: the number's field is empty then.
+    """A positive number on a logarithmic scale, or None, for which the number's field is empty.
 
     Args:
         info: one sentence of help.
-        exponents: of ten, least and greatest.
-        empty: what an empty field means.
+        exponents: the least and the greatest power of ten.
+        empty: the meaning of an empty field.
     """
 
     def __init__(self, label: str, info: str, exponents: tuple[float, float], empty: str, **options: Any) -> None:
@@ -74,12 +74,12 @@ class LogSlider(gr.HTML):
         )
 
     def preprocess(self, payload: Any) -> Any:
-        """The number, None, or whatever else was typed: the settings' own check says what is wrong with it."""
+        """The number, None, or any other text that was typed: the settings' own check says what is wrong with it."""
         return payload if isinstance(payload, int | float | None) else str(payload)[:40]
 
 
 class RunList(gr.HTML):
-    """Rows of runs, as HTML of `lab.ui.runs.view`; `select` tells which run was opened or ticked."""
+    """Rows of runs, as HTML of `lab.ui.runs.view`; the event `select` says which run was opened or ticked."""
 
     def __init__(self, **options: Any) -> None:
         super().__init__(
@@ -93,8 +93,8 @@ class RunList(gr.HTML):
 class Amount(gr.Slider):
     """A slider whose range follows another field.
 
-    gradio refuses a value beyond the range that it remembers for a session: all fields that are sent with it would
-    then go unanswered, also the one that would make the range fit again. Whoever reads the value checks it.
+    gradio refuses a value beyond the range that it remembers for a session: every field sent with it would then go
+    unanswered, even the one that would adjust the range. The code that reads the value checks it.
     """
 
     is_template = True
@@ -104,10 +104,10 @@ class Amount(gr.Slider):
 
 
 class Choice(gr.Dropdown):
-    """A dropdown whose choices differ between visitors and outlive the server.
+    """A dropdown whose choices differ between visitors and survive a restart of the server.
 
     gradio compares a value with the choices that it remembers for a session, which a restarted server has forgotten.
-    Whoever reads the value checks it.
+    The code that reads the value checks it.
     """
 
     is_template = True
@@ -117,10 +117,10 @@ class Choice(gr.Dropdown):
 
 
 class Picture(gr.Image):
-    """An image that a visitor brings: the path of what this server has put into its own folder of uploads.
+    """An image that a visitor uploads, as its path in this server's folder of uploads.
 
-    gradio has looked that it lies there. Nothing is decoded on the way, as gr.Image would without bounds of ours:
-    whoever reads the file checks it.
+    gradio checks that the path lies there. The image is not decoded here, as gr.Image would do without our limits: the
+    code that reads the file checks it.
     """
 
     is_template = True
@@ -130,7 +130,7 @@ class Picture(gr.Image):
 
 
 class Choices(gr.Dropdown):
-    """As `Choice`, for several values; it wants `multiselect=True`."""
+    """As `Choice`, for several values; it needs `multiselect=True`."""
 
     is_template = True
 

@@ -1,4 +1,4 @@
-"""How the page looks: one calm theme, dark and light, and what its scripts and styles are."""
+"""The page's look: one calm theme, dark and light, and its scripts and styles."""
 
 from pathlib import Path
 
@@ -6,10 +6,10 @@ import gradio as gr
 import plotly
 
 HERE = Path(__file__).parent.parent  # lab/ui
-# The library's own copy: the page works without a network, and figures are drawn by the version that wrote them.
+# plotly's own copy: the page works without a network, and figures are drawn by the version that wrote them.
 PLOTLY_JS = Path(plotly.__file__).parent / "package_data" / "plotly.min.js"
 
-# The machine's own: nothing is fetched, nothing shifts when a font arrives.
+# The visitor's system fonts: nothing is fetched, and the layout does not shift when a font arrives.
 _FONTS = (
     "ui-sans-serif",
     "-apple-system",
@@ -23,7 +23,7 @@ _FONTS = (
 
 
 def theme() -> gr.themes.Base:
-    """Quiet greys, one blue for what can be done."""
+    """Quiet greys, and one blue for controls."""
     return gr.themes.Base(
         primary_hue=gr.themes.colors.sky,
         secondary_hue=gr.themes.colors.sky,
@@ -59,7 +59,7 @@ def theme() -> gr.themes.Base:
         button_primary_background_fill_dark="*primary_700",
         button_primary_background_fill_hover_dark="*primary_600",
         button_primary_text_color="white",
-        color_accent="*primary_700",  # of the chosen tab's name, among others
+        color_accent="*primary_700",  # colours the chosen tab's name, among others
         link_text_color="*primary_700",
         slider_color="*primary_600",
         slider_color_dark="*primary_500",
@@ -76,5 +76,5 @@ def head() -> str:
 
 
 def serve_scripts() -> None:
-    """Let the page's server hand out plotly's script, that one file."""
+    """Let the page's server serve plotly's script, and no other file."""
     gr.set_static_paths(PLOTLY_JS)

@@ -1,4 +1,4 @@
-"""An adapter sent to the hub with the visitor's own token, which is used for this and then forgotten."""
+"""Upload an adapter to the hub with the visitor's own token, which is not kept."""
 
 import re
 from collections.abc import Mapping
@@ -12,16 +12,16 @@ _TOKEN = re.compile(r"[\x21-\x7e]{8,400}")
 
 
 def push_adapter(files: Mapping[str, bytes], repo: object, token: object, *, private: bool = True) -> str:
-    """Upload an adapter's files; the repository is made where it is missing. Its address.
+    """Upload an adapter's files and return the repository's address; the repository is made if it is missing.
 
-    The token is in no message, and nothing here writes it down.
+    The token appears in no message and is never stored.
 
     Args:
         files: name -> content (`RunQueue.adapter_files`).
 
     Raises:
-        ConfigError: no name of a repository, or no token.
-        RunError: the hub cannot be reached, or does not let this token do it.
+        ConfigError: the repository's name or the token is missing.
+        RunError: the hub cannot be reached, or the token lacks the permission.
     """
     if not isinstance(repo, str) or not _REPO.fullmatch(repo.strip()):
         raise ConfigError("repository: write owner/name, for example your-name/sst2-dept")

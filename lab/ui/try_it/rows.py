@@ -1,4 +1,4 @@
-"""What a run that is tried reads: rows of its task to begin with, a box for each text, a visitor's own image."""
+"""Inputs for trying a run: example rows of its task, a box for each text, a visitor's own image."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -19,7 +19,7 @@ from lab.service.uploads import ROWS_FILE
 
 MOST_CHARACTERS = 20_000
 MOST_BOXES = 4
-MOST_PICTURES = 8  # to pick one from
+MOST_PICTURES = 8  # images to choose from
 # A file of few bytes can hold so many pixels that it takes gigabytes to decode, and each side decodes it again.
 MOST_PIXELS = 16_000_000
 KEPT_SIDE = 1024
@@ -27,7 +27,7 @@ _EXAMPLES = 20
 
 
 def examples_of(run: RunSummary, task: Task, path: Path) -> list[dict[str, Any]]:
-    """Rows to begin with: of the test split of the task's sample, or of the visitor's own."""
+    """Example rows: from the test split of the task's sample, or from the visitor's own rows."""
     if run.task == OWN_TASK:
         return [row for _, row in islice(read_rows(path / "own" / ROWS_FILE, task.columns), _EXAMPLES)]
     rows = load_rows(task, "sample", sample_sizes={"test": _EXAMPLES}, splits=["test"])
@@ -35,18 +35,18 @@ def examples_of(run: RunSummary, task: Task, path: Path) -> list[dict[str, Any]]
 
 
 def boxes_of(task: Task) -> tuple[str, ...] | None:
-    """The columns that get a box each; None for a task whose rows are more than a few texts (and an image)."""
+    """The columns that get a box each; None if the task's rows are more than a few texts (and an image)."""
     names = columns_of(task.template)
-    # What is computed beforehand is of texts; beside an image it is of the answers alone.
+    # Preprocessing rewrites the input of a text task; of a task with images it rewrites the answers alone.
     plain = task.preprocess is None or task.image_column is not None
     return names if plain and all(task.columns[name] == "str" for name in names) and len(names) <= MOST_BOXES else None
 
 
 def line_of(task: Task, texts: Sequence[Any]) -> str:
-    """The boxes as what `dept.evaluation.load_run` takes.
+    """The boxes' texts as an input of `dept.evaluation.load_run`.
 
     Raises:
-        DataError: nothing, or too much, in them.
+        DataError: the boxes are empty, or hold too much.
     """
     boxes = boxes_of(task)
     values = [str(value or "") for value in texts[: 1 if boxes is None else len(boxes)]]
@@ -58,7 +58,7 @@ def line_of(task: Task, texts: Sequence[Any]) -> str:
 
 
 def pictures_of(task: Task, rows: Sequence[Mapping[str, Any]]) -> dict[int, ImageValue]:
-    """Images of rows, each once, by the first row that has it; none for a text task."""
+    """The images of rows, each once, by the index of the first row that has it; none for a text task."""
     column = task.image_column
     if column is None:
         return {}
@@ -69,15 +69,15 @@ def pictures_of(task: Task, rows: Sequence[Mapping[str, Any]]) -> dict[int, Imag
 
 
 def image_of(picture: object, most_bytes: int) -> bytes:
-    """A visitor's image file, looked through; its place on this machine is not told.
+    """Check and read a visitor's image file; messages don't name its path.
 
-    As it is, or a JPEG of at most `KEPT_SIDE` pixels high and wide of a larger one: encoders look at a few hundred.
+    An image of more than `KEPT_SIDE` pixels a side becomes a smaller JPEG: encoders use a few hundred pixels.
 
     Args:
-        picture: its path, as `lab.ui.components.inputs.Picture` gives it.
+        picture: the image's path, as `lab.ui.components.inputs.Picture` gives it.
 
     Raises:
-        DataError: none, too large (in bytes, or more than `MOST_PIXELS`), damaged, or no image.
+        DataError: the file is missing, too large (in bytes, or more than `MOST_PIXELS`), damaged, or no image.
     """
     if not isinstance(picture, str):
         raise DataError("bring an image first, or pick one of the samples")

@@ -1,4 +1,4 @@
-"""The Try it tab: one text or image, or a file of rows, by DePT, PT and the untrained prompt; take the adapter."""
+"""The Try it tab: predict a text, an image or a file of rows by DePT, PT and the untrained prompt; get the adapter."""
 
 import csv
 import io
@@ -38,14 +38,14 @@ from lab.ui.try_it.rows import (
 )
 from lab.ui.try_it.view import answers_table, answers_view
 
-MOST_ROWS = 200  # of a file
+MOST_ROWS = 200  # rows of a file that are predicted
 _SHOWN_ROWS = 10
-_PICTURE_PIXELS = 160  # of a sample to pick
+_PICTURE_PIXELS = 160  # size of a sample image to choose
 NO_RUNS = "No run has an adapter yet: launch one in the Train tab; after its first evaluation it can be tried here."
 
 
 class _TryIt:
-    """What happens; a method a listener."""
+    """The tab's listeners, a method each."""
 
     def __init__(self, site: Site) -> None:
         self.site = site
@@ -65,7 +65,7 @@ class _TryIt:
         return f"{method_name(run)}, {task_name(run)}, {backbone_name(run)}: {status_words(run)} ({run.run_id[-4:]})"
 
     def opened(self, identity: Any, run_id: Any, request: gr.Request) -> list[Any]:
-        """As `example`, the first one; then images to pick from, for a task with images; else the part for a file."""
+        """As `example`, with the first one; also the images to choose from, or for a text task the part for a file."""
         shown = self.example(identity, run_id, 0, request)
         try:
             pictures = [
@@ -77,12 +77,12 @@ class _TryIt:
         return [*shown, gr.update(visible=bool(pictures), value=pictures), gr.update(visible=not pictures)]
 
     def pick(self, identity: Any, run_id: Any, event: gr.SelectData, request: gr.Request) -> list[Any]:
-        """As `example`, the one whose image was chosen."""
+        """As `example`, with the one whose image was chosen."""
         try:
             rows = list(self._pictures(identity, run_id, request))
         except DeptError:
             rows = []
-        # From a browser: whatever it says.
+        # The number comes from a browser and may be anything.
         row = rows[event.index] if isinstance(event.index, int) and 0 <= event.index < len(rows) else 0
         return self.example(identity, run_id, row, request)
 
@@ -91,7 +91,7 @@ class _TryIt:
         return pictures_of(task, examples_of(run, task, self._path(identity, run_id, request)))
 
     def example(self, identity: Any, run_id: Any, number: Any, request: gr.Request) -> list[Any]:
-        """The image and a box for each text that the task reads, with a row of it; the number of the next example."""
+        """An example row: its image, its texts in their boxes, and the number of the next example."""
         hidden = [gr.update(visible=False)] * MOST_BOXES
         try:
             run, task = self._run(identity, run_id, request)
@@ -111,7 +111,7 @@ class _TryIt:
         return [picture, *shown, *hidden[len(shown) :], index + 1]
 
     def predict(self, request: gr.Request, identity: Any, run_id: Any, picture: Any, *texts: Any) -> str:
-        """What each side says of the text, or of the image, as HTML."""
+        """Each side's prediction for the text or the image, as HTML."""
         try:
             run, task = self._run(identity, run_id, request)
             line = line_of(task, texts)
@@ -121,10 +121,10 @@ class _TryIt:
             return notice(str(fault), "wrong")
 
     def predict_file(self, identity: Any, run_id: Any, file: Any, request: gr.Request) -> tuple[Any, str]:
-        """The same for a file's rows: a table of the first ones, and all of them to download."""
+        """Predictions for a file's rows: a table of the first rows, and all of them to download."""
         try:
             run, task = self._run(identity, run_id, request)
-            if task.image_column is not None:  # such rows would name files of this machine
+            if task.image_column is not None:  # rows with images would name files of this machine
                 raise DataError("a file of rows with images: `dept predict` takes them")
             rows = self._file_rows(task, Path(str(file)), own=run.task == OWN_TASK)
             answers = self._compare(run, [json.dumps(row) for row in rows], identity, request)
@@ -152,7 +152,7 @@ class _TryIt:
     def push(
         self, identity: Any, run_id: Any, repo: Any, token: Any, private: Any, request: gr.Request
     ) -> tuple[str, str]:
-        """Send the adapter to the hub with the visitor's token; the token's field is emptied."""
+        """Upload the adapter to the hub with the visitor's token, and empty the token's field."""
         try:
             run, _ = self._run(identity, run_id, request)
             files = self.site.queue.adapter_files(run.run_id, self.site.visitor(identity, request))
@@ -168,7 +168,7 @@ class _TryIt:
         """The chosen run, and its task.
 
         Raises:
-            DeptError: no such run, or it has no adapter.
+            DeptError: there is no such run, or it has no adapter.
         """
         who = self.site.visitor(identity, request)
         run = self.site.queue.run(str(run_id or ""), who)
@@ -210,10 +210,10 @@ class _TryIt:
         """The rows of a visitor's file, in the task's columns.
 
         Args:
-            own: the task was made of a table of the visitor's, whose columns may go by their own names.
+            own: whether the task was made of the visitor's table; then the columns may have their original names.
 
         Raises:
-            DataError: too large, of another kind, or not in the task's columns: which row.
+            DataError: the file is too large or of another format, or a row (which is named) lacks the task's columns.
         """
         if path.stat().st_size > self.site.config.limits.upload_bytes:
             raise DataError(f"the file is larger than {self.site.config.limits.upload_bytes / 2**20:g} MiB")
@@ -232,7 +232,7 @@ class _TryIt:
 
 
 def build(site: Site, identity: gr.BrowserState) -> dict[str, Any]:
-    """The tab's content; what brings its list of runs up to date."""
+    """Build the tab's content; return the listener that updates its list of runs."""
     does = _TryIt(site)
     with gr.Row(equal_height=False, elem_classes="sides"):
         with gr.Column(scale=4, min_width=320):

@@ -1,4 +1,4 @@
-"""Predictions of several sides beside each other, as HTML and as a table."""
+"""Show the predictions of several sides beside each other, as HTML and as a table."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from dept.tasks import Task
 from lab.ui.components.html import table, text
 
-if TYPE_CHECKING:  # both load torch, which the page does when somebody predicts
+if TYPE_CHECKING:  # both import torch, which the page does not need before a prediction
     from dept.evaluation.predictor import Prediction
     from lab.service.predictors import Answers
 
@@ -16,7 +16,7 @@ _LONGEST = 120  # characters of a cell
 
 
 def label_name(task: Task, answer: str) -> str:
-    """The label that a text of a verbalizer stands for; the text itself for a task without labels."""
+    """The label of a verbalizer's text; the text itself for a task without labels."""
     for words in task.verbalizers.values():
         if task.labels is not None and answer in words:
             return task.labels[words.index(answer)]
@@ -29,10 +29,10 @@ def answers_view(
     rows: Sequence[Sequence[str]] | None = None,
     heads: Sequence[str] = (),
 ) -> str:
-    """A card a side: what it says, how sure it is, how long it took; for several texts a table below.
+    """A card for each side with its answer, probabilities and time; for several texts, a table below.
 
     Args:
-        rows, heads: of the table; None for a single text.
+        rows, heads: the table's content; None for a single text.
     """
     cards = "".join(_card(task, each, single=rows is None) for each in answers)
     below = table(heads, rows, left=len(heads), caption=f"The first {len(rows)} rows") if rows else ""
@@ -67,7 +67,7 @@ def _bars(task: Task, prediction: Prediction) -> str:
 def answers_table(
     task: Task, rows: Sequence[Mapping[str, Any]], answers: Sequence[Answers]
 ) -> tuple[list[str], list[list[str]]]:
-    """Heads and lines: each row's text, then what each side says and how sure it is."""
+    """Heads and lines of a table: each row's text, then each side's answer and its probability."""
     heads = ["source"]
     for each in answers:
         heads += [each.side.name, f"{each.side.name}: probability"]

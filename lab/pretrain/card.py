@@ -83,11 +83,12 @@ CC BY-SA 4.0) for the choice of tokens.
 
 
 def model_card(training: Mapping[str, Any], model: T5ForConditionalGeneration, *, texts: int, rows: int) -> str:
-    """README.md of the model's folder; what the shipped one says of its two runs is added by hand.
+    """README.md of the model's folder; the shipped card's notes on its two runs were added by hand.
 
     Args:
         training: what training.json holds.
-        texts: how many raw texts there were. rows: behind each score.
+        texts: the number of raw texts.
+        rows: the number of rows behind each score.
     """
     config = model.config
     return _TEXT.format(

@@ -1,4 +1,4 @@
-"""Run folders of pretraining: opened, saved to, gone back to; every recipe's are alike."""
+"""The run folders of pretraining: opening, saving and restoring, the same for every recipe."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def opened(output_dir: Path, config: Any, *, resume: bool) -> Iterator[RunFolder
         config: the recipe's settings, a dataclass.
 
     Raises:
-        RunError: the folder holds a run already, or none to resume, or one of other settings, or is in use.
+        RunError: the folder holds a run already, or none to resume, or one with other settings, or it is in use.
     """
     folder = RunFolder(output_dir)
     if not resume and folder.config_file.exists():
@@ -43,12 +43,12 @@ def opened(output_dir: Path, config: Any, *, resume: bool) -> Iterator[RunFolder
 
 
 def begin(folder: RunFolder, config: Any) -> None:
-    """Write a new run's settings, once nothing is missing to start it."""
+    """Write a new run's settings; call this once the run can start."""
     write_json(folder.config_file, dataclasses.asdict(config))
 
 
 def log_losses(folder: RunFolder, console: Console, step: int, losses: Sequence[float], elapsed: float) -> None:
-    """The mean of the last steps' losses, to the run's metrics and to the terminal. elapsed: seconds."""
+    """Log the mean of the last steps' losses to the run's metrics and to the terminal. elapsed: seconds."""
     loss = sum(losses) / len(losses)
     folder.append_metrics({"step": step, "split": "train", "loss": loss, "elapsed_s": round(elapsed, 1)})
     console.print(f"step {step:,} loss {loss:.3f} after {elapsed / 60:.1f} min")
@@ -56,7 +56,7 @@ def log_losses(folder: RunFolder, console: Console, step: int, losses: Sequence[
 
 @dataclass(frozen=True)
 class Trained:
-    """What training changes: parameters by name, and the optimisers' moments."""
+    """The state that training changes: parameters by name, and the optimisers' moments."""
 
     names: Mapping[Tensor, str]
     optimizers: tuple[torch.optim.Optimizer, ...]
@@ -65,8 +65,8 @@ class Trained:
     def of(model: nn.Module, is_matrix: Callable[[str, Tensor], bool]) -> Trained:
         """All parameters of a model: Muon for the matrices of its body, AdamW for the rest.
 
-        Muon (Jordan et al., 2024) turns a matrix in all its directions alike: with AdamW alone, skills that few
-        examples ask for came several times later, and those that were there wore off as new ones came.
+        Muon (Jordan et al., 2024) updates a matrix equally in all its directions. With AdamW alone, skills that few
+        examples train were learnt several times later, and were forgotten as new ones were learnt.
         """
         names: dict[Tensor, str] = {tensor: name for name, tensor in model.named_parameters()}
         body = [tensor for tensor, name in names.items() if is_matrix(name, tensor)]
@@ -81,7 +81,7 @@ class Trained:
             step: counted from 0, for the message.
 
         Raises:
-            RunError: the loss is no number.
+            RunError: the loss is not finite.
         """
         loss.backward()
         torch.nn.utils.clip_grad_norm_(list(self.names), 1.0)
@@ -96,7 +96,7 @@ class Trained:
         return value
 
     def save(self, folder: RunFolder, step: int, place: Mapping[str, Any]) -> None:
-        """A checkpoint, in the place of those before it."""
+        """Write a checkpoint, which replaces those before it."""
         before = folder.checkpoints()
         target = folder.path / f"checkpoint-{step}"
         with whole_folder(target) as temporary:
@@ -114,7 +114,7 @@ class Trained:
 
     @torch.no_grad()
     def restore(self, folder: RunFolder) -> dict[str, Any] | None:
-        """Go back to the last checkpoint and return its place; None without one: training starts anew."""
+        """Restore the last checkpoint and return its place in training; None, with nothing changed, without one."""
         checkpoints = folder.checkpoints()
         if not checkpoints:
             return None

@@ -1,10 +1,10 @@
 """The image tower `mini-clip`: a small CLIP ViT, and the contrastive loss between its patches and captions' phrases.
 
-As in FILIP (Yao et al., 2021, https://arxiv.org/abs/2111.07783) a picture and a caption are as alike as their parts:
-each phrase looks for the patch that is most like it, each patch for the phrase. A phrase is the sum of its words'
-vectors, so that one patch has to be like all of them: which colour, shape and place it shows can then be read from it
-by a linear map, also for a pair that training never showed. FILIP's text transformer, and the class token that CLIP
-compares, would leave that to luck.
+As in FILIP (Yao et al., 2021, https://arxiv.org/abs/2111.07783) the likeness of a picture and a caption comes from
+their parts: each phrase is compared with its most similar patch, each patch with its most similar phrase. A phrase is
+the sum of its words' vectors, so that one patch must be similar to all of them: a linear map can then read colour,
+shape and place from a patch, also for a pair that training never showed. FILIP's text transformer, or the class token
+that CLIP compares, would not ensure that.
 Shapes in comments: B pictures, P patches, W width, N captions, F phrases.
 """
 
@@ -22,7 +22,7 @@ from transformers import CLIPVisionConfig, CLIPVisionModel
 
 from lab.pretrain.drawings import WORDS, Phrase
 
-# A ninth of a picture is a patch: few positions keep T5 quick. 64 pixels of side do not divide by 3: the last row and
+# A patch is a ninth of a picture, since few positions keep T5 fast. 64 pixels do not divide by 3, so the last row and
 # column are left out.
 CONFIG = CLIPVisionConfig(
     hidden_size=128, intermediate_size=512, num_hidden_layers=4, num_attention_heads=4, image_size=63, patch_size=21
@@ -33,33 +33,33 @@ PREPROCESSING: dict[str, Any] = {
     "image_mean": [0.5, 0.5, 0.5],
     "image_std": [0.5, 0.5, 0.5],
 }
-_FIRST_SCALE = 10.0  # of the likeness of unit vectors
+_FIRST_SCALE = 10.0  # first scale of the likenesses of unit vectors
 _NUMBER = {word: number for number, word in enumerate(WORDS)}
 
 
 class MiniClip(nn.Module):
-    """The tower beside what it is trained with: a vector for each word."""
+    """The tower, and a vector for each word, with which it is trained."""
 
     def __init__(self, seed: int) -> None:
         super().__init__()
         torch.manual_seed(seed)
         self.tower = CLIPVisionModel(CONFIG)
         self.words = nn.Parameter(torch.randn(len(WORDS), CONFIG.hidden_size) / CONFIG.hidden_size**0.5)
-        self.nothing = nn.Parameter(torch.zeros(CONFIG.hidden_size))  # what a patch without a shape is like
+        self.nothing = nn.Parameter(torch.zeros(CONFIG.hidden_size))  # the vector of a patch without a shape
         self.log_scale = nn.Parameter(torch.tensor(_FIRST_SCALE).log())
 
     def features(self, pixels: Tensor) -> Tensor:
-        """[B, P, W] of pictures [B, 3, 63, 63]: what `dept.backbones.towers` takes from a saved tower."""
+        """Features [B, P, W] of pictures [B, 3, 63, 63], as `dept.backbones.towers` takes them from a saved tower."""
         patch_states = self.tower(pixel_values=pixels).last_hidden_state[:, 1:]
         features: Tensor = self.tower.post_layernorm(patch_states)
         return features
 
     def patches(self, pixels: Tensor) -> Tensor:
-        """Unit vectors [B, P, W]: the features themselves, so that nothing but words shapes them."""
+        """Unit vectors [B, P, W] of the features, without a projection between them and the words."""
         return F.normalize(self.features(pixels), dim=-1)
 
     def likeness(self, patches: Tensor, captions: Tensor) -> Tensor:
-        """How alike each picture and each caption are.
+        """The likeness of each picture and each caption.
 
         Args:
             patches: [B, P, W]. captions: word numbers, [N, F, 4] for all pictures or [B, N, F, 4] for each its own; -1
@@ -80,14 +80,17 @@ class MiniClip(nn.Module):
         return scores
 
     def loss(self, pixels: Tensor, captions: Tensor, wrong: Tensor) -> Tensor:
-        """Which caption is a picture's, and which picture a caption's (InfoNCE, both ways).
+        """InfoNCE in both directions: which caption belongs to a picture, and which picture to a caption.
 
         Args:
-            pixels: [B, 3, 63, 63]. captions: [B, F, 4]. wrong: [B, K, F, 4], captions that are nearly a picture's own.
+            pixels: [B, 3, 63, 63]. captions: [B, F, 4]. wrong: [B, K, F, 4], wrong captions that
+            differ little from the picture's own.
         """
         patches = self.patches(pixels)
         among, nearly = self.likeness(patches, captions), self.likeness(patches, wrong)  # [B, B], [B, K]
-        same = (captions[:, None] == captions[None]).flatten(2).all(-1)  # two of one caption are no wrong answers
+        same = (
+            (captions[:, None] == captions[None]).flatten(2).all(-1)
+        )  # an equal caption of another picture is no wrong answer
         among = among.masked_fill(same & ~torch.eye(len(same), dtype=torch.bool), -torch.inf)
         right = torch.arange(len(pixels))
         of_pictures = F.cross_entropy(torch.cat([among, nearly], 1), right)
@@ -95,14 +98,14 @@ class MiniClip(nn.Module):
 
 
 def as_pixels(pictures: Sequence[npt.NDArray[np.uint8]]) -> Tensor:
-    """RGB [64, 64, 3] each -> what the saved preprocessing makes of them, [B, 3, 63, 63]."""
+    """Pixels [B, 3, 63, 63] of RGB images [64, 64, 3], equal to the saved preprocessing's."""
     side = CONFIG.image_size
     batch = torch.from_numpy(np.stack(pictures)[:, :side, :side]).permute(0, 3, 1, 2)
     return batch.float() / 127.5 - 1
 
 
 def as_numbers(captions: Sequence[Sequence[Phrase]], most: int) -> Tensor:
-    """[N, most, 4] of captions of up to `most` phrases, sorted, so that equal ones look alike."""
+    """Word numbers [N, most, 4] of captions of up to `most` phrases; phrases are sorted, so equal captions agree."""
     numbers = torch.full((len(captions), most, 4), -1)
     for place, caption in enumerate(captions):
         rows = sorted([_NUMBER[word] for word in phrase] for phrase in caption)

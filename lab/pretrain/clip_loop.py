@@ -1,4 +1,4 @@
-"""The training loop of `mini-clip`, and what a linear map can read from its patches."""
+"""The training loop of `mini-clip`, and its scores: what a linear map can read from its patches."""
 
 from __future__ import annotations
 
@@ -38,13 +38,15 @@ _PROBED = ("colour", "shape", "row", "column")
 
 @dataclass(frozen=True)
 class ClipConfig:
-    """What is set for a run; the shipped tower is made with the defaults.
+    """The settings of a run; the shipped tower is made with the defaults.
 
     Attributes:
-        steps: optimiser steps. batch_size: pictures of each. wrong_captions: of each picture, nearly its own.
-        rate: of learning, after `warmup` steps; it falls to 0 over the last `cooldown` of all steps.
-        probed_scenes: test scenes behind each score; twice as many training scenes.
-        checkpoint_every: steps.
+        steps: optimiser steps.
+        batch_size: pictures in a step.
+        wrong_captions: wrong captions of each picture that differ little from its own.
+        rate: the learning rate after `warmup` steps; it falls to 0 over the last `cooldown` (a share) of all steps.
+        probed_scenes: the number of test scenes behind each score; twice as many training scenes are used.
+        checkpoint_every: steps between checkpoints.
     """
 
     steps: int = 2_000
@@ -122,7 +124,7 @@ class _Pretraining:
         return self.trained.descend(loss, self.config.rate_at(self.step), self.step)
 
     def _write_model(self, scores: dict[str, float]) -> None:
-        """model/: the tower's weights (float16), config and preprocessing as transformers reads them, and its card."""
+        """Write model/: the tower's weights (float16), config and preprocessing for transformers, and its card."""
         made = {
             **{name: getattr(self.config, name) for name in ("seed", "steps", "batch_size")},
             "minutes": round(self.elapsed / 60, 1),
@@ -141,7 +143,7 @@ class _Pretraining:
         self.trained.save(self.folder, self.step, {"step": self.step, "elapsed": self.elapsed})
 
     def restore(self) -> None:
-        """Go back to the last checkpoint; without one, training starts anew."""
+        """Restore the last checkpoint; without one, training starts from the beginning."""
         place = self.trained.restore(self.folder)
         if place is not None:
             self.step, self.elapsed = place["step"], place["elapsed"]
@@ -154,12 +156,12 @@ def _is_matrix(name: str, tensor: Tensor) -> bool:
 
 @torch.no_grad()
 def clip_scores(model: MiniClip, count: int) -> dict[str, float]:
-    """What the tower knows of the samples' test scenes, per cent.
+    """The tower's scores on the samples' test scenes, in per cent.
 
-    colour, shape, row, column: how often a logistic regression, fitted on training scenes, reads it from the patch
-    that a shape is in; of the test part's own pairs of a colour and a shape, which no picture before had.
-    occupied: the same of whether there is a shape in a patch, of all patches. captions: how often a picture is more
-    like its caption than like each of 15 that are nearly the same.
+    colour, shape, row, column: how often a logistic regression, fitted on training scenes, predicts the property from
+    the patch with the shape. Only the test part's own pairs of a colour and a shape count: training never showed them.
+    occupied: the same for the question whether a patch has a shape, over all patches.
+    captions: how often a picture is more similar to its caption than to each of 15 slightly altered ones.
     """
     from sklearn.linear_model import LogisticRegression
 
@@ -177,10 +179,10 @@ def clip_scores(model: MiniClip, count: int) -> dict[str, float]:
 
 
 class _Seen:
-    """Scenes of the samples as the tower sees them.
+    """Scenes of the samples, encoded by the tower.
 
-    patches: [scenes * P, W], with `occupied` 0 or 1 each. shapes: [S, W], the patches with a shape of a pair that the
-    split owns, with `facts` of it: colour, shape, row, column.
+    patches: [scenes * P, W], each with `occupied` 0 or 1. shapes: [S, W], the patches with a shape of a pair that the
+    split owns, each with its `facts`: colour, shape, row, column.
     """
 
     def __init__(self, model: MiniClip, split: str, count: int) -> None:

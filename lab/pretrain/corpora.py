@@ -1,7 +1,7 @@
-"""What `mini-t5` reads: WordNet (Debian), VADER's lexicon and wordfreq (PyPI), without the words kept for evaluation.
+"""The corpora of `mini-t5`: WordNet (Debian), VADER's lexicon, wordfreq (PyPI), without words kept for evaluation.
 
-Every text and every word that holds a spelling owned by the samples' validation or test split is left out here, in
-one place: nothing later in the recipe can show one.
+This module alone leaves out every text and word with a spelling that the samples' validation or test split owns, so no
+later part of the recipe can show one.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ from dept.tasks.samples.lexicon import own_spellings, tokens
 
 WORDNET_FOLDER = Path("/usr/share/wordnet")
 PYPI = "pip install 'dept-lab[pretrain]'"
-MOST_WORDS = 30  # of a text; longer ones cost more than they teach
-_CLEAR_FEELING = 1.5  # of VADER's scores from -4 to 4
-_KNOWN_FEELINGS = 25_000  # the commonest words, of which those with a clear feeling are kept
+MOST_WORDS = 30  # of a text; longer texts cost more than they teach
+_CLEAR_FEELING = 1.5  # least absolute score, on VADER's scale from -4 to 4
+_KNOWN_FEELINGS = 25_000  # the most frequent words, of which those with a clear feeling are kept
 _POINTERS = {"@": "kind", "!": "opposite"}
 _PLAIN = re.compile(r"[a-z]+")
 
@@ -31,9 +31,9 @@ _PLAIN = re.compile(r"[a-z]+")
 class Corpora:
     """Real language to draw skills and raw text from. Words are lower-case, single and common.
 
-    texts: definitions and example sentences. examples: the sentences alone.
-    synonyms: words of one sense. opposites: pairs. kinds: (word, what it is a kind of).
-    feelings: word -> 0 negative, 1 positive. frequent: common words, the commonest first.
+    texts: definitions and example sentences. examples: the example sentences alone.
+    synonyms: words of one sense. opposites: pairs of words. kinds: pairs of a word and its hypernym.
+    feelings: word -> 0 negative, 1 positive. frequent: common words, the most frequent first.
     """
 
     texts: tuple[str, ...]
@@ -47,12 +47,12 @@ class Corpora:
 
 @cache
 def held_out() -> frozenset[str]:
-    """The spellings that pretraining never shows: what the samples' validation and test rows own."""
+    """The spellings that pretraining never shows: those of the samples' validation and test splits."""
     return own_spellings("validation") | own_spellings("test")
 
 
 def is_allowed(text: str) -> bool:
-    """Whether a text holds no held-out spelling, on its own or as a part of a hyphenated word."""
+    """Whether a text is free of held-out spellings, also as parts of hyphenated words."""
     words = tokens(text)
     parts = (part for word in words for part in re.split("['-]", word))
     return held_out().isdisjoint(words) and held_out().isdisjoint(parts)
@@ -63,7 +63,7 @@ def _is_usable(text: str) -> bool:
 
 
 def frequent_words(count: int) -> list[str]:
-    """The commonest plain English words, held-out ones included: a tokenizer has to know them.
+    """The most frequent plain English words, with held-out ones, which a tokenizer has to know.
 
     Raises:
         DataError: wordfreq is not installed.
@@ -77,7 +77,7 @@ def frequent_words(count: int) -> list[str]:
 
 @cache
 def feeling_words() -> dict[str, int]:
-    """Known words with a clear feeling -> 0 negative, 1 positive; held-out ones included.
+    """Common words with a clear feeling -> 0 negative, 1 positive; with held-out ones.
 
     Raises:
         DataError: wordfreq or vaderSentiment is not installed.
@@ -87,7 +87,7 @@ def feeling_words() -> dict[str, int]:
 
 
 def load_corpora(vocabulary: int) -> Corpora:
-    """Read everything; words beyond the `vocabulary` commonest are left to the texts.
+    """Read all corpora; words beyond the `vocabulary` most frequent ones occur in texts only.
 
     Raises:
         DataError: a package is not installed; the message says how to install it.
@@ -102,7 +102,7 @@ def load_corpora(vocabulary: int) -> Corpora:
 
 
 def wordnet_folder() -> Path:
-    """Where WordNet's database is: $DEPT_WORDNET, else Debian's place for it."""
+    """The folder of WordNet's database: $DEPT_WORDNET, else Debian's."""
     folder = Path(os.environ.get("DEPT_WORDNET", WORDNET_FOLDER))
     if not (folder / "data.noun").is_file():
         raise DataError(
@@ -137,7 +137,7 @@ class _WordNet:
                 self._relate(kind, words[key], words[other], source, target, common)
 
     def _read(self, gloss: str) -> None:
-        """Keep what a gloss says: the definition and the example sentences."""
+        """Keep a gloss's definition and example sentences."""
         definition, *examples = re.split(r';\s*"', gloss)
         examples = [example.strip(' ";') for example in examples]
         usable = [text for text in examples if _is_usable(text)]
@@ -147,7 +147,7 @@ class _WordNet:
     def _relate(
         self, kind: str, one: list[str], other: list[str], source: int, target: int, common: frozenset[str]
     ) -> None:
-        if kind == "opposite":  # between two words, not two senses
+        if kind == "opposite":  # a relation between two words, not two senses
             pair = one[source - 1], other[target - 1]
             if pair[0] < pair[1] and set(pair) <= common:
                 self.opposites.append(pair)
@@ -159,7 +159,7 @@ def _synsets(path: Path) -> Iterator[tuple[str, list[str], list[tuple[str, str, 
     """(key, words, [(relation, other key, source word, target word)], gloss) of every sense."""
     part = path.suffix[1:2]
     for line in path.read_text(encoding="utf-8").splitlines():
-        if line.startswith(" "):  # the licence
+        if line.startswith(" "):  # a line of the licence
             continue
         data, _, gloss = line.partition(" | ")
         fields = data.split()

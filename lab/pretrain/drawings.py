@@ -1,9 +1,9 @@
-"""What `mini-clip` looks at: pictures of coloured shapes, each with a caption of one phrase for every shape.
+"""The pictures for `mini-clip`: coloured shapes, each picture with a caption of one phrase for every shape.
 
-They have what the samples (`dept/tasks/samples/scenes.py`) have and more: any place and size, backgrounds, colours and
-shapes that no sample has, also such without a name of their own: the more pairs, the less a colour is known by its
-shapes. Of the samples' pairs of a colour and a shape only the shared ones and the training part's are drawn: those of
-the validation and test parts stay unseen.
+They have everything that the samples (`dept/tasks/samples/scenes.py`) have, and more: any place and size, and
+backgrounds, colours and shapes that no sample has, some without a name. With many pairs, a tower can't infer a colour
+from its shapes. Of the samples' pairs of a colour and a shape, only the shared ones and the training part's are drawn:
+those of the validation and test parts stay unseen.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ Phrase = tuple[str, str, str, str]  # colour, shape, row, column: "red circle to
 Colour = tuple[int, int, int]
 
 RECTANGLE = "rectangle"
-BLOB = "blob"  # any other shape
+BLOB = "blob"  # the name of any other shape
 SHAPES = (*scenes.SHAPES, RECTANGLE, BLOB)
-COLORED = "colored"  # of any other colour
-# Two shades of a colour: the samples', and the plain one that HTML has under this name.
+COLORED = "colored"  # the name of any other colour
+# Two shades of each colour: the samples', and HTML's colour of this name.
 COLOURS: dict[str, tuple[Colour, ...]] = {
     **{name: (shade,) for name, shade in scenes.COLOURS.items()},
     "red": (scenes.COLOURS["red"], (255, 0, 0)), "green": (scenes.COLOURS["green"], (0, 255, 0)),
@@ -36,15 +36,15 @@ COLOURS: dict[str, tuple[Colour, ...]] = {
     "teal": ((0, 128, 128),), "brown": ((165, 42, 42),), COLORED: (),
 }  # fmt: skip
 ROWS, COLUMNS = ("top", "middle", "bottom"), ("left", "center", "right")
-# What no sample has goes with what its likeness goes with: a tower that knows brown crosses, but no red ones, takes a
-# red cross for a brown one.
+# A colour or shape that no sample has is paired as the similar one is: a tower that has seen brown crosses, but no red
+# ones, would take a red cross for a brown one.
 _LOOKS_LIKE = {"brown": "red", "teal": "green", RECTANGLE: "square"}
 WORDS = (*COLOURS, *SHAPES, *ROWS, *COLUMNS)
 
-_LIKE_SAMPLES, _NEAR_CELLS = 0.25, 0.5  # cumulative shares of how shapes are placed; the others: one, anywhere
-_FINE = 0.4  # share of the pictures that are drawn at twice the size, so that their edges are soft
-_JITTER = 20  # of a colour's channels
-_UNLIKE = 64  # how far a colour without a name is from all that have one
+_LIKE_SAMPLES, _NEAR_CELLS = 0.25, 0.5  # cumulative shares of how shapes are placed; the rest: one shape, anywhere
+_FINE = 0.4  # share of the pictures drawn at twice the size, for soft edges
+_JITTER = 20  # random change of a colour's channels
+_UNLIKE = 64  # least distance of a colour without a name from all named ones
 _LIGHT = 226  # the darkest channel of a background
 
 
@@ -70,7 +70,7 @@ def pairs() -> tuple[tuple[str, str], ...]:
 
 
 def picture(draw: random.Random) -> Picture:
-    """One to four shapes, each of another pair and in another ninth of the picture."""
+    """Draw one to four shapes, each of another pair and in another ninth of the picture."""
     way = draw.random()
     count = 1 if way >= _NEAR_CELLS else draw.randint(1, 4)
     chosen = draw.sample(pairs(), count)
@@ -89,10 +89,10 @@ def picture(draw: random.Random) -> Picture:
 
 
 def altered(draw: random.Random, caption: tuple[Phrase, ...]) -> tuple[Phrase, ...]:
-    """Nearly the same caption, and wrong: words exchanged between two phrases, a word replaced, a phrase too many or
-    too few.
+    """A wrong caption that differs little: words exchanged between two phrases, a word replaced, a phrase added or
+    left out.
 
-    It too has only pairs that may be drawn, or the caption's own: one that is always wrong would be learnt as such.
+    It has only pairs that may be drawn, or the caption's own: a pair that is always wrong would be learnt as wrong.
     """
     known = {*pairs(), *(phrase[:2] for phrase in caption)}
     while True:
@@ -119,12 +119,12 @@ def _altered(draw: random.Random, caption: tuple[Phrase, ...]) -> tuple[Phrase, 
 
 
 def caption_of(things: scenes.Scene) -> tuple[Phrase, ...]:
-    """A sample's scene in the phrases that `mini-clip` reads."""
+    """A sample's scene as phrases of `mini-clip`."""
     return tuple((thing.colour, thing.shape, ROWS[thing.row], COLUMNS[thing.column]) for thing in things)
 
 
 def _shade(draw: random.Random, colour: str) -> Colour:
-    """One of a colour's shades, or one unlike them all."""
+    """One of a colour's shades, or a shade unlike all named colours."""
     if colour == COLORED:
         known = [shade for shades in COLOURS.values() for shade in shades]
         while True:
@@ -142,14 +142,14 @@ def _far(one: Colour, other: Colour) -> bool:
 
 
 def _background(draw: random.Random) -> Colour:
-    """Light: gray or of any tint."""
+    """A light background, grey or tinted."""
     if draw.random() < 0.5:
         return (draw.randint(_LIGHT, 255),) * 3
     return draw.randint(_LIGHT, 255), draw.randint(_LIGHT, 255), draw.randint(_LIGHT, 255)
 
 
 def _place(draw: random.Random, way: float, cell: int) -> tuple[float, float, float]:
-    """Middle (x, y) and radius, in pixels."""
+    """A shape's middle (x, y) and radius, in pixels."""
     if way >= _NEAR_CELLS:
         radius = draw.uniform(4, 17)
         return draw.uniform(radius, scenes.SIZE - radius), draw.uniform(radius, scenes.SIZE - radius), radius

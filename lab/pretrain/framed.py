@@ -1,8 +1,8 @@
-"""The samples' training rows in many more frames than their own (frames.yaml), behind the same names.
+"""The samples' training rows in many more frames than their own (frames.yaml), with the same task names.
 
-The samples have a dozen templates a task. A small model learns these by heart, frame by frame, and is lost in an
-unseen one; in a hundred it has to read. The frames were written without sight of the validation and test templates,
-and one that holds a spelling which the samples' validation or test part owns is left out.
+The samples have a dozen templates for each task. A small model memorises these and fails on an unseen one; with a
+hundred it has to read. The frames were written without looking at the validation and test templates, and a frame with
+a spelling that the samples' validation or test part owns is left out.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ FRAMED: dict[str, tuple[Callable[[Draw, int], dict[str, Any]], tuple[int, ...]]]
 
 @cache
 def frames() -> dict[str, Any]:
-    """frames.yaml without what evaluation owns: its spellings, and its templates where one was met by chance."""
+    """frames.yaml without frames that hold evaluation's spellings or happen to equal its templates."""
     text = Path(__file__).with_name("frames.yaml").read_text(encoding="utf-8")
     allowed: dict[str, Any] = _kept(yaml.safe_load(text))
     return allowed
@@ -51,7 +51,7 @@ def _is_free(text: str) -> bool:
 
 
 def _plain(template: str) -> tuple[str, ...]:
-    """Its words and slots in their order, whatever its marks and its slots' numbers."""
+    """A template's words and slots in order, without punctuation and the slots' numbers."""
     return tuple(re.findall("[a-z]+", template.lower()))
 
 
@@ -74,7 +74,7 @@ def _owned(node: Any, owned: bool) -> Iterator[str]:
 
 
 class _Framed(Draw):
-    """Draws from the training part's words, and from the frames where there are any."""
+    """Draws from the training part's words, and from the frames where a task has any."""
 
     def node(self, name: str) -> Any:
         return frames()[name]
@@ -87,7 +87,7 @@ class _Framed(Draw):
 
 
 def framed_pairs(name: str, count: int, draw: random.Random) -> list[tuple[str, str]]:
-    """(source, target) texts of a task's training rows in the frames; the labels come equally often."""
+    """(source, target) texts of a task's training rows in the frames; all labels are equally frequent."""
     task = load_task(name)
     make, labels = FRAMED[name]
     rows = (make(_Framed("train", draw.getrandbits(32)), labels[number % len(labels)]) for number in range(count))

@@ -1,4 +1,4 @@
-"""The training loop of `mini-t5`: Muon and AdamW, exact resumption, scores of each skill on the way."""
+"""The training loop of `mini-t5`: Muon and AdamW, exact resumption, scores of each skill along the way."""
 
 from __future__ import annotations
 
@@ -34,21 +34,23 @@ from lab.pretrain.vocabulary import (
     token_features,
 )
 
-_MATRICES = tuple(f".{name}.weight" for name in ("q", "k", "v", "o", "wi", "wo"))  # of the network's body
+_MATRICES = tuple(f".{name}.weight" for name in ("q", "k", "v", "o", "wi", "wo"))  # the matrices of the network's body
 _PLACE = ("step", "chunk", "chunk_step", "done", "elapsed", "examples")
 _LOG_EVERY = 50
 
 
 @dataclass(frozen=True)
 class PretrainConfig:
-    """What is set for a pretraining run; the shipped model is made with the defaults.
+    """The settings of a pretraining run; the shipped model is made with the defaults.
 
     Attributes:
-        steps: optimiser steps. tokens: of input in a batch, padding included.
-        first_rate, rate: of learning: in the first `first_steps`, after `warmup` steps, and then; `rate` falls to 0
-            over the last `cooldown` of all steps.
-        noisy_steps, noisy_rate: more steps with noise on the words' features, the rate falling to 0 again.
-        evaluate_every, checkpoint_every: steps. evaluation_rows: of each skill; four times as many at the end.
+        steps: optimiser steps.
+        tokens: input tokens in a batch, with padding.
+        first_rate, rate: the learning rate in the first `first_steps`, after `warmup` steps, and the rate after
+            those; `rate` falls to 0 over the last `cooldown` (a share) of all steps.
+        noisy_steps, noisy_rate: further steps with noise on the words' features; their rate falls to 0 again.
+        evaluate_every, checkpoint_every: steps between evaluations, between checkpoints.
+        evaluation_rows: rows of each skill in an evaluation; four times as many at the end.
     """
 
     steps: int = 8_600
@@ -84,7 +86,7 @@ class PretrainConfig:
 
 @dataclass(frozen=True)
 class Materials:
-    """What the seed and the installed packages give; `noise` is the spread of the noise on each feature."""
+    """Everything made from the seed and the installed packages; `noise` is the spread of each feature's noise."""
 
     corpora: Corpora
     vocabulary: Vocabulary
@@ -94,10 +96,10 @@ class Materials:
 
 
 def load_materials(seed: int) -> Materials:
-    """Read the corpora and SmolLM2's embeddings, make the tokenizer.
+    """Read the corpora and SmolLM2's embeddings, and make the tokenizer.
 
     Raises:
-        DataError: a package is missing, by name. BackboneError: SmolLM2 is.
+        DataError: a package is missing; the message names it. BackboneError: SmolLM2 is missing.
     """
     corpora = load_corpora(WORDS)
     vocabulary = make_vocabulary(tuple(SKILLS), smollm2_pieces())
@@ -114,7 +116,7 @@ def pretrain(
     minutes: float | None = None,
     materials: Materials | None = None,
 ) -> dict[str, float] | None:
-    """Train, and write `output_dir/model/`; None when `minutes` were over before the last step.
+    """Train, write `output_dir/model/`, and return its scores; None if `minutes` ended before the last step.
 
     Raises:
         DeptError: a package is missing, the folder is taken or damaged, or the settings to resume differ.
@@ -136,7 +138,7 @@ class _Pretraining:
         self.model = MiniT5(materials.features, materials.vocabulary.own, config.seed)
         self.mixture = Mixture(materials.corpora, materials.vocabulary, materials.tokenizer, config.seed)
         self.trained = Trained.of(self.model, lambda name, _: name.endswith(_MATRICES))
-        # The mixture's place: chunk, the step it was begun at, batches of it that are done.
+        # The place in the mixture: the chunk, the step at which it began, and the batches of it that are done.
         self.step, self.chunk, self.chunk_step, self.done = 0, 0, 0, 0
         self.elapsed, self.examples = 0.0, 0
         self.console = Console(stderr=True)
@@ -186,7 +188,7 @@ class _Pretraining:
         return self.trained.descend(loss, self.config.rate_at(self.step), self.step)
 
     def _write_model(self, scores: dict[str, float]) -> None:
-        """model/: weights (float16), config and tokenizer as transformers reads them, training.json and the card."""
+        """Write model/: weights (float16), config and tokenizer for transformers, training.json and the card."""
         made = {
             "seed": self.config.seed,
             "steps": self.config.steps,
@@ -210,17 +212,17 @@ class _Pretraining:
         self.trained.save(self.folder, self.step, {name: getattr(self, name) for name in _PLACE})
 
     def restore(self) -> None:
-        """Go back to the last checkpoint; without one, training starts anew."""
+        """Restore the last checkpoint; without one, training starts from the beginning."""
         for name, value in (self.trained.restore(self.folder) or {}).items():
             setattr(self, name, value)
 
 
 @torch.no_grad()
 def skill_scores(model: MiniT5, mixture: Mixture, rows: int, split: str = "validation") -> dict[str, float]:
-    """Per cent of targets that are right in every token, behind their names.
+    """Name -> per cent of its targets that are predicted right in every token.
 
-    Tasks: rows of the split's own words and templates, which training never shows. Skills: new examples of words
-    that it does.
+    Tasks are scored on rows of the split's own words and templates, which training never shows; skills on new examples
+    of words that training does show.
     """
     scores = {}
     for name in (*SKILLS, *TASKS, *PICTURES):

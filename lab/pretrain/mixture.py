@@ -1,9 +1,9 @@
-"""What `mini-t5` trains on: skills and tasks behind their names, and raw text with spans left out.
+"""The training mixture of `mini-t5`: skills and tasks, each after its name, and raw text with spans left out.
 
-As T5 did, every supervised input has the name of its task before it. It differs in two ways, both for tuning later:
+As in T5, every supervised input begins with the name of its task. Two differences prepare the model for later tuning:
 
 - The name is a token of its own, alone or among random words, since a soft prompt starts as random words.
-- At times there is no name at all, and the target is always the same token: an input alone elicits no task.
+- Some examples have no name and always the same target token, so that an input alone triggers no task.
 """
 
 from __future__ import annotations
@@ -27,24 +27,24 @@ from lab.pretrain.skills import SKILLS
 from lab.pretrain.vocabulary import END, MARK, SENTINELS, Vocabulary
 
 CHUNK = 4096  # examples made together
-WIDTH = 8  # inputs are padded to multiples of it
-PARTS = 4  # of a step, by length
-_NAMELESS = 0.1  # share of the supervised examples
+WIDTH = 8  # inputs are padded to multiples of this
+PARTS = 4  # parts of a step, by length
+_NAMELESS = 0.1  # share of the disguised examples that have no name
 _NO_JUNK, _LITTLE_JUNK = 0.5, 0.93  # cumulative shares; else up to 100 random words
-_MOST_SPANS, _MOST_TEXT = 3, 24  # spans left out of a text, tokens of it
-_FRAMED = 0.6  # share of the rows in further frames, where a task has such
-_OTHER_NOUNS = ("mrpc", "stsb", "qqp", "cb")  # whose labels do not depend on what a noun is a kind of
-_TOP = 5_000  # where junk is drawn from, as a soft prompt's first vectors are
+_MOST_SPANS, _MOST_TEXT = 3, 24  # most spans left out of a text, most tokens of a text
+_FRAMED = 0.6  # share of the rows in further frames, if a task has any
+_OTHER_NOUNS = ("mrpc", "stsb", "qqp", "cb")  # tasks whose labels do not depend on a noun's hypernyms
+_TOP = 5_000  # junk is drawn from the most frequent words, as a soft prompt's first vectors are
 
-WeightedIds = list[list[tuple[int, float]]]  # of each place
+WeightedIds = list[list[tuple[int, float]]]  # for each place
 
 
 @dataclass(frozen=True)
 class Example:
     """One example as ids.
 
-    prefix: ids before the source: the name, random words. source, target: ids, each with the end-of-text token last.
-    places: between prefix and source, of a picture: ids and weights of the words that one position sums up.
+    prefix: ids before the source: the name, random words. source, target: ids that end with the end-of-text token.
+    places: a picture's places between prefix and source: ids and weights of the words that each position sums.
     """
 
     name: str
@@ -59,10 +59,10 @@ class Example:
 
 
 class Mixture:
-    """Makes the examples of any chunk of training, the same for the same seed and number.
+    """Makes the examples of any chunk of training; seed and number decide them.
 
     Args:
-        words: what junk is drawn from, ids.
+        words: the ids that junk is drawn from.
     """
 
     def __init__(
@@ -81,7 +81,7 @@ class Mixture:
         ]
 
     def chunk(self, number: int, progress: float) -> list[Example]:
-        """CHUNK examples; `progress` says how far training has come: 1 at the end, more in the noisy steps."""
+        """Make CHUNK examples; `progress` is training's progress: 1 at the end, more in the noisy steps."""
         draw = random.Random(stable_seed("mixture", self._seed, number))
         weights = shares(progress)
         names = draw.choices(list(weights), list(weights.values()), k=CHUNK)
@@ -104,8 +104,7 @@ class Mixture:
     def pairs(
         self, name: str, count: int, seed: int, level: float = 1.0, short: float = 0.0, framed: float = 0.0
     ) -> list[tuple[str, str]]:
-        """(source, target) texts of a skill, or of a task's training rows: a share of them in their short form, a
-        share of the others in further frames."""
+        """(source, target) texts of a skill or a task's training rows, a share of them in short form or other frames."""
         draw = random.Random(seed)
         if name in SKILLS:
             return [SKILLS[name](draw, self._corpora, level) for _ in range(count)]
@@ -126,14 +125,14 @@ class Mixture:
         ]
 
     def encoded(self, name: str, pairs: Sequence[tuple[str, str]]) -> list[Example]:
-        """As ids, behind the name."""
+        """Encode texts as ids, after the name."""
         sources = self._tokenizer([source for source, _ in pairs])["input_ids"]
         targets = self._tokenizer([target for _, target in pairs])["input_ids"]
         name_only = [self._names[name]]
         return [Example(name, name_only, source, target) for source, target in zip(sources, targets, strict=True)]
 
     def pictures(self, name: str, count: int, seed: int, split: str = "train") -> list[Example]:
-        """Scenes of a split as bags of words, with a question or the task's text, behind the name."""
+        """Scenes of a split as bags of words, after the name, with a question or the task's text."""
         draw = random.Random(seed)
         made = [picture(name, draw, split) for _ in range(count)]
         encoded = self.encoded(name, [(source, target) for _, source, target in made])
@@ -146,7 +145,7 @@ class Mixture:
     def _as_trained(
         self, examples: Sequence[Example], draw: random.Random, disguise: float, nothing: Sequence[int]
     ) -> list[Example]:
-        """A share `disguise` of them may be nameless, with the target `nothing`, or among random words."""
+        """Disguise a share of the examples: nameless with the target `nothing`, or the name among random words."""
         return [
             example if draw.random() > disguise else self._disguised(example, draw, nothing) for example in examples
         ]
@@ -175,7 +174,7 @@ class Mixture:
         source: list[int] = []
         target: list[int] = []
         place, spans = 0, 0
-        forced = draw.randrange(len(ids))  # one span at least
+        forced = draw.randrange(len(ids))  # ensures one span
         while place < len(ids):
             if (draw.random() < 0.08 or place == forced) and spans < _MOST_SPANS:
                 length = draw.randint(1, 3)
@@ -203,11 +202,11 @@ def task_pairs(name: str, split: str, count: int, seed: int, *, own_only: bool =
 
 
 def batches(examples: Sequence[Example], tokens: int, seed: int) -> list[list[list[Example]]]:
-    """Steps in random order, each of PARTS parts: one of short examples, ..., one of long ones.
+    """Batches of steps in random order, each of PARTS parts from short to long examples.
 
-    Examples of like length are padded together, while a step still holds every task: one that saw a few tasks only
-    would unlearn the others. A part has `tokens` / PARTS of padded input at most; what does not fill a step is left
-    out.
+    Examples of similar length are padded together, yet every step has all tasks: a step with few tasks would make the
+    model forget the others. A part has at most `tokens` / PARTS of padded input; examples that do not fill a step are
+    left out.
     """
     draw = random.Random(seed)
     parts: list[list[Example]] = []

@@ -1,4 +1,4 @@
-"""The network of `mini-t5`: a small T5 whose word embeddings are one learnt map of frozen features."""
+"""The network of `mini-t5`: a small T5 whose word embeddings are a learnt linear map of frozen features."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from lab.pretrain.mixture import WIDTH, Example
 
 HIDDEN_SIZE, HEADS, HEAD_SIZE, LAYERS, DECODER_LAYERS, FEED_FORWARD = 128, 6, 32, 4, 2, 512
 PAD, END = 0, 1
-_FAR = -1e9  # added to the scores of what attention may not see
-_LABELS = 64  # logits are made for multiples of so many: few shapes, as in `batches`
-# Relative-position buckets of an encoder (T5): the distance for words before, 16 more for words behind.
+_FAR = -1e9  # added to the attention scores of masked positions
+_LABELS = 64  # logits are padded to multiples of this, so that few shapes occur
+# Relative-position buckets of an encoder (T5): the distance for words before, plus 16 for words after.
 _SELF, _BEFORE, _BEHIND = 0, 1, 17
 _SHARPNESS = 14.0  # the score of a match: e**14 beside a hundred others of about e**0
 _QUIET = 0.3
@@ -31,7 +31,7 @@ class Batch:
     """B examples, L tokens of input, T of target.
 
     input_ids: [B, L]; attention_mask: [B, L]; labels: [B, T], IGNORED_LABEL on padding.
-    bags: the positions that sum up several words, if there are any.
+    bags: the positions that sum several words, if there are any.
     """
 
     input_ids: Tensor
@@ -89,7 +89,7 @@ def _multiple(length: int, of: int) -> int:
 
 
 def config(vocabulary_size: int) -> T5Config:
-    """T5's shape, small; no dropout, since no example comes twice."""
+    """A small T5's config; without dropout, since no example comes twice."""
     shape = T5Config(
         vocab_size=vocabulary_size,
         d_model=HIDDEN_SIZE,
@@ -108,7 +108,7 @@ def config(vocabulary_size: int) -> T5Config:
 
 
 def _embedded(batch: Batch, table: Tensor) -> Tensor:
-    """[B * L, D]."""
+    """Input embeddings, [B * L, D]."""
     x = F.embedding(batch.input_ids.flatten(), table)
     if batch.bags is None:
         return x
@@ -123,7 +123,7 @@ class _Lengths(NamedTuple):
 
 
 def _shifted(labels: Tensor) -> Tensor:
-    """[B, T]: what the decoder reads, from the labels."""
+    """The decoder's input [B, T]: the labels shifted by one."""
     before = labels.clamp(min=PAD).roll(1, 1)
     before[:, 0] = PAD
     return before
@@ -156,8 +156,8 @@ class MiniT5(nn.Module):
 
     Args:
         features: [V, F], frozen.
-        own: ids of special tokens, names, marks and function words.
-        seed: of the initial weights.
+        own: ids with a vector of their own: special tokens, names, marks and function words.
+        seed: decides the initial weights.
     """
 
     def __init__(self, features: Tensor, own: Sequence[int], seed: int) -> None:
@@ -170,14 +170,14 @@ class MiniT5(nn.Module):
         spread = torch.randn(features.shape[1], HIDDEN_SIZE, generator=generator)
         self.projection = nn.Parameter(spread / features.norm(dim=1).max())  # [F, D]; words' mean square is then 1
         start = torch.randn(len(own), HIDDEN_SIZE, generator=generator)
-        start[features[list(own)].norm(dim=1) > 0.9] = 0.0  # words: their features say enough
+        start[features[list(own)].norm(dim=1) > 0.9] = 0.0  # words with features start without a vector of their own
         self.own = nn.Parameter(start)  # [O, D]
         self.register_buffer("features", features, persistent=False)
         self.register_buffer("own_ids", torch.tensor(own), persistent=False)
         self.noise: Tensor | None = None
 
     def embeddings(self) -> Tensor:
-        """[V, D]."""
+        """All embeddings, [V, D]."""
         features: Any = self.features
         if self.noise is not None:
             features = features + self.noise
@@ -185,10 +185,10 @@ class MiniT5(nn.Module):
         return (features @ self.projection).float().index_add(0, own_ids, self.own)
 
     def draw_noise(self, spread: Tensor, seed: int) -> None:
-        """Blur what the features say of words, alike for all places of a word, until `noise` is set to None.
+        """Add noise to the words' features, the same wherever a word occurs, until `noise` is set to None.
 
-        Words can then not be learnt by heart: what is asked of them has to be read from directions that many share.
-        Tokens with an embedding of their own stay as they are.
+        The model can then not memorise words, but has to read their properties from directions that many words share.
+        Tokens with a vector of their own get no noise.
 
         Args:
             spread: [F], the standard deviation of each feature's noise.
@@ -199,10 +199,10 @@ class MiniT5(nn.Module):
         self.noise = noise.index_fill(0, own_ids, 0.0)
 
     def forward(self, batches: Sequence[Batch]) -> tuple[Tensor, Tensor]:
-        """Logits of the N labels that are no padding, [N, V], and these labels, [N], in the batches' order.
+        """Logits [N, V] of the N labels that are no padding, and these labels [N], in the batches' order.
 
-        What transformers' T5 computes. Here batches of different lengths go through together: maps over the width
-        run over all their tokens at once, attention over one batch after the other.
+        It computes the same as transformers' T5, but for batches of different lengths together: linear maps run over
+        all tokens at once, attention runs over one batch after the other.
         """
         table = self.embeddings()
         sources = [_Lengths(*batch.input_ids.shape) for batch in batches]
@@ -235,14 +235,14 @@ class MiniT5(nn.Module):
         return ((chosen * HIDDEN_SIZE**-0.5) @ table.T)[: len(there)], labels[there]
 
     def loss(self, batches: Sequence[Batch]) -> Tensor:
-        """Mean cross-entropy of a target token; matrices are multiplied in bfloat16, which CPUs do fast."""
+        """Mean cross-entropy of the target tokens; matrices are multiplied in bfloat16, which is fast on CPUs."""
         with torch.autocast("cpu", torch.bfloat16):
             logits, labels = self(batches)
         return F.cross_entropy(logits.float(), labels)
 
     @torch.no_grad()
     def as_t5(self) -> T5ForConditionalGeneration:
-        """The same model as transformers has it: the embeddings are numbers now, the features are gone."""
+        """The same model as transformers' T5, with plain embeddings in place of features and map."""
         features: Any = self.features
         t5 = T5ForConditionalGeneration(config(len(features)))
         weights = {name: tensor for name, tensor in self.state_dict().items() if name not in ("projection", "own")}
@@ -254,15 +254,15 @@ class MiniT5(nn.Module):
 
 @torch.no_grad()
 def _start_with_matching_heads(t5: Any) -> None:
-    """The encoder's first layer starts by subtracting from each word the same word elsewhere.
+    """Initialise the encoder's first layer so that it subtracts from each word the same word elsewhere.
 
-    Heads 0 and 1 look for it, not at their own place, each over a part of the embedding, and their output is minus
-    what they find: a word that stands elsewhere too is left without that part, a word without a match keeps it (a
-    mean of unlike words is small). So what two sentences share is told by a sum of squares at step 0. Heads 2 and 3
-    look at the word before and the word behind; heads 0 and 1 of the decoder look for its own word in the input.
+    Heads 0 and 1 attend to the same word at other positions, each by a part of the embedding, and output minus that
+    part: a word that occurs elsewhere loses the part, a word without a match keeps it (a mean of different words is
+    small). So at step 0 a sum of squares already shows what two sentences share. Heads 2 and 3 attend to the word
+    before and the word after; heads 0 and 1 of the decoder attend to its current word in the input.
 
-    Small models find such heads at last, but need thousands of steps to (Olsson et al., 2022, "In-context Learning
-    and Induction Heads"). The numbers are a start: all of it is trained.
+    Small models learn such heads by themselves, but need thousands of steps (Olsson et al., 2022, "In-context Learning
+    and Induction Heads"). All of these weights are trained further.
     """
     for stack in (t5.encoder, t5.decoder):
         for block in stack.block:
@@ -285,12 +285,12 @@ def _start_with_matching_heads(t5: Any) -> None:
     first.k.weight[both] = one[both]
     first.v.weight[both] = one[both]
     first.o.weight[:, both] = -one[both].T
-    # What is left of it, as a sum of absolute values, along a direction of its own.
+    # The remainder's sum of absolute values, along a direction of its own.
     reader = t5.encoder.block[0].layer[1].DenseReluDense
     reader.wi.weight[: 4 * size] = 1.4 * torch.cat([one[both], -one[both]])
     flag = torch.randn(HIDDEN_SIZE, generator=torch.Generator().manual_seed(0))
     reader.wo.weight[:, : 4 * size] = flag[:, None] / (2 * size)
-    # The word before, from the third quarter of its embedding, into the fourth of the word's own.
+    # Copy the third quarter of the word before into the fourth quarter of the word.
     third, fourth = slice(2 * size, 3 * size), slice(3 * size, 4 * size)
     first.q.weight[third] = 0.0
     first.v.weight[third] = one[third]

@@ -1,11 +1,11 @@
-"""Pictures in words: what `mini-t5` reads in place of an image, so that a linear map can show it one.
+"""Pictures in words, which `mini-t5` reads in place of images, so that a linear map can later feed it images.
 
 A frozen T5 gets an image as one vector for each place of a grid (CLIP-T5; Sung et al., 2022). Here such a vector is
-the sum of embeddings of the words that tell what is there: "red", "circle", "left". So there are positions among its
-word embeddings to which a projection can bring an encoder's features, as a prompt can stand in for a task's name.
+the sum of embeddings of the words that describe the place: "red", "circle", "left". A projection can then map an
+encoder's features to vectors that the model knows, as a prompt can replace a task's name.
 Scenes are those of the samples' training part (`dept/tasks/samples/scenes.py`); half of them have their colours and
-shapes exchanged for others, so that a pair of words can be one whose pictures the samples' validation or test part
-owns. It is pictures of such pairs that neither the encoder nor a projection is trained on, not the two words.
+shapes exchanged for others, so a pair of words may be one whose pictures the samples' validation or test part owns.
+Neither the encoder nor a projection is trained on pictures of such pairs; the model does read the two words.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ MORE_COLOURS = (*COLOURS, "teal", "brown", "pink", "white")
 MORE_SHAPES = (*SHAPES, "rectangle", "ring", "heart", "arrow")
 NOTHING = "background"  # the word of a place without a shape
 _SIDES = (3, 4, 4, 5)  # places in a row and in a column of the grid
-_LEAST = 0.12  # of a place or of a thing, to be seen there
+_LEAST = 0.12  # least share of a place or of a thing for the thing to appear there
 _COLUMNS, _ROWS = ("left", "middle", "right"), ("top", "middle", "bottom")
-_MISSED = 0.03  # of the words
+_MISSED = 0.03  # share of the words that are left out
 
 # The words of each place, row by row, with their weights.
 Places = list[list[tuple[str, float]]]
@@ -50,7 +50,7 @@ def picture(name: str, draw: random.Random, split: str = "train") -> tuple[Place
 
 
 def places(things: Scene, draw: random.Random) -> Places:
-    """A grid of three to five places a side: at each the thing that covers most of it."""
+    """A grid of three to five places a side, each with the thing that covers most of it."""
     side = draw.choice(_SIDES)
     grid: Places = []
     for row in range(side):
@@ -67,7 +67,7 @@ def places(things: Scene, draw: random.Random) -> Places:
 
 
 def _share(thing: Thing, row: int, column: int, side: int) -> float:
-    """How much of a place a thing covers, or how much of the thing lies there, whichever is more."""
+    """The share of a place that a thing covers, or the share of the thing in that place, whichever is larger."""
     patch, width = SIZE / side, 2.0 * thing.radius
     area = 1.0
     for place, middle in ((row, thing.row), (column, thing.column)):

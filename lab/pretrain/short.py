@@ -1,8 +1,8 @@
-"""Other forms of the tasks' training rows, behind the same names.
+"""Other forms of the tasks' training rows, with the same task names.
 
-Short forms: what a small model has to see first of a task whose rows are long. Fewer facts, fewer people, no frame
-around the clauses. Other words: the training rows have a few hundred words, which a model learns by heart; with words
-of the whole language in their places it has to read.
+Short forms have fewer facts, fewer people and no frame around the clauses: of a task with long rows, a small model has
+to see these first. Other words: the training rows have a few hundred words, which a model memorises; with words of the
+whole language in their places it has to read.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from lab.pretrain.corpora import Corpora
 Row = dict[str, Any]
 _NAMES = ("female", "male", "surname", "city", "company")
 _NOUNS = ("animal", "food", "object", "plant", "profession")
-_FUNCTION_WORDS = 300  # the commonest words of the language are no names
+_FUNCTION_WORDS = 300  # the most frequent words do not serve as names
 
 
 def boolq(draw: Draw) -> list[Row]:
@@ -69,9 +69,9 @@ def _numbered(row: Row) -> Row:
 def with_other_words(
     pair: tuple[str, str], draw: random.Random, corpora: Corpora, *, nouns: bool = False
 ) -> tuple[str, str]:
-    """The same row with other words: VADER's of the same feeling for its adjectives, common words for names.
+    """The same row with other words: adjectives become VADER's of the same feeling, names become common words.
 
-    nouns: these too, synonyms by synonyms of WordNet. Each word has one substitute, in the source and in the target.
+    nouns: replace nouns too, synonyms by WordNet's synonyms. A word has one substitute in both source and target.
     """
     source, target = pair
     good, bad = ([word for word, sign in corpora.feelings if sign == feeling] for feeling in (1, 0))
@@ -96,7 +96,7 @@ def with_other_words(
 
 @cache
 def _kinds() -> dict[str, str]:
-    """Word of the training rows -> which words can stand for it: "name", "positive" or "negative"."""
+    """Word of the training rows -> the kind of words that can replace it: "name", "positive" or "negative"."""
     kinds = {word.lower(): "name" for kind in _NAMES for word in vocabulary(kind, "train")}
     for feeling in ("positive", "negative"):
         for topic in ("any", "film", "place"):
@@ -106,6 +106,6 @@ def _kinds() -> dict[str, str]:
 
 @cache
 def _nouns() -> dict[str, tuple[str, ...]]:
-    """Noun or profession of the training rows -> it and its synonyms there; single words."""
+    """Noun or profession of the training rows -> itself and its synonyms there; single words only."""
     groups = (group for kind in _NOUNS for group in synonyms(kind, "train"))
     return {word: group for group in groups for word in group if all(word.isalpha() for word in group)}

@@ -1,8 +1,8 @@
 """Small skills that the tasks are made of: copying, comparing, word meaning, questions over a fact or two.
 
 Each is a function (random, corpora, level) -> (source, target), short and with a clear answer; the level, from 0 to 1,
-makes some of them longer. From the heads that `model` starts with, the first group takes a hundred steps if it comes
-first and short; in whole tasks it had not come after 1,500.
+makes some of them longer. With the heads that `model` starts from, the first group is learnt in a hundred steps if it
+comes first and short; within whole tasks it was not learnt in 1,500.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ def _pair(one: Sequence[str], other: Sequence[str]) -> str:
 
 
 def copy(draw: random.Random, corpora: Corpora, level: float) -> tuple[str, str]:
-    """The words as they are."""
+    """Copy the words."""
     words = " ".join(_words(draw, corpora, draw.randint(1, 10)))
     return words, words
 
@@ -132,7 +132,7 @@ def overlap(draw: random.Random, corpora: Corpora, level: float) -> tuple[str, s
 
 
 def _up_to(draw: random.Random, least: int, most: int, level: float) -> int:
-    """A number from `least` to what the level allows, `least` + 1 at level 0 and `most` at level 1."""
+    """A number from `least` to the level's maximum, which is `least` + 1 at level 0 and `most` at level 1."""
     return draw.randint(least, least + 1 + round(level * (most - least - 1)))
 
 
@@ -142,7 +142,7 @@ def _text_or_words(draw: random.Random, corpora: Corpora, least: int, level: flo
     return draw.choice(corpora.examples).split()[:12]
 
 
-# --- what words mean -------------------------------------------------------------------------------------
+# --- word meaning ----------------------------------------------------------------------------------------
 
 
 def relation(draw: random.Random, corpora: Corpora, level: float) -> tuple[str, str]:
@@ -157,7 +157,7 @@ def relation(draw: random.Random, corpora: Corpora, level: float) -> tuple[str, 
 
 
 def kind(draw: random.Random, corpora: Corpora, level: float) -> tuple[str, str]:
-    """Is one a kind of the other? 1 if it is; neither another kind nor the wrong way round."""
+    """Is the first a kind of the second (1)? If not (0), it is of another kind, or the two are exchanged."""
     word, above = draw.choice(corpora.kinds)
     answer = draw.random() < 0.5
     if not answer:
@@ -166,7 +166,7 @@ def kind(draw: random.Random, corpora: Corpora, level: float) -> tuple[str, str]
 
 
 def feeling(draw: random.Random, corpora: Corpora, level: float) -> tuple[str, str]:
-    """Words of good (1) or bad (0) feeling; a "not" turns it round."""
+    """Words of positive (1) or negative (0) feeling; a "not" reverses it."""
     label = draw.randrange(2)
     negated = draw.random() < 0.3
     words = [word for word, sign in draw.sample(corpora.feelings, 12) if sign == (label != negated)]
@@ -223,7 +223,7 @@ def _forms() -> dict[str, tuple[str, ...]]:
 
 
 def fact(draw: random.Random, corpora: Corpora, level: float) -> tuple[str, str]:
-    """A question over one to three facts, told in the samples' ways."""
+    """A question about one to three facts, phrased as in the samples."""
     question, context, answer = ask_one(
         Draw("train", draw.getrandbits(32)), others=draw.choice((0, 0, 1, 2)) if draw.random() < level else 0
     )

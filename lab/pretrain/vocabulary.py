@@ -1,8 +1,8 @@
 """The tokenizer of `mini-t5`, and a frozen feature vector for each of its tokens.
 
 Common words are one token each, other words are cut into pieces; everything is lower-case. A token's features are
-SmolLM2's embedding of it, which say what it means, and a random signature, which tells it from any other. The model
-learns one map from features to embeddings, so that words which training never showed move with those it did.
+SmolLM2's embedding, for its meaning, and a random signature, which tells tokens apart. The model learns one map from
+features to embeddings, so that training also moves words which it never showed.
 """
 
 from __future__ import annotations
@@ -23,15 +23,15 @@ from dept.tasks.samples import lexicon
 from lab.pretrain.corpora import feeling_words, frequent_words
 from lab.pretrain.pictures import MORE_COLOURS, MORE_SHAPES, PICTURES
 
-TASKS = tuple(name for name in SAMPLE_TASKS if name not in ("squad", "record"))  # two that read much like others
+TASKS = tuple(name for name in SAMPLE_TASKS if name not in ("squad", "record"))  # these two read much like others
 PAD, END, UNKNOWN = "<pad>", "</s>", "<unk>"
 SENTINELS = tuple(f"<extra_id_{number}>" for number in range(16))
-WORDS = 8_000  # the commonest of English, beside the samples' own
-PIECES = 1_200  # parts of words, SmolLM2's first ones
+WORDS = 8_000  # the most frequent English words, besides the samples' own
+PIECES = 1_200  # parts of words, the first of SmolLM2's
 MEANING = 192  # features of what a token means: the first principal components of SmolLM2's embeddings
 SIGNATURE = 64  # features that only tell tokens apart
-_MEANING_NOISE, _SIGNATURE_NOISE = 0.05, 0.09  # of a feature; together about as long as the features of a word
-FUNCTION_WORDS = 300  # the commonest words have an embedding of their own beside their features'
+_MEANING_NOISE, _SIGNATURE_NOISE = 0.05, 0.09  # of each feature; together about as long as a word's features
+FUNCTION_WORDS = 300  # so many most frequent words also have a vector of their own
 MARK = "▁"  # before a token that starts a word, as in sentencepiece
 _PUNCTUATION = "!\"#$%&'()*+,-./:;<=>?@[\\]^_`{|}~"
 _NUMBERS = (*map(str, range(100)), *map(str, range(1900, 2030)))
@@ -39,7 +39,7 @@ _NUMBERS = (*map(str, range(100)), *map(str, range(1900, 2030)))
 
 @dataclass(frozen=True)
 class Vocabulary:
-    """Tokens by id. `names`: task and skill -> the token that stands for it; `own`: ids with their own embedding."""
+    """Tokens by id. `names`: task or skill -> its name token; `own`: ids with a vector of their own."""
 
     tokens: tuple[str, ...]
     names: dict[str, str]
@@ -51,16 +51,16 @@ class Vocabulary:
 
 
 def name_token(name: str) -> str:
-    """The token that asks for a task or skill: one that no text holds by chance."""
+    """The name token of a task or skill, which occurs in no text."""
     return f"<{name}>"
 
 
 def make_vocabulary(skills: Sequence[str], pieces: Iterable[str]) -> Vocabulary:
-    """The vocabulary: special tokens, marks, words by frequency, the samples' words, pieces, names.
+    """Make the vocabulary: special tokens, marks, words by frequency, the samples' words, pieces, names.
 
     Args:
-        skills: names beside those of the tasks.
-        pieces: parts of words, in the order of their use.
+        skills: names besides those of the tasks.
+        pieces: parts of words, the most useful first.
     """
     common = list(dict.fromkeys([*frequent_words(WORDS), *feeling_words(), *MORE_COLOURS, *MORE_SHAPES]))
     marks = [mark + sign for mark in (MARK, "") for sign in _PUNCTUATION]
@@ -149,7 +149,7 @@ def token_features(vocabulary: Vocabulary, seed: int) -> Tensor:
     known = torch.tensor(sorted(texts))
     centred = torch.nn.functional.normalize(meaning[known] - meaning[known].mean(0), dim=1)
     spread, axes = torch.linalg.eigh((centred.T @ centred).double())
-    # Half-way to white: likeness of meaning stays, while two names are told apart as well as two other words.
+    # Half-way to whitening: it keeps similarity of meaning, but separates two names as well as two other words.
     axes = (axes * spread.clamp(min=1e-9) ** -0.25)[:, -MEANING:].float()  # [576, MEANING]
     meaning = torch.zeros(len(vocabulary.tokens), MEANING).index_copy(
         0, known, torch.nn.functional.normalize(centred @ axes, dim=1)

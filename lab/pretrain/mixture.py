@@ -104,7 +104,7 @@ class Mixture:
     def pairs(
         self, name: str, count: int, seed: int, level: float = 1.0, short: float = 0.0, framed: float = 0.0
     ) -> list[tuple[str, str]]:
-        """(source, target) texts of a skill or a task's training rows, a share of them in short form or other frames."""
+        """(source, target) texts of a skill or a task's training rows, a share of them in short form or new frames."""
         draw = random.Random(seed)
         if name in SKILLS:
             return [SKILLS[name](draw, self._corpora, level) for _ in range(count)]

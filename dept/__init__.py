@@ -1,4 +1,4 @@
-"""DePT: decomposed prompt tuning of frozen transformers models (Shi & Lipani, ICLR 2024).
+"""Parameter-efficient methods for frozen transformers models: DePT (Shi & Lipani, ICLR 2024) and those beside it.
 
 Names are imported when first used, so that `import dept` stays cheap (PEP 562).
 """
@@ -9,14 +9,19 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from dept.backbones.known import list_backbones
     from dept.backbones.load import backbone_info, load_backbone
+    from dept.backbones.towers import load_tower
     from dept.errors import DeptError
     from dept.evaluation.load_run import evaluate_run, load_run, predict_texts
     from dept.evaluation.predictor import Evaluation, Prediction
     from dept.methods.budget import budget_table, rank_for
+    from dept.methods.dept import DeptConfig
+    from dept.methods.prompt_tuning import PromptTuningConfig
+    from dept.methods.registry import method_config, method_names
     from dept.prompted import PromptedModel, get_prompted_model
-    from dept.runs.settings import DeptConfig, PromptTuningConfig, TrainConfig
+    from dept.runs.settings import TrainConfig
     from dept.tasks import list_tasks, load_task
-    from dept.training.optim import build_optimizer
+    from dept.training.loop import train
+    from dept.training.optim import build_groups, build_optimizer
 
 _HOMES = {
     "backbone_info": "dept.backbones.load",
@@ -24,8 +29,8 @@ _HOMES = {
     "load_backbone": "dept.backbones.load",
     "budget_table": "dept.methods.budget",
     "rank_for": "dept.methods.budget",
-    "DeptConfig": "dept.runs.settings",
-    "PromptTuningConfig": "dept.runs.settings",
+    "DeptConfig": "dept.methods.dept",
+    "PromptTuningConfig": "dept.methods.prompt_tuning",
     "TrainConfig": "dept.runs.settings",
     "DeptError": "dept.errors",
     "Evaluation": "dept.evaluation.predictor",
@@ -35,7 +40,12 @@ _HOMES = {
     "predict_texts": "dept.evaluation.load_run",
     "PromptedModel": "dept.prompted",
     "get_prompted_model": "dept.prompted",
+    "build_groups": "dept.training.optim",
     "build_optimizer": "dept.training.optim",
+    "load_tower": "dept.backbones.towers",
+    "method_config": "dept.methods.registry",
+    "method_names": "dept.methods.registry",
+    "train": "dept.training.loop",
     "list_tasks": "dept.tasks",
     "load_task": "dept.tasks",
 }
@@ -50,6 +60,7 @@ __all__ = [
     "TrainConfig",
     "backbone_info",
     "budget_table",
+    "build_groups",
     "build_optimizer",
     "evaluate_run",
     "get_prompted_model",
@@ -58,8 +69,12 @@ __all__ = [
     "load_backbone",
     "load_run",
     "load_task",
+    "load_tower",
+    "method_config",
+    "method_names",
     "predict_texts",
     "rank_for",
+    "train",
 ]
 
 

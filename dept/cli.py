@@ -15,7 +15,7 @@ import typer
 from dept.backbones.load import backbone_info
 from dept.errors import ConfigError
 from dept.flags import STOPPED, run_app, with_flags
-from dept.methods.budget import Split, budget_table
+from dept.methods.budget import BudgetSplit, budget_table
 from dept.runs.settings import Decoding, TrainConfig
 from dept.tasks import Task, list_tasks, load_task
 from dept.training.trackers import TrackerName, mirrored
@@ -75,6 +75,35 @@ def _task_facts(task: Task) -> dict[str, Any]:
 
 
 @app.command()
+def methods(
+    names: Annotated[
+        list[str] | None, typer.Argument(metavar="[METHOD]...", help="These alone, sums such as dept+lora too.")
+    ] = None,
+    backbone: Annotated[str, typer.Option(help="Alias, local folder or random:<alias>.")] = "t5-base",
+    task: Annotated[str | None, typer.Option(help="Takes its source length, and its image encoder.")] = None,
+    preset: Annotated[Literal["paper"] | None, typer.Option(help="paper: its rates.", show_default=False)] = None,
+    peft_config: Annotated[
+        str | None, typer.Option(metavar="FILE", help="PEFT's adapter_config.json, for what it would train.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """List the methods: what they train, how much of it on a backbone, at which rates."""
+    from dept.methods.overview import overview
+    from dept.runs.resolve import preset as preset_values
+
+    chosen = preset_values(preset) if preset is not None else None
+    rows = overview(names, backbone, task=task, preset=chosen, peft_config=peft_config)
+    if as_json:
+        print(json.dumps([row._asdict() for row in rows], indent=2))
+        return
+    print(f"{'method':<22} {'parameters':>12}  {'rates':<34} paper")
+    for row in rows:
+        size = "-" if row.parameters is None else f"{row.parameters:,}"
+        rates = ", ".join(f"{name} {'-' if rate is None else format(rate, 'g')}" for name, rate in row.rates.items())
+        print(f"{row.name:<22} {size:>12}  {rates:<34} {row.paper}")
+
+
+@app.command()
 def budget(
     backbone: Annotated[str, typer.Option(help="Alias, hub id, local folder or random:<alias>.")] = "t5-base",
     budget_tokens: Annotated[int, typer.Option(help="l, length of the PT prompt to match.")] = 100,
@@ -96,7 +125,7 @@ def budget(
         print(_budget_line(split))
 
 
-def _budget_line(split: Split) -> str:
+def _budget_line(split: BudgetSplit) -> str:
     return (
         f"{split.num_virtual_tokens:>6} {split.rank:>6} {split.trainable_parameters:>12,} "
         f"{split.left_over:>10,} {split.input_length:>13,}"

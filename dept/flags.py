@@ -3,7 +3,6 @@
 import dataclasses
 import inspect
 import os
-import re
 import sys
 import typing
 import warnings
@@ -14,19 +13,11 @@ from typing import Annotated, Any, Literal, TypeVar
 import typer
 from typer.exceptions import TyperException
 
-from dept.basics.settings_file import _options, _SettingsLoader, parse_value, read_config
+from dept.basics.settings_file import options_of, parse_value, read_config
 from dept.errors import DeptError
 
 STOPPED = 130  # the exit code of a command that was asked to stop
 C = TypeVar("C")
-
-
-_SettingsLoader.add_implicit_resolver("tag:yaml.org,2002:bool", re.compile("(?i:true|false)$"), list("tTfF"))
-_SettingsLoader.add_implicit_resolver(
-    "tag:yaml.org,2002:float",
-    re.compile(r"[-+]?((\d+\.\d*|\.\d+)([eE][-+]?\d+)?|\d+[eE][-+]?\d+|(?i:\.inf|\.nan))$"),
-    list("-+.0123456789"),
-)
 
 
 def run_app(app: typer.Typer, argv: Sequence[str] | None = None) -> int:
@@ -122,7 +113,7 @@ def _flag(field: dataclasses.Field[Any], kind: Any) -> inspect.Parameter:
 
 def _metavar(kind: Any) -> str:
     names: list[str] = []
-    for option in _options(kind):
+    for option in options_of(kind):
         if typing.get_origin(option) is Literal:
             names.extend(str(value) for value in typing.get_args(option))
         elif option is not type(None):

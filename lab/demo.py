@@ -11,17 +11,18 @@ from rich.console import Console
 from dept.backbones.load import backbone_info
 from dept.data.sources import load_rows
 from dept.errors import DataError, RunError
+from dept.methods.registry import BASELINE, DEFAULT_METHOD, title_of
 from dept.runs.folder import RunFolder
-from dept.runs.settings import Method, TrainConfig
+from dept.runs.settings import TrainConfig
 from dept.runs.whole_paths import with_whole_paths
 from dept.tasks import load_task
 from dept.training.loop import train
 from dept.training.progress import Bar
 from lab.runs.compare import as_rich, provenance, write_html
-from lab.runs.read import METHOD_NAMES, Run, read_run
+from lab.runs.read import Run, read_run
 
 BUDGET_TOKENS = 100
-METHODS: tuple[Method, ...] = ("prompt_tuning", "dept")
+METHODS: tuple[str, ...] = (BASELINE, DEFAULT_METHOD)
 DEFAULT_BACKBONE = "mini-t5"
 
 
@@ -98,10 +99,10 @@ def run_demo(
     )
     base = with_whole_paths(shared_settings)
     short = exact_prompt_length(info.hidden_size, 256)
-    virtual_tokens: dict[Method, int] = {"dept": short, "prompt_tuning": BUDGET_TOKENS}
+    virtual_tokens: dict[str, int] = {DEFAULT_METHOD: short, BASELINE: BUDGET_TOKENS}
     runs = []
     for method in METHODS:
-        console.rule(METHOD_NAMES[method])
+        console.rule(title_of(method))
         config = dataclasses.replace(base, method=method, num_virtual_tokens=virtual_tokens[method])
         folder = _folder(output_dir, config)
         config = dataclasses.replace(config, output_dir=str(folder))
@@ -110,7 +111,7 @@ def run_demo(
         if result["status"] != "completed":
             raise RunError(f"stopped; the same command goes on with it ({config.output_dir})")
         runs.append(read_run(config.output_dir))
-    title = f"PT and DePT on {base.task}, {backbone}"
+    title = f"{' and '.join(map(title_of, METHODS))} on {base.task}, {backbone}"
     report = output_dir / "report.html"
     write_html(runs, report, title)
     out = Console()

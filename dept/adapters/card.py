@@ -1,6 +1,5 @@
 """The model card (README.md) of an adapter folder: how to load it, what it costs, how it was made."""
 
-import math
 import re
 from collections.abc import Mapping
 from typing import Any
@@ -9,11 +8,8 @@ import yaml
 
 from dept.adapters.config import AdapterInfo
 from dept.adapters.files import HUB_ID
-from dept.methods.budget import split_of
-from dept.runs.settings import DeptConfig
+from dept.methods.registry import groups
 
-PAPER = "https://arxiv.org/abs/2309.05173"
-_NAMES = {"dept": "Decomposed prompt tuning (DePT)", "prompt_tuning": "Prompt tuning"}
 _MADE_UP = {"sample": "generated rows that are not the benchmark"}
 _STAND_INS = {
     "random": "random weights that were never trained",
@@ -21,16 +17,21 @@ _STAND_INS = {
 }
 
 
-def write_card(info: AdapterInfo) -> str:
-    """The card's Markdown, with the hub's YAML front matter; nothing in it that is not in the config."""
+def write_card(info: AdapterInfo, parts: Mapping[str, int], in_peft: bool) -> str:
+    """The card's Markdown, with the hub's YAML front matter.
+
+    Args:
+        parts: trained parameters of each rate group.
+        in_peft: whether PEFT can read the folder too.
+    """
     task = str(info.task["name"]) if info.task else None
     backbone = info.backbone_name or "a backbone that was not named"
     matter: dict[str, Any] = {
-        "library_name": "dept-lab" if info.method == "dept" else "peft",
+        "library_name": "peft" if in_peft else "dept-lab",
         "tags": [
-            "prompt-tuning",
+            *(["prompt-tuning"] if info.method_config.prompt_length else []),
             "parameter-efficient-fine-tuning",
-            *(["dept"] if info.method == "dept" else []),
+            *([] if in_peft else [info.method]),
         ],
     }
     if task:
@@ -38,19 +39,19 @@ def write_card(info: AdapterInfo) -> str:
     name = info.backbone_name or ""
     if HUB_ID.fullmatch(name) or re.fullmatch(r"[\w-]+", name):  # a folder or random:<alias> is no base model
         matter["base_model"] = name
-    parts = [
+    sections = [
         f"---\n{yaml.safe_dump(matter, sort_keys=True, allow_unicode=True)}---",
-        f"# {_NAMES[info.method]} for {_code(backbone)}" + (f" on {_code(task)}" if task else ""),
-        f"A prompt for a frozen backbone ([paper]({PAPER})); the backbone itself is not in this folder.",
+        f"# {info.method_config.title} for {_code(backbone)}" + (f" on {_code(task)}" if task else ""),
+        f"{info.method_config.sentence} The backbone itself is not in this folder.",
         "## Loading",
-        _loading(info),
-        "## Method and budget",
-        _table(_method_rows(info)),
+        _loading(info, in_peft),
+        "## Method",
+        _table(_method_rows(info, parts)),
     ]
     if info.task:
-        parts += ["## Task", _task(info)]
-    parts += ["## Scores and where they come from", _provenance(info.training)]
-    return "\n\n".join(parts) + "\n"
+        sections += ["## Task", _task(info)]
+    sections += ["## Scores and where they come from", _provenance(info.training)]
+    return "\n\n".join(sections) + "\n"
 
 
 def _code(value: object) -> str:
@@ -67,7 +68,7 @@ def _cell(value: object) -> str:
     return " ".join(text.replace("|", "\\|").split())
 
 
-def _loading(info: AdapterInfo) -> str:
+def _loading(info: AdapterInfo, in_peft: bool) -> str:
     name = repr(info.backbone_name or "the backbone")
     code = f"""```python
 from dept import PromptedModel, load_backbone
@@ -77,54 +78,39 @@ model = PromptedModel.from_pretrained(backbone, "this folder, or its hub id")
 ```"""
     if info.vision is not None:
         tower = repr(info.vision.name or "the image encoder")
-        code = code.replace("```python\n", "```python\nfrom dept.backbones.towers import load_tower\n").replace(
+        code = code.replace("```python\n", "```python\nfrom dept import load_tower\n").replace(
             "\n```", f"\ntower = load_tower({tower})  # its features are the model's visual_features\n```"
         )
-    elif info.method == "prompt_tuning":
+    elif in_peft:
         code += "\n\nIt is in PEFT's own format too: `peft.PeftModel.from_pretrained(backbone, folder)`."
     return code
 
 
-def _method_rows(info: AdapterInfo) -> list[tuple[str, object]]:
-    config = info.method_config
-    rows: list[tuple[str, object]] = [
-        ("method", config.method),
-        ("num_virtual_tokens", config.num_virtual_tokens),
+def _method_rows(info: AdapterInfo, parts: Mapping[str, int]) -> list[tuple[str, object]]:
+    config, facts = info.method_config, info.facts()
+    rows: list[tuple[str, object]] = [("method", config.name), ("paper", config.paper)]
+    rows += [
+        (name, "none" if value is None else value)
+        for name, value in config.to_dict().items()
+        if name not in ("max_seq_length", "budget_tokens") and not name.startswith("prompt_init")
     ]
-    if isinstance(config, DeptConfig):
-        assert isinstance(config.rank, int)
-        split = split_of(
-            config.num_virtual_tokens,
-            config.rank,
-            info.hidden_size,
-            config.max_seq_length,
-            config.budget_tokens,
-        )
+    l_tokens = config.to_dict().get("budget_tokens")
+    split = config.budget(facts, l_tokens) if l_tokens else None
+    if split is not None:
         kept = "over the budget by" if split.over_budget else "left over"
-        rows += [
-            ("rank", config.rank),
-            (
-                "low_rank_alpha",
-                "none (Eq. 2 unscaled)" if config.low_rank_alpha is None else config.low_rank_alpha,
-            ),
-            (
-                "budget",
-                f"{config.budget_tokens} x {info.hidden_size} parameters; {kept}: {abs(split.left_over):,}",
-            ),
-        ]
-    sizes = {name: math.prod(shape) for name, shape in info.tensor_shapes().items()}
-    rows.append(("trainable parameters", sum(sizes.values())))
+        rows.append(("budget", f"{l_tokens} x {info.hidden_size} parameters; {kept}: {abs(split.left_over):,}"))
+    rows.append(("trainable parameters", sum(parts.values())))
+    if len(parts) > 1:
+        rows += [(f"of these, {groups()[name].title}", size) for name, size in parts.items()]
     if info.vision is not None:
-        visual = sizes["projection_weight"] + sizes["projection_bias"]
         rows += [
-            ("of these, visual projection", visual),
             ("image encoder", _code(info.vision.name or "not named")),
             ("image encoder fingerprint", _code((info.vision.fingerprint or "")[:16])),
         ]
     if info.max_seq_length is not None:
         rows += [
             ("max_seq_length", info.max_seq_length),
-            ("input length at most", config.num_virtual_tokens + info.max_seq_length),
+            ("input length at most", config.prompt_length + info.max_seq_length),
         ]
     rows += [
         ("backbone", _code(info.backbone_name or "not named")),

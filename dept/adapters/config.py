@@ -1,23 +1,30 @@
 """What the configs of an adapter folder say: ours, PEFT's own, and the authors'.
 
-DePT: adapter_config.json holds PEFT's keys and ours, `peft_type: "DEPT"`. Prompt tuning: adapter_config.json
-is PEFT's own (`peft_type: "PROMPT_TUNING"`), dept_config.json holds ours. The authors' release writes
-`peft_type: "PROMPT_TUNING_LORA"`.
+A method that PEFT can read: adapter_config.json is PEFT's own, dept_config.json holds our keys. Any other method:
+adapter_config.json holds PEFT's common keys and ours, and its `peft_type` is the method's id in capitals ("DEPT").
+The authors' release writes `peft_type: "PROMPT_TUNING_LORA"`.
 """
 
-import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import PureWindowsPath
 from typing import Any, Literal
 
 from dept.adapters.files import CONFIG_FILE, OWN_FILE, AdapterFolder, shown
+from dept.basics.checked import settings_of
 from dept.errors import AdapterError, ConfigError, TaskError
-from dept.runs.settings import DeptConfig, MethodConfig, PromptTuningConfig
+from dept.methods.contract import Facts, MethodConfig
+from dept.methods.dept import DeptConfig
+from dept.methods.prompt_tuning import PromptTuningConfig
+from dept.methods.registry import declarations, method_config, method_names
 from dept.tasks import Task
 
 SCHEMA_VERSION = 1
 ENCODER_DECODER, DECODER_ONLY = "SEQ_2_SEQ_LM", "CAUSAL_LM"  # PEFT's task types
+RELEASED, PROMPT_TUNING = (
+    "PROMPT_TUNING_LORA",
+    "PROMPT_TUNING",
+)  # peft_type of the authors' files, and of PEFT's prompts
 RELEASE_ALPHA = 8.0  # where the release's config does not say
 
 PEFT_KEYS = (
@@ -29,6 +36,7 @@ OWN_KEYS = (
     *("schema_version", "method", "max_seq_length", "backbone_fingerprint"),
     *("task", "verbalizer", "training"),
 )
+BESIDE_PEFT = ("token_dim", "tokenizer_name_or_path")  # ours where PEFT's own config has no such key
 VISION = "vision"  # one more of ours, in adapters that read images alone
 
 
@@ -52,10 +60,10 @@ class AdapterInfo:
 
     Attributes:
         source: the folder or hub id.
-        format: "dept" (ours), "peft" (PEFT's prompt tuning) or "released" (the authors').
-        method_config: the method, its rank a number.
+        format: "ours", "peft" (written by PEFT) or "released" (the authors').
+        method_config: the method, resolved.
         is_encoder_decoder: the kind of backbone, None where the config does not say.
-        hidden_size: d of the backbone.
+        hidden_size: d of the backbone, None where the config does not say.
         max_seq_length: source tokens to keep; None where the config does not say.
         backbone_name, backbone_fingerprint, tokenizer_name: what it was trained on, None where it is not said
             (tokenizer: the backbone's own).
@@ -68,10 +76,10 @@ class AdapterInfo:
     """
 
     source: str
-    format: Literal["dept", "peft", "released"]
+    format: Literal["ours", "peft", "released"]
     method_config: MethodConfig
     is_encoder_decoder: bool | None
-    hidden_size: int
+    hidden_size: int | None
     max_seq_length: int | None
     backbone_name: str | None
     backbone_fingerprint: str | None
@@ -84,22 +92,11 @@ class AdapterInfo:
 
     @property
     def method(self) -> str:
-        return self.method_config.method
+        return self.method_config.name
 
-    def tensor_shapes(self) -> dict[str, tuple[int, ...]]:
-        """Our name of each tensor and its shape in the file."""
-        config = self.method_config
-        shapes: dict[str, tuple[int, ...]] = {}
-        if config.num_virtual_tokens:
-            shapes["prompt_embeddings"] = (self.stored_prompt_rows, self.hidden_size)
-        if isinstance(config, DeptConfig) and config.rank:
-            assert isinstance(config.rank, int)
-            shapes["low_rank_a"] = (config.max_seq_length, config.rank)
-            shapes["low_rank_b"] = (config.rank, self.hidden_size)
-        if self.vision is not None:
-            shapes["projection_weight"] = (self.hidden_size, self.vision.width)
-            shapes["projection_bias"] = (self.hidden_size,)
-        return shapes
+    def facts(self) -> Facts:
+        """What the folder says of the backbone."""
+        return Facts(hidden_size=self.hidden_size or 0, max_seq_length=self.max_seq_length or 256)
 
 
 def read_config(folder: AdapterFolder) -> AdapterInfo:
@@ -119,22 +116,19 @@ def parse_config(folder: AdapterFolder, config: Mapping[str, Any], own: Mapping[
     """`read_config` for the content of adapter_config.json and, where it is there, of dept_config.json."""
     values = _Values(folder, CONFIG_FILE, config)
     peft_type = values.text("peft_type")
-    if peft_type == "DEPT":
-        values.expect_keys((*PEFT_KEYS, *OWN_KEYS, *_field_names(DeptConfig)))
+    if peft_type == RELEASED:
+        return _read_released(values)
+    if own is not None:
+        return _read_ours(values, _Values(folder, OWN_FILE, own))
+    if "schema_version" in config:
         return _read_ours(values, values)
-    if peft_type == "PROMPT_TUNING":
-        if own is None:
-            return _read_foreign(values, "peft")
-        own_values = _Values(folder, OWN_FILE, own)
-        own_values.expect_keys((*OWN_KEYS, *_field_names(PromptTuningConfig)))
-        return _read_ours(values, own_values)
-    if peft_type == "PROMPT_TUNING_LORA":
-        return _read_foreign(values, "released")
-    raise values.fault("peft_type", "DEPT, PROMPT_TUNING or PROMPT_TUNING_LORA (a prompt adapter)")
-
-
-def _field_names(config_class: type[MethodConfig]) -> tuple[str, ...]:
-    return tuple(item.name for item in dataclasses.fields(config_class))
+    if peft_type == PROMPT_TUNING:
+        return _read_peft_prompt(values)
+    for declared in declarations():
+        if peft_type in declared.reads_peft:
+            return _read_peft(values, declared)
+    read = [name for declared in declarations() for name in declared.reads_peft]
+    raise values.fault("peft_type", f"DEPT, {PROMPT_TUNING}, {RELEASED}, {', '.join(read)} or another method's id")
 
 
 class _Values:
@@ -143,13 +137,13 @@ class _Values:
     def __init__(self, folder: AdapterFolder, file: str, values: Mapping[str, Any]) -> None:
         self.folder, self.file, self.values = folder, file, values
 
-    def expect_keys(self, known: tuple[str, ...]) -> None:
+    def expect_keys(self, required: Sequence[str], optional: Sequence[str] = ()) -> None:
         if self.whole("schema_version", 1, 2**31) > SCHEMA_VERSION:
             raise self.folder.fault(self.file, "was written by a newer version: upgrade dept-lab")
         for key in self.values:
-            if key not in (*known, VISION):
+            if key not in (*required, *optional, VISION):
                 raise self.folder.fault(self.file, f"has an unknown key {shown(key)}")
-        for key in known:
+        for key in required:
             if key not in self.values:
                 raise self.folder.fault(self.file, f"lacks the key {key!r}")
 
@@ -200,20 +194,35 @@ class _Values:
             config = config_class.from_dict(values)
         except ConfigError as error:
             raise self.folder.fault(self.file, f"does not fit: {str(error)[:300]}") from error
-        if isinstance(config, DeptConfig) and not isinstance(config.rank, int):
-            raise self.fault("rank", "a whole number")
+        for name, value in config.to_dict().items():
+            if value == "auto":
+                raise self.fault(name, "a whole number")
         return config
 
 
 def _read_ours(peft: _Values, own: _Values) -> AdapterInfo:
-    config_class = DeptConfig if peft is own else PromptTuningConfig
-    if own.text("method") != config_class.method:
-        raise own.fault("method", repr(config_class.method))
-    config = own.method_config(config_class, {key: own.values[key] for key in _field_names(config_class)})
-    if peft.whole("num_virtual_tokens", 0, 100_000) != config.num_virtual_tokens:
-        raise own.fault("num_virtual_tokens", f"that of {peft.file}")
-    if peft.whole("num_transformer_submodules", 1, 2) != 1:
-        raise peft.fault("num_transformer_submodules", "1")
+    """A folder that this project wrote; `peft` and `own` are one where PEFT cannot read the method."""
+    method = own.text("method")
+    try:
+        config_class = method_config(method or "")
+    except ConfigError:
+        raise own.fault("method", f"one of {', '.join(method_names())}") from None
+    fields = settings_of(config_class)
+    required = [name for name, field in fields.items() if field.since <= config_class.since]
+    if peft is own:
+        if peft.text("peft_type") != config_class.name.upper():
+            raise own.fault("method", f"that of peft_type {shown(peft.values.get('peft_type'))}")
+        own.expect_keys((*PEFT_KEYS, *OWN_KEYS, *required), tuple(fields))
+    else:
+        own.expect_keys((*OWN_KEYS, *required), (*fields, *BESIDE_PEFT))
+    config = own.method_config(config_class, {key: own.values[key] for key in fields if key in own.values})
+    places = {key: peft if peft.values.get(key) is not None else own for key in BESIDE_PEFT}
+    prompt_length = config.prompt_length
+    if peft is own or "num_virtual_tokens" in peft.values:
+        if peft.whole("num_virtual_tokens", 0, 100_000) != prompt_length:
+            raise own.fault("num_virtual_tokens", f"that of {peft.file}")
+        if peft.whole("num_transformer_submodules", 1, 2) != 1:
+            raise peft.fault("num_transformer_submodules", "1")
     fingerprint = own.sha256("backbone_fingerprint")
     if fingerprint is None:
         raise own.fault("backbone_fingerprint", "a sha256 in hexadecimal")
@@ -228,18 +237,18 @@ def _read_ours(peft: _Values, own: _Values) -> AdapterInfo:
             raise own.folder.fault(own.file, f"task: {error}") from error
     return AdapterInfo(
         source=peft.folder.name,
-        format="dept",
+        format="ours",
         method_config=config,
         is_encoder_decoder=peft.is_encoder_decoder(),
-        hidden_size=peft.whole("token_dim", 1, 1_000_000),
+        hidden_size=places["token_dim"].whole("token_dim", 1, 1_000_000),
         max_seq_length=own.whole("max_seq_length", 1, 1_000_000) if known_length else None,
         backbone_name=peft.name("base_model_name_or_path"),
         backbone_fingerprint=fingerprint,
-        tokenizer_name=peft.name("tokenizer_name_or_path"),
+        tokenizer_name=places["tokenizer_name_or_path"].name("tokenizer_name_or_path"),
         task=task,
         verbalizer=verbalizer,
         training=own.mapping("training"),
-        stored_prompt_rows=config.num_virtual_tokens,
+        stored_prompt_rows=prompt_length,
         vision=_read_vision(own),
     )
 
@@ -255,44 +264,69 @@ def _read_vision(own: _Values) -> VisionInfo | None:
     return VisionInfo(inner.name("name"), inner.sha256("fingerprint"), inner.whole("width", 1, 1_000_000))
 
 
-def _read_foreign(values: _Values, file_format: Literal["peft", "released"]) -> AdapterInfo:
-    """PEFT's prompt tuning, or the authors' release; both leave out what their config lacks."""
+def _read_released(values: _Values) -> AdapterInfo:
+    """The authors' release; it leaves out what our config has more of."""
+    alpha = values.values.get("lora_alpha", RELEASE_ALPHA)
+    if alpha is None:
+        raise values.fault("lora_alpha", "a number")
+    settings = _prompt_settings(values) | {
+        "rank": values.whole("r", 0, 100_000),
+        "max_seq_length": values.whole("max_length", 1, 1_000_000),
+        "low_rank_alpha": alpha,
+    }
+    if values.values.get("num_transformer_submodules") not in (None, 1):
+        raise values.fault("num_transformer_submodules", "1")
+    config = values.method_config(DeptConfig, settings)
+    return _foreign(values, "released", config, max_seq_length=settings["max_seq_length"])
+
+
+def _read_peft_prompt(values: _Values) -> AdapterInfo:
+    """PEFT's prompt tuning. An encoder-decoder's file holds rows for the decoder too, which nothing reads."""
+    config = values.method_config(PromptTuningConfig, _prompt_settings(values))
+    parts = 2 if values.is_encoder_decoder() else 1  # PEFT's default
+    if values.values.get("num_transformer_submodules") is not None:
+        parts = values.whole("num_transformer_submodules", 1, 2)
+    if parts == 2 and not values.is_encoder_decoder():
+        raise values.fault("num_transformer_submodules", "1")
+    return _foreign(values, "peft", config, stored_prompt_rows=parts * config.prompt_length)
+
+
+def _read_peft(values: _Values, declared: type[MethodConfig]) -> AdapterInfo:
+    """Another method of PEFT; its config says nothing of the backbone's width."""
+    try:
+        config = declared.from_peft(values.values)
+    except ConfigError as fault:
+        raise values.folder.fault(values.file, f"does not fit: {str(fault)[:300]}") from fault
+    return _foreign(values, "peft", config, hidden_size=None, stored_prompt_rows=0)
+
+
+def _prompt_settings(values: _Values) -> dict[str, Any]:
     text = values.text("prompt_tuning_init_text")
     from_text = values.text("prompt_tuning_init") == "TEXT" and bool(text)
-    settings: dict[str, Any] = {
+    return {
         "num_virtual_tokens": values.whole("num_virtual_tokens", 0, 100_000),
         "prompt_init": "text" if from_text else "random",
         "prompt_init_text": text if from_text else None,
     }
-    config_class: type[MethodConfig] = PromptTuningConfig
-    if file_format == "released":
-        config_class = DeptConfig
-        settings["rank"] = values.whole("r", 0, 100_000)
-        settings["max_seq_length"] = values.whole("max_length", 1, 1_000_000)
-        settings["low_rank_alpha"] = values.values.get("lora_alpha", RELEASE_ALPHA)
-        if settings["low_rank_alpha"] is None:
-            raise values.fault("lora_alpha", "a number")
-    config = values.method_config(config_class, settings)
-    is_encoder_decoder = values.is_encoder_decoder()
-    parts = 1
-    if values.values.get("num_transformer_submodules") is not None:
-        parts = values.whole("num_transformer_submodules", 1, 2)
-    elif is_encoder_decoder and file_format == "peft":
-        parts = 2  # PEFT's default
-    if parts == 2 and (file_format == "released" or not is_encoder_decoder):
-        raise values.fault("num_transformer_submodules", "1")
+
+
+def _foreign(
+    values: _Values, file_format: Literal["peft", "released"], config: MethodConfig, **more: Any
+) -> AdapterInfo:
+    width = more.pop("hidden_size") if "hidden_size" in more else values.whole("token_dim", 1, 1_000_000)
+    rows = more.pop("stored_prompt_rows", config.prompt_length)
     return AdapterInfo(
         source=values.folder.name,
         format=file_format,
         method_config=config,
-        is_encoder_decoder=is_encoder_decoder,
-        hidden_size=values.whole("token_dim", 1, 1_000_000),
-        max_seq_length=config.max_seq_length if isinstance(config, DeptConfig) else None,
+        is_encoder_decoder=values.is_encoder_decoder(),
+        hidden_size=width,
+        max_seq_length=more.pop("max_seq_length", None),
         backbone_name=values.name("base_model_name_or_path"),
         backbone_fingerprint=None,
         tokenizer_name=values.name("tokenizer_name_or_path"),
         task=None,
         verbalizer=None,
         training=None,
-        stored_prompt_rows=parts * config.num_virtual_tokens,
+        stored_prompt_rows=rows,
     )

@@ -94,6 +94,17 @@ class AdapterFolder:
     def fault(self, file: str, reason: str) -> AdapterError:
         return AdapterError(f"{self.name}: {file} {reason}")
 
+    def size(self, file: str) -> int:
+        """Bytes of a file of one's own.
+
+        Raises:
+            AdapterError: it cannot be looked at.
+        """
+        try:
+            return (self.path / file).stat().st_size
+        except OSError as error:
+            raise self.fault(file, f"cannot be read: {error.strerror or error}") from error
+
     def read(self, file: str, most_bytes: int) -> bytes:
         """A file's content.
 

@@ -8,18 +8,19 @@ from __future__ import annotations
 import json
 import math
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import safetensors.torch
 import torch
 from huggingface_hub import HfApi
-from torch import Tensor, nn
+from torch import Tensor
 from transformers import PreTrainedModel
 
 from dept.adapters.card import write_card
 from dept.adapters.config import (
+    BESIDE_PEFT,
     DECODER_ONLY,
     ENCODER_DECODER,
     SCHEMA_VERSION,
@@ -42,12 +43,13 @@ from dept.adapters.files import (
     shown,
     write_folder,
 )
-from dept.errors import AdapterError, BackboneError
+from dept.backbones.embeddings import word_embeddings
+from dept.backbones.fingerprints import fingerprint, knows_checkpoint
+from dept.errors import AdapterError, BackboneError, ConfigError
 from dept.model.adapted import AdaptedModel
-from dept.parts.low_rank_update import LowRankUpdate
-from dept.parts.soft_prompt import SoftPrompt
+from dept.model.facts import facts_of
+from dept.parts.contract import Part
 from dept.parts.visual_projection import VisualProjection
-from dept.runs.settings import DeptConfig
 
 if TYPE_CHECKING:
     from dept.backbones.towers import VisionTower
@@ -91,22 +93,20 @@ def save_adapter(
         AdapterError: values that cannot be loaded again (NaN, a verbalizer that the task lacks, ...), or a
             folder that cannot be written.
     """
-    from dept.backbones.fingerprints import fingerprint  # the module below this one that knows backbones
-
     backbone, config = model.backbone, model.method_config
-    is_dept = isinstance(config, DeptConfig)
-    if isinstance(config, DeptConfig):
-        max_seq_length = config.max_seq_length
+    if "max_seq_length" in config.own_settings():
+        max_seq_length = config.to_dict()["max_seq_length"]
     elif max_seq_length is None and task is not None:
         max_seq_length = task.get("max_seq_length")
-    peft = {
-        "peft_type": "DEPT" if is_dept else "PROMPT_TUNING",
+    common = {
         "task_type": ENCODER_DECODER if model.is_encoder_decoder else DECODER_ONLY,
         "base_model_name_or_path": _portable(backbone_name or backbone.name_or_path),
         "revision": None,
         "inference_mode": True,
-        "num_virtual_tokens": config.num_virtual_tokens,
-        "token_dim": _embeddings(backbone).shape[1],
+    }
+    prompt = {
+        "num_virtual_tokens": config.prompt_length,
+        "token_dim": word_embeddings(backbone).shape[1],
         "num_transformer_submodules": 1,
         "num_attention_heads": getattr(backbone.config, "num_attention_heads", None),
         "num_layers": getattr(backbone.config, "num_hidden_layers", None),
@@ -115,41 +115,45 @@ def save_adapter(
     ours = {
         **config.to_dict(),
         "schema_version": SCHEMA_VERSION,
-        "method": config.method,
+        "method": config.name,
         "max_seq_length": max_seq_length,
         "backbone_fingerprint": fingerprint(backbone),
         "task": task,
         "verbalizer": verbalizer,
         "training": training,
     }
-    if model.visual_projection is not None:
+    projection = next((part for part in model.parts if isinstance(part, VisualProjection)), None)
+    if projection is not None:
         ours[VISION] = {
             "name": None if tower is None else _portable(tower.name),
             "fingerprint": None if tower is None else tower.fingerprint,
-            "width": model.visual_projection.visual_width,
+            "width": projection.visual_width,
         }
     tensors = {
-        name.rpartition(".")[2]: tensor.detach().to("cpu", torch.float32).contiguous()
-        for name, tensor in model.state_dict().items()
+        name: tensor.detach().to("cpu", torch.float32).contiguous()
+        for name, tensor in (model.adapter_tensors() | model.constants()).items()
     }
     for name, tensor in tensors.items():
         if not tensor.isfinite().all():
             raise AdapterError(f"{folder}: {name} holds NaN or infinity; the adapter was not written")
     files = {WEIGHTS_FILE: safetensors.torch.save(tensors, metadata={"format": "pt"})}
-    if is_dept:
-        files[CONFIG_FILE] = _as_json({**peft, **ours}, folder)
+    peft = config.as_peft(backbone)
+    if peft is None:
+        files[CONFIG_FILE] = _as_json({"peft_type": config.name.upper(), **common, **prompt, **ours}, folder)
     else:
-        # PEFT warns about unknown keys, so ours are in a file of their own.
-        unused = {"prompt_tuning_init": "RANDOM", "prompt_tuning_init_text": None, "tokenizer_kwargs": None}
-        files[CONFIG_FILE] = _as_json({**peft, **unused}, folder)
-        files[OWN_FILE] = _as_json(ours, folder)
+        # PEFT warns about keys that it does not know, so ours are in a file of their own.
+        if "num_virtual_tokens" in peft:
+            peft = {**prompt, **peft}
+        files[CONFIG_FILE] = _as_json({**common, **peft}, folder)
+        beside = {name: prompt[name] for name in BESIDE_PEFT if name not in peft}
+        files[OWN_FILE] = _as_json({**ours, **beside}, folder)
     # Read as `load_adapter` will read it: what could not be loaded again is not written.
     info = parse_config(
         AdapterFolder(Path(folder), str(folder)),
         json.loads(files[CONFIG_FILE]),
-        None if is_dept else json.loads(files[OWN_FILE]),
+        None if peft is None else json.loads(files[OWN_FILE]),
     )
-    files[CARD_FILE] = write_card(info).encode()
+    files[CARD_FILE] = write_card(info, model.trainable_parts(), peft is not None and projection is None).encode()
     write_folder(Path(folder), files)
 
 
@@ -179,28 +183,36 @@ def load_adapter(
     place = find_folder(folder, revision, token)
     info = read_config(place)
     _check_kind(info, backbone)
-    tensors = _read_tensors(place, info)
+    facts = facts_of(backbone, max_seq_length=info.max_seq_length or 256)
+    with torch.random.fork_rng(devices=[]):  # loading leaves torch's generator as it is
+        try:
+            parts = info.method_config.parts(backbone, facts)
+        except ConfigError as fault:
+            raise AdapterError(f"{info.source}: {fault}") from fault
+    if info.vision is not None:
+        parts.append(VisualProjection(info.vision.width, facts.hidden_size))
+    wanted = _wanted(parts)
+    tensors = _read_tensors(place, info, {name: tuple(tensor.shape) for name, tensor in wanted.items()})
     if check_backbone and info.backbone_fingerprint is not None:
         _check_fingerprint(info, backbone)
+    with torch.no_grad():
+        for name, tensor in wanted.items():
+            tensor.copy_(tensors[name])
+    device = word_embeddings(backbone).device
+    for part in parts:
+        if not part.acts_inside:
+            part.to(device)
+    return model_class(backbone, info.method_config, parts)
 
-    device = _embeddings(backbone).device
-    prompt = update = None
-    if "prompt_embeddings" in tensors:
-        prompt = SoftPrompt(tensors["prompt_embeddings"]).to(device)
-    if "low_rank_a" in tensors:
-        config = info.method_config
-        assert isinstance(config, DeptConfig) and isinstance(config.rank, int)
-        with torch.device("meta"):  # loading leaves torch's generator as it is
-            update = LowRankUpdate(config.max_seq_length, config.rank, info.hidden_size, alpha=config.low_rank_alpha)
-        update.low_rank_a = nn.Parameter(tensors["low_rank_a"].to(device))
-        update.low_rank_b = nn.Parameter(tensors["low_rank_b"].to(device))
-    projection = None
-    if info.vision is not None:
-        with torch.device("meta"):
-            projection = VisualProjection(info.vision.width, info.hidden_size, scale=1.0)
-        projection.projection_weight = nn.Parameter(tensors["projection_weight"].to(device))
-        projection.projection_bias = nn.Parameter(tensors["projection_bias"].to(device))
-    return model_class(backbone, info.method_config, prompt, update, projection)
+
+def _wanted(parts: Sequence[Part]) -> dict[str, Tensor]:
+    """What the adapter file must hold, by name: the tensors to fill."""
+    wanted: dict[str, Tensor] = {}
+    for part in parts:
+        for tensors in part.tensors().values():
+            wanted |= tensors
+        wanted |= part.constants()
+    return wanted
 
 
 def read_adapter_config(
@@ -253,7 +265,7 @@ def push_to_hub(
     place = find_folder(Path(adapter))
     if not place.has(WEIGHTS_FILE):
         raise place.fault(WEIGHTS_FILE, "is missing; load the adapter and save it, pickles are not uploaded")
-    _read_tensors(place, read_config(place))
+    _read_tensors(place, read_config(place), None)
     api = HfApi(token=token)
     try:
         api.create_repo(repo_id, private=private, exist_ok=True)
@@ -271,13 +283,6 @@ def push_to_hub(
 
 
 # Inside.
-
-
-def _embeddings(backbone: PreTrainedModel) -> Tensor:
-    """The backbone's word embeddings, [V, D]."""
-    weight = backbone.get_input_embeddings().weight
-    assert isinstance(weight, Tensor)
-    return weight
 
 
 def _portable(name: str | None) -> str | None:
@@ -310,8 +315,8 @@ def _check_kind(info: AdapterInfo, backbone: PreTrainedModel) -> None:
         raise AdapterError(
             f"{info.source}: made for {wanted} backbone{_called(info)}; this one is {kinds[is_encoder_decoder]} one"
         )
-    hidden_size = _embeddings(backbone).shape[1]
-    if info.hidden_size != hidden_size:
+    hidden_size = word_embeddings(backbone).shape[1]
+    if info.hidden_size not in (None, hidden_size):
         raise AdapterError(
             f"{info.source}: made for a backbone of hidden size {info.hidden_size}{_called(info)}; "
             f"this one's is {hidden_size}"
@@ -323,52 +328,82 @@ def _called(info: AdapterInfo) -> str:
 
 
 def _check_fingerprint(info: AdapterInfo, backbone: PreTrainedModel) -> None:
-    from dept.backbones.fingerprints import fingerprint, knows_checkpoint
-
-    found, expected = fingerprint(backbone), info.backbone_fingerprint or ""
-    if found == expected:
+    own, expected = fingerprint(backbone), info.backbone_fingerprint or ""
+    if own == expected:
         return
     rounded = " (of its weights as rounded in memory; load_backbone knows the checkpoint's)"
     raise AdapterError(
         f"{info.source}: trained on the backbone {info.backbone_name or '(not named)'}, fingerprint "
-        f"{expected[:12]}; this one has {found[:12]}{'' if knows_checkpoint(backbone) else rounded}: "
+        f"{expected[:12]}; this one has {own[:12]}{'' if knows_checkpoint(backbone) else rounded}: "
         "load that backbone, or pass check_backbone=False"
     )
 
 
-def _read_tensors(place: AdapterFolder, info: AdapterInfo) -> dict[str, Tensor]:
-    """The adapter's tensors by our names, float32 on the CPU: exactly those that the config describes.
+def _read_tensors(
+    place: AdapterFolder, info: AdapterInfo, shapes: Mapping[str, tuple[int, ...]] | None
+) -> dict[str, Tensor]:
+    """The adapter's tensors by our names, float32 on the CPU.
+
+    Args:
+        shapes: exactly what the file must hold; None, without a backbone at hand, takes what is there and holds its
+            size against the config's count where that is known.
 
     Raises:
         AdapterError: names the file and the tensor.
     """
-    shapes = info.tensor_shapes()
-    most_bytes = sum(8 * math.prod(shape) for shape in shapes.values()) + _MARGIN_BYTES
+    if shapes is None:
+        stored = place.read_safetensors(WEIGHTS_FILE, place.size(WEIGHTS_FILE))
+        _check_count(place, info, stored)
+        return {name: _checked(place, info, WEIGHTS_FILE, name, tensor) for name, tensor in stored.items()}
+    stored_shapes = dict(shapes)
+    if info.stored_prompt_rows and "prompt_embeddings" in shapes:
+        stored_shapes["prompt_embeddings"] = (info.stored_prompt_rows, *shapes["prompt_embeddings"][1:])
+    most_bytes = sum(8 * math.prod(shape) for shape in stored_shapes.values()) + _MARGIN_BYTES
+    most_bytes += 200 * len(stored_shapes)  # the header's line for each
     file = WEIGHTS_FILE
-    if info.format == "dept" or place.has(WEIGHTS_FILE) or not place.has(PICKLE_FILE):
+    if info.format == "ours" or place.has(WEIGHTS_FILE) or not place.has(PICKLE_FILE):
         stored = place.read_safetensors(WEIGHTS_FILE, most_bytes)
     else:
         file = PICKLE_FILE
         stored = place.read_pickle(PICKLE_FILE, most_bytes)
-    names = {name: _RELEASED_NAMES.get(name, name) if info.format == "released" else name for name in shapes}
+    names = {name: _RELEASED_NAMES.get(name, name) if info.format == "released" else name for name in stored_shapes}
     for name in names.values():
         if name not in stored:
             raise place.fault(file, f"lacks the tensor {name}")
     for name in stored:
         if name not in names.values():
             raise place.fault(file, f"has an unknown tensor {shown(name)}")
-    dtypes = (torch.float32,) if info.format == "dept" else (torch.float32, torch.bfloat16, torch.float16)
     tensors = {}
-    for name, shape in shapes.items():
-        tensor = stored[names[name]]
-        if not isinstance(tensor, Tensor) or tensor.layout != torch.strided or tensor.device.type != "cpu":
-            raise place.fault(file, f"{names[name]} is no plain tensor")
-        if tuple(tensor.shape) != shape:
-            raise place.fault(file, f"{names[name]} is {list(tensor.shape)}; by the config it is {list(shape)}")
-        if tensor.dtype not in dtypes:
-            raise place.fault(file, f"{names[name]} is {tensor.dtype}; expected {dtypes[0]}")
-        if not tensor.isfinite().all():
-            raise place.fault(file, f"{names[name]} holds NaN or infinity")
-        rows = info.method_config.num_virtual_tokens if name == "prompt_embeddings" else len(tensor)
-        tensors[name] = tensor.detach()[:rows].float().clone(memory_format=torch.contiguous_format)
+    for name, shape in stored_shapes.items():
+        tensor = _checked(place, info, file, names[name], stored[names[name]], shape)
+        tensors[name] = tensor[: shapes[name][0]] if shape else tensor
     return tensors
+
+
+def _checked(
+    place: AdapterFolder, info: AdapterInfo, file: str, name: str, tensor: Any, shape: tuple[int, ...] | None = None
+) -> Tensor:
+    """A plain, finite tensor, as float32 of its own; its shape is known before a number of it is read."""
+    dtypes = (torch.float32,) if info.format == "ours" else (torch.float32, torch.bfloat16, torch.float16)
+    if not isinstance(tensor, Tensor) or tensor.layout != torch.strided or tensor.device.type != "cpu":
+        raise place.fault(file, f"{name} is no plain tensor")
+    if shape is not None and tuple(tensor.shape) != shape:
+        raise place.fault(file, f"{name} is {list(tensor.shape)}; by the config it is {list(shape)}")
+    if tensor.dtype not in dtypes:
+        raise place.fault(file, f"{name} is {tensor.dtype}; expected {dtypes[0]}")
+    if not tensor.isfinite().all():
+        raise place.fault(file, f"{name} holds NaN or infinity")
+    return tensor.detach().float().clone(memory_format=torch.contiguous_format)
+
+
+def _check_count(place: AdapterFolder, info: AdapterInfo, stored: Mapping[str, Tensor]) -> None:
+    """Hold the numbers in a file against what the config's sizes alone say."""
+    try:
+        expected = sum(info.method_config.counts(info.facts()).values())
+    except ConfigError:  # it needs the backbone's layers
+        return
+    if info.vision is not None:
+        expected += (info.vision.width + 1) * (info.hidden_size or 0)
+    held = sum(tensor.numel() for tensor in stored.values())
+    if info.format == "ours" and held != expected:
+        raise place.fault(WEIGHTS_FILE, f"holds {held:,} numbers; by the config there are {expected:,}")

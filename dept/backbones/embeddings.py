@@ -38,5 +38,5 @@ def embedding_rms(backbone: PreTrainedModel) -> float:
     row_norms = torch.linalg.vector_norm(weight, dim=1, dtype=torch.float32)
     rms = math.sqrt(float(row_norms.square().mean()) / weight.shape[1])
     if not math.isfinite(rms) or rms == 0:
-        raise BackboneError("the backbone's input embeddings are zero or not finite: set prompt_lr and low_rank_lr")
+        raise BackboneError("the backbone's input embeddings are zero or not finite: set the learning rates")
     return rms

@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import functools
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -26,8 +26,7 @@ class BackboneInfo:
         hub_id: where the hub has it; None for folders, packages and random weights.
         hidden_size: d, the width of an input embedding.
         parameters: exact count, tied weights once.
-        prompt_lr, low_rank_lr: registered default rates; None where they are derived from the weights.
-        projection_lr: the same of the visual projection; None where it has low_rank_lr.
+        rates: registered default learning rates, by rate group; the others are derived from the weights.
         gated: whether the hub asks for a licence to be accepted first.
     """
 
@@ -37,9 +36,7 @@ class BackboneInfo:
     hidden_size: int
     is_encoder_decoder: bool
     parameters: int | None
-    prompt_lr: float | None = None
-    low_rank_lr: float | None = None
-    projection_lr: float | None = None
+    rates: Mapping[str, float] = field(default_factory=dict)
     gated: bool = False
 
 
@@ -63,9 +60,9 @@ def known_backbone(alias: str) -> BackboneInfo:
         hidden_size=entry["hidden_size"],
         is_encoder_decoder=entry["is_encoder_decoder"],
         parameters=entry["parameters"],
-        prompt_lr=entry["prompt_lr"],
-        low_rank_lr=entry["low_rank_lr"],
-        projection_lr=entry.get("projection_lr"),
+        rates={
+            key.removesuffix("_lr"): rate for key, rate in entry.items() if key.endswith("_lr") and rate is not None
+        },
         gated=entry.get("gated", False),
     )
 

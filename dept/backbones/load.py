@@ -13,11 +13,12 @@ comes with a model is never run, and weights are read from safetensors only.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dept.backbones.embeddings import embedding_rms, input_embeddings
+from dept.backbones.embeddings import input_embeddings
 from dept.backbones.fingerprints import fingerprint, remember
 from dept.backbones.known import RANDOM, BackboneInfo, known_backbone, list_backbones, registry, suggestion
 from dept.backbones.locate import locate
@@ -40,13 +41,6 @@ if TYPE_CHECKING:
     import torch
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-
-T5_PROMPT_LR = 0.3  # paper, Table 8
-MOST_LOW_RANK_LR = 1e-3  # the same, for A and B
-LOW_RANK_LR_SHARE = 0.015  # of the embeddings' RMS: SmolLM2's registered 2e-3 beside its 0.136
-# RMS of an entry of T5's pretrained input embeddings, which these rates suit: of the order of ten
-# (11.6 is reported for T5 v1.1 small, huggingface/transformers#26441).
-T5_EMBEDDING_RMS = 10.0
 
 _DTYPES = {"fp32": "float32", "bf16": "bfloat16", "fp16": "float16"}
 
@@ -171,19 +165,7 @@ def _load_random(name: str, dtype: torch.dtype, placement: dict[str, Any]) -> Pr
         return backbone
 
 
-def default_learning_rates(backbone: PreTrainedModel) -> tuple[float, float]:
-    """(prompt_lr, low_rank_lr) for a backbone: registered by name or hub id, else derived.
-
-    AdamW moves an entry by about one learning rate a step, whatever the gradient's size; what matters is that
-    step beside the entries of the input embeddings that the prompt and the update live among. So the prompt's
-    rate is T5's 0.3 times RMS(embeddings) / RMS(T5's embeddings), to two digits. The paper's 5e-4 for A and B is
-    made for 30,000 steps; the share that learnt SST-2 on SmolLM2 within 120 is taken here, at most the 1e-3 where
-    the paper's grid ends.
-    """
+def registered_rates(backbone: PreTrainedModel) -> Mapping[str, float]:
+    """The default learning rates that are registered for a backbone, by its name or hub id; rate group to rate."""
     name = str(backbone.config.name_or_path).removeprefix(RANDOM)
-    for info in list_backbones():
-        if name in (info.name, info.hub_id) and info.prompt_lr is not None and info.low_rank_lr is not None:
-            return info.prompt_lr, info.low_rank_lr
-    scale = embedding_rms(backbone) / T5_EMBEDDING_RMS
-    low_rank_lr = min(MOST_LOW_RANK_LR, LOW_RANK_LR_SHARE * embedding_rms(backbone))
-    return float(f"{T5_PROMPT_LR * scale:.2g}"), float(f"{low_rank_lr:.2g}")
+    return next((info.rates for info in list_backbones() if name in (info.name, info.hub_id)), {})

@@ -1,4 +1,8 @@
-"""Frozen dataclasses that check themselves and name the bad field."""
+"""Settings as frozen dataclasses: each field says all that is known of it once, checks itself and names itself.
+
+A field made by `setting` carries its help, label, range and widget. Flags, the page's form, tables and CSV columns are
+queries over these (`settings_of`).
+"""
 
 import dataclasses
 import functools
@@ -6,14 +10,105 @@ import math
 import types
 import typing
 from collections.abc import Mapping
-from dataclasses import field
-from typing import Any, ClassVar, Literal, Union
+from dataclasses import dataclass
+from typing import Any, Literal, Union
 
 from dept.errors import ConfigError
 
+Widget = Literal["number", "slider", "rate", "choice", "text", "json"]
+Of = Literal["method", "loop", "data", "machine"]
 
-def setting(default: Any, help_text: str) -> Any:
-    return field(default=default, metadata={"help": help_text})
+
+@dataclass(frozen=True)
+class Setting:
+    """What is known of one field of a config.
+
+    Attributes:
+        name: of the field; its flag is --name-with-dashes.
+        kind: the annotation.
+        help: what a flag's help and a form say of it.
+        label: what a form and a table call it.
+        letter: the paper's, if it has one.
+        least, most: the range of a number; None is open.
+        widget: how a form asks for it; "rate" is a number on a logarithmic scale.
+        of: what it belongs to: the method, the training loop, the data, or the machine.
+        page: whether a browser may set it.
+        since: the schema that it appeared in. A newer one than 1 is left out of `identity` while it has its default.
+        choices: the words that it takes; empty where any value of its kind will do.
+    """
+
+    name: str
+    kind: Any
+    default: Any
+    help: str
+    label: str = ""
+    letter: str = ""
+    least: float | None = None
+    most: float | None = None
+    widget: Widget | None = None
+    of: Of = "loop"
+    page: bool = True
+    since: int = 1
+    choices: tuple[str, ...] = ()
+
+    @property
+    def takes_none(self) -> bool:
+        return _matches(None, self.kind)
+
+    @property
+    def flag(self) -> str:
+        return f"--{self.name.replace('_', '-')}"
+
+    def check_range(self, value: object) -> None:
+        """Refuse a number outside the range, and a word that is none of the choices.
+
+        Raises:
+            ConfigError: it names the field.
+        """
+        if isinstance(value, (int, float)) and not isinstance(value, bool):
+            least, most = self.least, self.most
+            if (least is not None and value < least) or (most is not None and value > most):
+                span = f"at least {least:,}" if most is None else f"between {least:,} and {most:,}"
+                raise ConfigError(f"{self.name} must be {span}, not {show(value)}")
+        if self.choices and isinstance(value, str) and value not in self.choices:
+            raise ConfigError(f"{self.name} must be {' or '.join(map(repr, self.choices))}, not {show(value)}")
+
+
+def setting(
+    default: Any,
+    help: str,  # noqa: A002 - a field's own word for it
+    *,
+    label: str = "",
+    letter: str = "",
+    least: float | None = None,
+    most: float | None = None,
+    widget: Widget | None = None,
+    of: Of = "loop",
+    page: bool = True,
+    since: int = 1,
+    choices: tuple[str, ...] = (),
+) -> Any:
+    """A dataclass field that says what it is; see `Setting`."""
+    said = {"help": help, "label": label, "letter": letter, "least": least, "most": most, "widget": widget}
+    return dataclasses.field(
+        default=default, metadata={**said, "of": of, "page": page, "since": since, "choices": choices}
+    )
+
+
+def settings_of(config: Any) -> Mapping[str, Setting]:
+    """The settings of a config class by name, in the order of its fields; plain fields have no help."""
+    return _settings(config)
+
+
+@functools.cache
+def _settings(config: Any) -> Mapping[str, Setting]:
+    kinds = _kinds(config)
+    return types.MappingProxyType(
+        {
+            item.name: Setting(item.name, kinds[item.name], item.default, **{"help": "", **item.metadata})
+            for item in dataclasses.fields(config)
+        }
+    )
 
 
 @functools.cache
@@ -36,10 +131,10 @@ def _matches(value: object, kind: Any) -> bool:
     return isinstance(value, kind)
 
 
-def _describe(kind: Any) -> str:
+def describe(kind: Any) -> str:
     origin = typing.get_origin(kind)
     if origin in (Union, types.UnionType):
-        return " or ".join(_describe(option) for option in typing.get_args(kind))
+        return " or ".join(describe(option) for option in typing.get_args(kind))
     if origin is Literal:
         return " or ".join(repr(option) for option in typing.get_args(kind))
     names = {int: "a whole number", float: "a finite number", str: "text", bool: "true or false"}
@@ -54,7 +149,7 @@ def _as_float(value: object, kind: Any) -> object:
     return float(value) if abs(value) < 2**1000 else value  # a larger one is no float and fails its check
 
 
-def _show(value: object) -> str:
+def show(value: object) -> str:
     """A bad value for a one-line message, whatever a file or a caller gave."""
     if value is None or isinstance(value, (bool, float)):
         return repr(value)
@@ -66,42 +161,55 @@ def _show(value: object) -> str:
 
 
 class Checked:
-    """Types first, then each field's range; the message names the class's field."""
-
-    _ranges: ClassVar[Mapping[str, tuple[float, float | None]]] = {}
+    """A config that checks its fields: types first, then each range; the message names the field."""
 
     def __post_init__(self) -> None:
         config: Any = type(self)
-        kinds = _kinds(config)
-        for item in dataclasses.fields(self):  # type: ignore[arg-type]
-            value = _as_float(getattr(self, item.name), kinds[item.name])
-            object.__setattr__(self, item.name, value)
-            if not _matches(value, kinds[item.name]):
-                raise ConfigError(f"{item.name} must be {_describe(kinds[item.name])}, not {_show(value)}")
+        for name, one in settings_of(config).items():
+            value = _as_float(getattr(self, name), one.kind)
+            object.__setattr__(self, name, value)
+            if not _matches(value, one.kind):
+                raise ConfigError(f"{name} must be {describe(one.kind)}, not {show(value)}")
             if isinstance(value, str) and any(c == "\0" or "\ud800" <= c <= "\udfff" for c in value):
-                raise ConfigError(f"{item.name} holds a character that no text or path can have: {_show(value)}")
-            bounds = self._ranges.get(item.name)
-            if bounds is None or not isinstance(value, (int, float)):
-                continue
-            least, most = bounds
-            if value < least or (most is not None and value > most):
-                span = f"at least {least:,}" if most is None else f"between {least:,} and {most:,}"
-                raise ConfigError(f"{item.name} must be {span}, not {_show(value)}")
+                raise ConfigError(f"{name} holds a character that no text or path can have: {show(value)}")
+            one.check_range(value)
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> typing.Self:
-        """The config of these values; an unknown key is an error.
+        """The config of these values; what is missing has its default, an unknown key is an error.
 
         Raises:
             ConfigError: an unknown key, a wrong type or a value out of range, by name.
         """
         known = {item.name for item in dataclasses.fields(cls)}  # type: ignore[arg-type]
         if not isinstance(values, Mapping):
-            raise ConfigError(f"settings must be a mapping of names to values, not {_show(values)}")
+            raise ConfigError(f"settings must be a mapping of names to values, not {show(values)}")
         for key in values:
             if key not in known:
-                raise ConfigError(f"unknown setting {_show(key)}; known: {', '.join(sorted(known))}")
+                raise ConfigError(f"unknown setting {show(key)}; known: {', '.join(sorted(known))}")
         return cls(**values)
 
     def to_dict(self) -> dict[str, Any]:
         return dataclasses.asdict(self)  # type: ignore[call-overload]
+
+    def identity(self) -> dict[str, Any]:
+        """What tells this config from others, for keys and comparisons.
+
+        A setting that is newer than schema 1 is left out while it has its default: a version that brings a new
+        setting keeps the keys of yesterday's runs.
+        """
+        return without_new_defaults(type(self), self.to_dict())
+
+
+def without_new_defaults(config: Any, values: Mapping[str, Any]) -> dict[str, Any]:
+    """Values of a config class, those newer than schema 1 left out where they are the default.
+
+    Args:
+        values: by field; names that are no fields stay.
+    """
+    known = settings_of(config)
+    return {
+        name: value
+        for name, value in values.items()
+        if name not in known or known[name].since == 1 or value != known[name].default
+    }

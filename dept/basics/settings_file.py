@@ -1,6 +1,7 @@
 """Settings from YAML or JSON files, and a flag's text as a value of an annotated kind."""
 
 import json
+import re
 import typing
 from pathlib import Path
 from typing import Any, Literal, Union
@@ -25,7 +26,15 @@ class _SettingsLoader(yaml.SafeLoader):
     }
 
 
-def _options(kind: Any) -> tuple[Any, ...]:
+_SettingsLoader.add_implicit_resolver("tag:yaml.org,2002:bool", re.compile("(?i:true|false)$"), list("tTfF"))
+_SettingsLoader.add_implicit_resolver(
+    "tag:yaml.org,2002:float",
+    re.compile(r"[-+]?((\d+\.\d*|\.\d+)([eE][-+]?\d+)?|\d+[eE][-+]?\d+|(?i:\.inf|\.nan))$"),
+    list("-+.0123456789"),
+)
+
+
+def options_of(kind: Any) -> tuple[Any, ...]:
     """The kinds that a union is made of."""
     if typing.get_origin(kind) is Union or isinstance(kind, type(int | str)):
         return typing.get_args(kind)
@@ -39,7 +48,7 @@ def parse_value(name: str, text: object, kind: Any) -> Any:
     """
     if not isinstance(text, str):
         return text
-    options = _options(kind)
+    options = options_of(kind)
     for option in options:
         if option is type(None) and text.lower() == "none":
             return None
@@ -73,3 +82,25 @@ def read_config(path: Path) -> dict[str, Any]:
     # A run's own config.json is a valid file of settings.
     values.pop("fingerprints", None)
     return values
+
+
+def text_or_file(value: str, name: str) -> str:
+    """A setting that is JSON text or a file of it, as text on one line: the same content is the same setting.
+
+    Raises:
+        ConfigError: no such file, or it is too large or not JSON.
+    """
+    text = value
+    if not value.lstrip().startswith("{"):
+        path = Path(value).expanduser()
+        try:
+            size = path.stat().st_size
+            text = path.read_text(encoding="utf-8") if size <= _MAX_CONFIG_BYTES else ""
+        except (OSError, ValueError) as fault:
+            raise ConfigError(f"{name}: {value[:200]!r} cannot be read: {getattr(fault, 'strerror', fault)}") from None
+        if size > _MAX_CONFIG_BYTES:
+            raise ConfigError(f"{name}: {value[:200]!r} is too large")
+    try:
+        return json.dumps(json.loads(text), sort_keys=True)
+    except (ValueError, RecursionError) as fault:
+        raise ConfigError(f"{name} is not JSON: {str(fault)[:160]}") from None

@@ -76,6 +76,11 @@ def kept_by_stack(shape: Shape, rows: int, positions: int, padding: bool) -> int
     return shape.layers * each + rows * positions * outer
 
 
+def unkept_before_projections(shape: Shape, rows: int, positions: int) -> int:
+    """Float32 values of a stack's first norm and of the embeddings' dropout, where they need no gradient."""
+    return rows * positions * (shape.hidden_size * (2 if shape.dropout else 1) + _norm(shape))
+
+
 def kept_by_decoder(shape: Shape, rows: int, targets: int, keys: int, padding: bool) -> int:
     """Float32 values that T5's decoder keeps; what its first layer computes before it reads the source is not."""
     around = shape.hidden_size + _norm(shape) + (shape.hidden_size if shape.dropout else 0)

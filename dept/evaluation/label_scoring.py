@@ -18,6 +18,7 @@ from transformers import PreTrainedModel
 from transformers.modeling_outputs import BaseModelOutput
 
 from dept.model.padding import padded_left
+from dept.parts.acting import is_acted_on
 from dept.prompted import PromptedModel
 
 _HEAD = threading.Lock()
@@ -105,7 +106,7 @@ def score_labels(
     """
     after_prefixes = _decoder_logits if model.is_encoder_decoder else _continuation_logits
     tokens = sorted({token for branch in trie.branches for token in branch.tokens})
-    with _only_logits_of(model.backbone, tokens) as column:
+    with model.acting(), _only_logits_of(model.backbone, tokens) as column:
         prefixes = [branch.prefix for branch in trie.branches]
         logits = after_prefixes(model, prefixes, input_ids, attention_mask, visual_features)
     # logits: [B, branches, V], or a column for each of the labels' tokens
@@ -120,8 +121,9 @@ def _only_logits_of(backbone: PreTrainedModel, tokens: Sequence[int]) -> Iterato
         the column of a token's logits.
     """
     head: Any = backbone.get_output_embeddings()
-    # A quantised or sharded head has rows of its own making, and BART adds a bias as wide as the vocabulary after it.
-    whole = type(head) is not nn.Linear or hasattr(head, "_hf_hook")
+    # A quantised or sharded head has rows of its own making, a part may act at it, and BART adds a bias as wide as the
+    # vocabulary after it.
+    whole = type(head) is not nn.Linear or hasattr(head, "_hf_hook") or is_acted_on(head)
     if whole or any(buffer.shape[-1:] == (head.out_features,) for buffer in backbone.buffers()):
         yield lambda token: token
         return

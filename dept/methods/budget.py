@@ -12,7 +12,7 @@ PAPER_PROMPT_LENGTHS = (0, 20, 40, 60, 80, 100)  # m in Figures 3 and 4, and l i
 
 
 @dataclass(frozen=True)
-class Split:
+class BudgetSplit:
     """One way to spend the budget.
 
     Attributes:
@@ -62,10 +62,10 @@ def split_of(
     hidden_size: int,
     max_seq_length: int = 256,
     budget_tokens: int = 100,
-) -> Split:
-    """Exact counts of a given m and r; it may be over the budget (see `Split.left_over`)."""
+) -> BudgetSplit:
+    """Exact counts of a given m and r; it may be over the budget (see `BudgetSplit.left_over`)."""
     trainable = num_virtual_tokens * hidden_size + (max_seq_length + hidden_size) * rank
-    return Split(
+    return BudgetSplit(
         num_virtual_tokens=num_virtual_tokens,
         rank=rank,
         trainable_parameters=trainable,
@@ -79,7 +79,7 @@ def budget_table(
     max_seq_length: int = 256,
     budget_tokens: int = 100,
     prompt_lengths: Iterable[int] | None = None,
-) -> list[Split]:
+) -> list[BudgetSplit]:
     """The splits for some prompt lengths, by default the paper's that fit the budget.
 
     Raises:

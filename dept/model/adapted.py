@@ -1,30 +1,32 @@
-"""A frozen backbone with a soft prompt and a low-rank update before it (paper 2.1, 2.2; Eq. 1 to 3).
+"""A frozen backbone with the parts of a method (paper 2.1, 2.2; Eq. 1 to 3).
 
-`PromptedModel.embed` is the one place that turns input ids, and an image's features, into embeddings; `forward` and
+`AdaptedModel.embed` is the one place that turns input ids, and an image's features, into embeddings; `forward` and
 `generate` both use it.
 Shapes in comments: B batch, M virtual tokens, P features of an image, L tokens, T target tokens, D hidden size,
 V vocabulary.
 """
 
 import inspect
-from collections.abc import Mapping
-from typing import Any, NamedTuple, Self
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 import torch
 import torch.nn.functional as F  # noqa: N812 - the field's own name for it
 from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
 from transformers import GenerationConfig, PretrainedConfig, PreTrainedModel
 from transformers.cache_utils import DynamicCache
 from transformers.utils import ModelOutput
 
 from dept.backbones.embeddings import word_embeddings
+from dept.methods.contract import Group, MethodConfig
+from dept.methods.rates import PROJECTION
 from dept.model.loss import IGNORED_LABEL, next_attended, target_loss
 from dept.model.padding import padded_left
 from dept.model.prompt_cache import PromptCache
-from dept.parts.low_rank_update import LowRankUpdate
-from dept.parts.soft_prompt import SoftPrompt
-from dept.parts.visual_projection import VisualProjection
-from dept.runs.settings import MethodConfig
+from dept.model.state import hold_parts_alone
+from dept.parts.acting import Running, acting, checkpoint_contexts
+from dept.parts.contract import IMAGE, Inputs, Part, Route
 
 
 class PromptedInputs(NamedTuple):
@@ -37,11 +39,11 @@ class PromptedInputs(NamedTuple):
 
 
 class AdaptedModel(nn.Module):
-    """A backbone whose word embeddings are updated and preceded by a soft prompt.
+    """A frozen backbone and the trained parts that change what it reads, or act inside it.
 
-    Works inside transformers' Trainer and Seq2SeqTrainer (`dept.build_optimizer` gives them both learning rates).
-    `state_dict` and `load_state_dict` hold the adapter alone; backbone tensors are reached through `backbone`.
-    `dept.prompted.PromptedModel` adds how it is saved and loaded.
+    Works inside transformers' Trainer and Seq2SeqTrainer (`dept.build_optimizer` gives them the learning rates).
+    `state_dict` and `load_state_dict` hold the adapter alone; backbone tensors are reached through `backbone`, which
+    stays the plain backbone. `dept.prompted.PromptedModel` adds how it is saved and loaded.
 
     Attributes:
         cache_prompt: reuse a decoder-only prompt's keys and values between batches, in eval mode with gradients off
@@ -49,36 +51,43 @@ class AdaptedModel(nn.Module):
 
     Args:
         backbone: an encoder-decoder or decoder-only transformers model; its parameters are frozen here.
-        config: the method's config, with its rank resolved to a number.
-        soft_prompt: the vectors before the input, or None.
-        low_rank_update: the update of the word embeddings, or None.
-        visual_projection: from an image's features to embeddings, for a model that reads images.
+        config: the method's config, resolved for this backbone.
+        parts: the method's, and the visual projection of a model that reads images. Each is an attribute by its key.
     """
 
     main_input_name = "input_ids"
 
-    def __init__(
-        self,
-        backbone: PreTrainedModel,
-        config: MethodConfig,
-        soft_prompt: SoftPrompt | None,
-        low_rank_update: LowRankUpdate | None,
-        visual_projection: VisualProjection | None = None,
-    ) -> None:
+    if TYPE_CHECKING:  # parts are attributes by their keys
+
+        def __getattr__(self, name: str) -> Any: ...
+
+    def __init__(self, backbone: PreTrainedModel, config: MethodConfig, parts: Sequence[Part]) -> None:
         super().__init__()
         self.backbone = backbone.requires_grad_(False)
         self.method_config = config
-        self.soft_prompt = soft_prompt
-        self.low_rank_update = low_rank_update
-        self.visual_projection = visual_projection
+        self.parts = tuple(parts)
+        for part in self.parts:
+            self.add_module(part.key, part)
         self.cache_prompt = True
         self._prompt_cache: PromptCache | None = None
         forward_arguments = inspect.signature(backbone.forward).parameters
         self._takes_position_ids = "position_ids" in forward_arguments
         self._takes_logits_to_keep = "logits_to_keep" in forward_arguments
-        self.register_state_dict_post_hook(_drop_backbone_tensors)
-        self.register_load_state_dict_pre_hook(_refuse_backbone_tensors)
-        self.register_load_state_dict_post_hook(_expect_no_backbone_tensors)
+        self._handles: list[RemovableHandle | Callable[[], None]] = [
+            handle for part in self.parts for handle in part.attach(backbone)
+        ]
+        hold_parts_alone(self)
+
+    def detach(self) -> PreTrainedModel:
+        """Take the parts' hooks out of the backbone; the backbone, as it was before."""
+        for handle in reversed(self._handles):
+            handle.remove() if isinstance(handle, RemovableHandle) else handle()
+        self._handles = []
+        return self.backbone
+
+    def acting(self, route: Route | None = None) -> acting:
+        """Within this block the parts act in the backbone, in this thread: for whoever calls its layers itself."""
+        return acting(Running(self.parts, route or Route()))
 
     # What transformers' trainers and generation ask of a model.
 
@@ -114,12 +123,16 @@ class AdaptedModel(nn.Module):
 
     @property
     def num_virtual_tokens(self) -> int:
-        return 0 if self.soft_prompt is None else len(self.soft_prompt.prompt_embeddings)
+        return sum(part.virtual_tokens for part in self.parts)
 
     @property
     def max_seq_length(self) -> int | None:
-        """Source tokens that the update has rows for; None without an update."""
-        return None if self.low_rank_update is None else self.low_rank_update.max_seq_length
+        """Source tokens that every part has rows for; None where any number will do."""
+        return min((most for part in self.parts if (most := part.max_source_tokens) is not None), default=None)
+
+    @property
+    def reads_images(self) -> bool:
+        return any(part.order == IMAGE for part in self.parts)
 
     @property
     def is_gradient_checkpointing(self) -> bool:
@@ -128,8 +141,16 @@ class AdaptedModel(nn.Module):
     def gradient_checkpointing_enable(
         self, gradient_checkpointing_kwargs: Mapping[str, Any] | None = None, **kwargs: Any
     ) -> None:
-        """Recompute the backbone's activations in the backward pass (the prompt itself is never recomputed)."""
+        """Recompute the backbone's activations in the backward pass; what stands before the input is kept.
+
+        Raises:
+            ValueError: reentrant checkpointing of a backbone that parts act in.
+        """
         how = dict(gradient_checkpointing_kwargs or {"use_reentrant": False})
+        if self._handles:
+            if how.get("use_reentrant"):
+                raise ValueError("this method acts inside the backbone: pass use_reentrant=False")
+            how["context_fn"] = checkpoint_contexts
         if hasattr(self.backbone, "activation_checkpointing_enable"):
             self.backbone.activation_checkpointing_enable(how, **kwargs)
         else:  # its name in the first releases of transformers 5
@@ -158,12 +179,9 @@ class AdaptedModel(nn.Module):
         attention_mask: Tensor | None,
         source_mask: Tensor | None,
         visual_features: Tensor | None = None,
+        route: Route | None = None,
     ) -> PromptedInputs:
         """[prompt; projected image; updated word embeddings] for a batch (Eq. 2); padding goes last for T5.
-
-        VL-T5, and with it VL-Adapter and LST, put the image after the text, in a T5 whose position bias they changed:
-        it is zero between image and text. An unchanged backbone counts positions over everything it reads. With the
-        image before the text both lie without a gap, whatever the text's length, and the image is next to the prompt.
 
         Args:
             input_ids: [B, L].
@@ -171,12 +189,13 @@ class AdaptedModel(nn.Module):
             source_mask: [B, L], 1 on the tokens that own rows of the update; None means every attended token. The
                 image owns none.
             visual_features: [B, P, width], for a model with a visual projection and for no other.
+            route: which adapter and task each row has.
 
         Raises:
             ValueError: more source tokens than the update has rows, or an input longer than the backbone's positions;
                 features that are missing or that nothing here reads.
         """
-        if (self.visual_projection is None) != (visual_features is None):
+        if self.reads_images != (visual_features is not None):
             what = "reads images: pass visual_features" if visual_features is None else "reads no images"
             raise ValueError(f"this model {what}")
         mask = torch.ones_like(input_ids) if attention_mask is None else attention_mask.to(torch.long)
@@ -186,47 +205,29 @@ class AdaptedModel(nn.Module):
             order = mask.argsort(dim=1, descending=True, stable=True)  # [B, L]
             input_ids, mask, source = (t.gather(1, order) for t in (input_ids, mask, source))
 
-        embeds = self.backbone.get_input_embeddings()(input_ids)  # [B, L, D]
-        dtype = embeds.dtype
-        if self.low_rank_update is not None:
-            embeds = (embeds + self._update_rows(source)).to(dtype)
-        parts = [embeds]
-        if self.visual_projection is not None:
-            parts.insert(0, self.visual_projection(visual_features).to(dtype))  # [B, P, D]
-        if self.soft_prompt is not None:
-            parts.insert(0, self.soft_prompt(len(embeds)).to(dtype))  # [B, M, D]
-        before = sum(part.shape[1] for part in parts[:-1])  # M + P
-        if before:
-            embeds = torch.cat(parts, dim=1)  # [B, M + P + L, D]
-            mask = F.pad(mask, (before, 0), value=1)  # [B, M + P + L]
-
+        with self.acting(route):
+            embeds = self.backbone.get_input_embeddings()(input_ids)  # [B, L, D]
+        inputs = Inputs(embeds, mask, source, visual_features)
+        for part in sorted(self.parts, key=lambda part: part.order):
+            inputs = part.embed(inputs, route or Route())
+        mask, before = inputs.mask, inputs.mask.shape[1] - input_ids.shape[1]  # [B, M + P + L]
         position_ids = None
         if self._takes_position_ids and not self.is_encoder_decoder:
             position_ids = (mask.cumsum(1) - 1).clamp(min=0)
+        self._check_length(mask, position_ids, before)
+        return PromptedInputs(inputs.embeds, mask, position_ids, before)
+
+    def _check_length(self, mask: Tensor, position_ids: Tensor | None, before: int) -> None:
+        """Refuse an input that is longer than the backbone's positions."""
         longest, positions = getattr(self.backbone.config, "max_position_embeddings", None), mask.shape[1]
         if longest is not None and positions > longest and position_ids is not None:
             positions = int(position_ids.max()) + 1  # padding takes none
         if longest is not None and positions > longest:
-            image = f"{before - self.num_virtual_tokens} of an image " if self.visual_projection is not None else ""
+            image = f"{before - self.num_virtual_tokens} of an image " if self.reads_images else ""
             raise ValueError(
                 f"{self.num_virtual_tokens} virtual {image}and {positions - before} input tokens are more than "
                 f"the backbone's {longest} positions: shorten the prompt or the input"
             )
-        return PromptedInputs(embeds, mask, position_ids, before)
-
-    def _update_rows(self, source: Tensor) -> Tensor:
-        """The update for each token, [B, L, D]: row i for the i-th source token, zero for the others."""
-        assert self.low_rank_update is not None
-        most, length = self.low_rank_update.max_seq_length, source.shape[1]
-        if length > most and int(source.sum(1).max()) > most:
-            raise ValueError(
-                f"an input has {int(source.sum(1).max())} source tokens, the update has rows for {most} "
-                "(max_seq_length): truncate the source"
-            )
-        num_rows = min(length, most)
-        table = F.pad(self.low_rank_update(num_rows), (0, 0, 0, 1))  # [num_rows + 1, D], the last row zero
-        row = torch.where(source.bool(), source.cumsum(1) - 1, num_rows)  # [B, L]
-        return F.embedding(row, table)
 
     def forward(
         self,
@@ -238,6 +239,8 @@ class AdaptedModel(nn.Module):
         logits_to_keep: int = 0,
         num_items_in_batch: Tensor | int | None = None,
         visual_features: Tensor | None = None,
+        task_ids: Tensor | None = None,
+        adapter_ids: Tensor | None = None,
         **kwargs: Any,
     ) -> ModelOutput:
         """The backbone's output for prompted inputs, with the loss of Eq. 1 or 3 where labels are given.
@@ -253,6 +256,7 @@ class AdaptedModel(nn.Module):
                 ones of decoder-only backbones included.
             num_items_in_batch: what the summed loss is divided by; None divides by the labels with a loss.
             visual_features: [B, P, width] of the rows' images, for a model with a visual projection.
+            task_ids, adapter_ids: [B], for methods whose parts tell rows apart; others pass them over.
             kwargs: for the backbone's own forward.
 
         Returns:
@@ -261,7 +265,8 @@ class AdaptedModel(nn.Module):
         Raises:
             ValueError: see `embed`; labels outside the kept logits; neither labels nor decoder_input_ids.
         """
-        inputs = self.embed(input_ids, attention_mask, source_mask, visual_features)
+        route = Route(adapter_ids, task_ids)
+        inputs = self.embed(input_ids, attention_mask, source_mask, visual_features, route)
         reused = None
         if 0 < logits_to_keep <= input_ids.shape[1] and not kwargs:
             reused = self._cached_prompt(len(input_ids))
@@ -293,7 +298,8 @@ class AdaptedModel(nn.Module):
                 arguments[name] = arguments[name][:, self.num_virtual_tokens :]
             arguments["past_key_values"] = reused
 
-        output = self.backbone(**arguments, **kwargs)
+        with self.acting(route):
+            output = self.backbone(**arguments, **kwargs)
         values = {name: value for name, value in output.items() if reused is None or name != "past_key_values"}
         if logits_to_keep and not self._takes_logits_to_keep:
             values["logits"] = values["logits"][:, -logits_to_keep:]
@@ -320,6 +326,8 @@ class AdaptedModel(nn.Module):
         input_ids: Tensor,
         attention_mask: Tensor | None = None,
         visual_features: Tensor | None = None,
+        task_ids: Tensor | None = None,
+        adapter_ids: Tensor | None = None,
         **kwargs: Any,
     ) -> Any:
         """transformers' `generate` on prompted inputs; the whole input is the source.
@@ -327,7 +335,7 @@ class AdaptedModel(nn.Module):
         Args:
             input_ids: [B, L].
             attention_mask: [B, L]; padding may sit on either side.
-            visual_features: [B, P, width], as for `forward`.
+            visual_features: [B, P, width]; task_ids, adapter_ids: [B]; as for `forward`.
             kwargs: for transformers' `generate` (max_new_tokens, num_beams, do_sample, ...).
 
         Returns:
@@ -336,14 +344,20 @@ class AdaptedModel(nn.Module):
         """
         if not self.is_encoder_decoder and attention_mask is not None:
             input_ids, attention_mask = padded_left(input_ids, attention_mask)
-        inputs = self.embed(input_ids, attention_mask, None, visual_features)
+        route = Route(adapter_ids, task_ids)
+        inputs = self.embed(input_ids, attention_mask, None, visual_features, route)
+        if not all(part.keeps_cache for part in self.parts):
+            kwargs = {**kwargs, "use_cache": False}
         if _one_greedy_or_sampled_sequence(kwargs, self.generation_config):
             reused = self._cached_prompt(len(input_ids))
             if reused is not None:
                 # The embeddings stay whole: transformers takes off what the cache already holds.
                 kwargs = {**kwargs, "past_key_values": reused}
         backbone: Any = self.backbone  # `generate` comes from a mixin that PreTrainedModel does not declare
-        return backbone.generate(inputs_embeds=inputs.inputs_embeds, attention_mask=inputs.attention_mask, **kwargs)
+        with self.acting(route):
+            return backbone.generate(
+                inputs_embeds=inputs.inputs_embeds, attention_mask=inputs.attention_mask, **kwargs
+            )
 
     def train(self, mode: bool = True) -> Self:
         """As in torch; training drops what inference had cached."""
@@ -355,34 +369,46 @@ class AdaptedModel(nn.Module):
         """The prompt's keys and values for a batch; None where they are not to be reused."""
         if self.training or torch.is_grad_enabled() or not self.cache_prompt:
             return None
-        if self.is_encoder_decoder or self.soft_prompt is None:
+        prompts = [part for part in self.parts if part.virtual_tokens]
+        if self.is_encoder_decoder or len(prompts) != 1 or (prompt := prompts[0].fixed_prompt()) is None:
             return None
-        prompt = self.soft_prompt.prompt_embeddings
-        if self._prompt_cache is None or not self._prompt_cache.still_holds(self.backbone, prompt):
-            self._prompt_cache = PromptCache(self.backbone, prompt, self._takes_position_ids)
+        trained = tuple(self.adapter_tensors().values())
+        if self._prompt_cache is None or not self._prompt_cache.still_holds(self.backbone, prompt, trained):
+            with self.acting():
+                self._prompt_cache = PromptCache(self.backbone, prompt, trained, self._takes_position_ids)
         return self._prompt_cache.for_batch(batch_size) if self._prompt_cache.usable else None
 
     # The adapter.
 
-    def adapter_tensors(self) -> dict[str, Tensor]:
-        """The trainable tensors by the names that the adapter file uses."""
-        return {
-            name.rpartition(".")[2]: tensor
-            for part in (self.soft_prompt, self.low_rank_update, self.visual_projection)
-            if part is not None
-            for name, tensor in part.named_parameters()
-        }
+    @property
+    def groups(self) -> tuple[Group, ...]:
+        """The rate groups of the method, and of the visual projection of a model that reads images."""
+        return (*self.method_config.groups, *((PROJECTION,) if self.reads_images else ()))
+
+    def grouped_tensors(self) -> dict[str, dict[str, nn.Parameter]]:
+        """The trained tensors by rate group and by the names that the adapter file uses; empty groups left out."""
+        grouped: dict[str, dict[str, nn.Parameter]] = {group.name: {} for group in self.groups}
+        for part in self.parts:
+            for group, tensors in part.tensors().items():
+                grouped[group] |= tensors
+        return {group: tensors for group, tensors in grouped.items() if tensors}
+
+    def adapter_tensors(self) -> dict[str, nn.Parameter]:
+        """The trained tensors by the names that the adapter file uses."""
+        return {name: tensor for tensors in self.grouped_tensors().values() for name, tensor in tensors.items()}
+
+    def constants(self) -> dict[str, Tensor]:
+        """What the adapter file holds beside them."""
+        return {name: tensor for part in self.parts for name, tensor in part.constants().items()}
 
     def trainable_parameters(self) -> int:
         return sum(tensor.numel() for tensor in self.parameters() if tensor.requires_grad)
 
     def trainable_parts(self) -> dict[str, int]:
-        """Trainable parameters of the prompt, the low-rank update and the visual projection: those that there are."""
-        named = {"prompt": self.soft_prompt, "low_rank": self.low_rank_update, "projection": self.visual_projection}
+        """Trainable parameters of each rate group."""
         return {
-            name: sum(tensor.numel() for tensor in part.parameters())
-            for name, part in named.items()
-            if part is not None
+            group: sum(tensor.numel() for tensor in tensors.values())
+            for group, tensors in self.grouped_tensors().items()
         }
 
     def print_trainable_parameters(self) -> None:
@@ -406,32 +432,3 @@ def _one_greedy_or_sampled_sequence(arguments: Mapping[str, Any], defaults: Gene
     defaults = arguments.get("generation_config") or defaults
     counts = (arguments.get(name, getattr(defaults, name, None)) for name in ("num_beams", "num_return_sequences"))
     return all(count in (None, 1) for count in counts) and defaults.cache_implementation is None
-
-
-def _drop_backbone_tensors(
-    module: nn.Module, state_dict: dict[str, Tensor], prefix: str, local_metadata: object
-) -> None:
-    for name in [name for name in state_dict if name.startswith(f"{prefix}backbone.")]:
-        del state_dict[name]
-
-
-def _refuse_backbone_tensors(
-    module: nn.Module,
-    state_dict: dict[str, Tensor],
-    prefix: str,
-    local_metadata: object,
-    strict: bool,
-    missing_keys: list[str],
-    unexpected_keys: list[str],
-    error_msgs: list[str],
-) -> None:
-    """Whatever a state dict holds for the backbone is unexpected: the frozen weights stay as they are."""
-    module.__dict__["_loaded_prefix"] = prefix  # where this model sits in the one that is loaded
-    for name in [name for name in state_dict if name.startswith(f"{prefix}backbone.")]:
-        del state_dict[name]
-        unexpected_keys.append(name)
-
-
-def _expect_no_backbone_tensors(module: nn.Module, incompatible: Any) -> None:
-    inside = f"{module.__dict__.pop('_loaded_prefix')}backbone."
-    incompatible.missing_keys[:] = [name for name in incompatible.missing_keys if not name.startswith(inside)]

@@ -5,10 +5,11 @@ pass over the prompt serves every batch. A cache is made in eval mode with gradi
 anew when any parameter has changed.
 """
 
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from transformers import PreTrainedModel
 from transformers.cache_utils import DynamicCache, DynamicLayer
 
@@ -16,8 +17,14 @@ from transformers.cache_utils import DynamicCache, DynamicLayer
 class PromptCache:
     """Keys and values of one prompt on one backbone: [1, heads, M, head dim] a layer."""
 
-    def __init__(self, backbone: PreTrainedModel, prompt: Tensor, takes_position_ids: bool) -> None:
-        """Run the prompt [M, D] through the backbone once, its head left out."""
+    def __init__(
+        self, backbone: PreTrainedModel, prompt: Tensor, trained: Sequence[Tensor], takes_position_ids: bool
+    ) -> None:
+        """Run the prompt [M, D] through the backbone once, its head left out.
+
+        Args:
+            trained: all tensors of the adapter: those that act inside the backbone change the keys and values too.
+        """
         arguments: dict[str, Any] = {"attention_mask": prompt.new_ones(1, len(prompt), dtype=torch.long)}
         if takes_position_ids:
             arguments["position_ids"] = torch.arange(len(prompt), device=prompt.device)[None]
@@ -25,18 +32,19 @@ class PromptCache:
         dtype = embeddings.weight.dtype
         body = backbone.base_model
         output = body(inputs_embeds=prompt[None].to(dtype), use_cache=True, return_dict=True, **arguments)
-        found: Any = output.get("past_key_values")
+        cache: Any = output.get("past_key_values")
         # Layers of another kind (sliding windows, recurrent states) are not the plain lists that `for_batch` repeats.
-        plain = isinstance(found, DynamicCache) and all(type(layer) is DynamicLayer for layer in found.layers)
+        plain = isinstance(cache, DynamicCache) and all(type(layer) is DynamicLayer for layer in cache.layers)
         self.usable = plain
-        self._layers = [(layer.keys, layer.values) for layer in found.layers] if plain else []
+        self._layers = [(layer.keys, layer.values) for layer in cache.layers] if plain else []
         self._prompt = prompt.detach().clone()
-        self._parameters = _signature(body)
+        self._parameters = _signature((*body.parameters(), *trained))
 
-    def still_holds(self, backbone: PreTrainedModel, prompt: Tensor) -> bool:
-        """Whether neither the prompt nor the backbone has changed; the prompt is compared by value."""
+    def still_holds(self, backbone: PreTrainedModel, prompt: Tensor, trained: Sequence[Tensor]) -> bool:
+        """Whether neither the adapter nor the backbone has changed; the prompt is compared by value, too."""
         same_place = prompt.device == self._prompt.device and prompt.shape == self._prompt.shape
-        return same_place and _signature(backbone.base_model) == self._parameters and torch.equal(prompt, self._prompt)
+        signed = _signature((*backbone.base_model.parameters(), *trained))
+        return same_place and signed == self._parameters and torch.equal(prompt, self._prompt)
 
     def for_batch(self, batch_size: int) -> DynamicCache:
         """A cache of this batch's own, to be filled further: the prompt's keys and values, repeated."""
@@ -46,6 +54,6 @@ class PromptCache:
         return cache
 
 
-def _signature(module: nn.Module) -> tuple[tuple[int, int], ...]:
-    """Changes when a parameter is replaced, moved or written to (torch counts the writes)."""
-    return tuple((p.data_ptr(), 0 if p.is_inference() else p._version) for p in module.parameters())
+def _signature(tensors: Iterable[Tensor]) -> tuple[tuple[int, int], ...]:
+    """Changes when a tensor is replaced, moved or written to (torch counts the writes)."""
+    return tuple((p.data_ptr(), 0 if p.is_inference() else p._version) for p in tensors)

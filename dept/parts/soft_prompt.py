@@ -1,45 +1,95 @@
-"""DePT: Decomposed Prompt Tuning for Parameter-Efficient Fine-Tuning (Shi & Lipani, ICLR 2024).
+"""The soft prompt: P of prompt tuning (Lester et al., 2021; paper 2.1), P_s of DePT (2.2).
 
+DePT: Decomposed Prompt Tuning for Parameter-Efficient Fine-Tuning (Shi & Lipani, ICLR 2024),
 https://arxiv.org/abs/2309.05173
-
-The two trainable pieces and how they start. Making them is here; where they enter a backbone is `dept.model.adapted`.
 
 Paper letters and our names: l `budget_tokens`, m `num_virtual_tokens`, r `rank`, s `max_seq_length`,
 d `hidden_size`, A `low_rank_a`, B `low_rank_b`, alpha_1 `prompt_lr`, alpha_2 `low_rank_lr`.
-Shapes in comments: B batch, M virtual tokens, L tokens, S max_seq_length, R rank, D hidden size.
+Shapes in comments: B batch, M virtual tokens, L tokens, D hidden size, V vocabulary.
 """
 
 import math
 from collections.abc import Sequence
 
 import torch
+import torch.nn.functional as F  # noqa: N812 - the field's own name for it
 from torch import Tensor, nn
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from dept.backbones.embeddings import word_embeddings
+from dept.errors import ConfigError
+from dept.parts.contract import PROMPT, Inputs, Part, Route
 
 TOP_VOCABULARY = 5000  # Lester et al. (2021) sample from the 5,000 most common tokens: the lowest ids
 
 
-class SoftPrompt(nn.Module):
-    """P (paper 2.1) or P_s (2.2): trainable vectors that stand before the input.
+def put_before(vectors: Tensor, inputs: Inputs) -> Inputs:
+    """The input with some vectors [B, N, D] before it; they are attended and own no row of an update."""
+    count = vectors.shape[1]
+    return inputs._replace(
+        embeds=torch.cat([vectors.to(inputs.embeds.dtype), inputs.embeds], dim=1),  # [B, N + L, D]
+        mask=F.pad(inputs.mask, (count, 0), value=1),
+        source=F.pad(inputs.source, (count, 0), value=0),
+    )
+
+
+class SoftPrompt(Part):
+    """Trainable vectors that stand before the input, the same for every row.
 
     Args:
-        prompt_embeddings: the initial vectors, [M, D]; kept in float32 whatever the backbone's dtype.
+        num_virtual_tokens, hidden_size: M and D.
+        start: "vocabulary" samples the top vocabulary, "text" repeats a text's embeddings, "random" is Gaussian.
+        text: with "text" only.
     """
 
-    def __init__(self, prompt_embeddings: Tensor) -> None:
-        super().__init__()
-        self.prompt_embeddings = nn.Parameter(prompt_embeddings.detach().float().clone())  # [M, D]
+    key = "soft_prompt"
+    order = PROMPT
 
-    def forward(self, batch_size: int) -> Tensor:
-        """The prompt for every row of a batch, [B, M, D]."""
-        return self.prompt_embeddings.expand(batch_size, -1, -1)
+    def __init__(self, num_virtual_tokens: int, hidden_size: int, start: str, text: str | None = None) -> None:
+        super().__init__()
+        self.prompt_embeddings = nn.Parameter(torch.zeros(num_virtual_tokens, hidden_size))  # [M, D]
+        self._start, self._text = start, text
+
+    def tensors(self) -> dict[str, dict[str, nn.Parameter]]:
+        return {"prompt": {"prompt_embeddings": self.prompt_embeddings}}
+
+    @torch.no_grad()
+    def initialise(self, backbone: PreTrainedModel, tokenizer: PreTrainedTokenizerBase | None) -> None:
+        self.prompt_embeddings.copy_(self._starting_values(backbone, tokenizer))
+
+    def _starting_values(self, backbone: PreTrainedModel, tokenizer: PreTrainedTokenizerBase | None) -> Tensor:
+        embeddings, count = word_embeddings(backbone), self.virtual_tokens
+        if self._start == "random":
+            return prompt_at_random(embeddings, count)
+        if self._start == "text":
+            if tokenizer is None:
+                raise ConfigError("prompt_init 'text' needs the backbone's tokenizer")
+            token_ids = tokenizer(self._text, add_special_tokens=False)["input_ids"]
+            if not token_ids:
+                raise ConfigError(f"prompt_init_text {self._text!r} has no tokens")
+            return prompt_from_text(embeddings, token_ids, count)
+        special = set()
+        for name in ("pad_token_id", "eos_token_id", "bos_token_id"):
+            value = getattr(backbone.config, name, None)
+            special.update(value if isinstance(value, list) else [] if value is None else [value])
+        return prompt_from_vocabulary(embeddings, count, sorted(special))
+
+    @property
+    def virtual_tokens(self) -> int:
+        return len(self.prompt_embeddings)
+
+    def fixed_prompt(self) -> Tensor:
+        return self.prompt_embeddings
+
+    def embed(self, inputs: Inputs, route: Route) -> Inputs:
+        return put_before(self.prompt_embeddings.expand(len(inputs.embeds), -1, -1), inputs)
 
 
 def prompt_from_vocabulary(embeddings: Tensor, num_virtual_tokens: int, special_ids: Sequence[int] = ()) -> Tensor:
-    """Word embeddings sampled from the top of the vocabulary (paper 2.1; Lester et al., 2021).
+    """Embeddings of tokens drawn from the top vocabulary (Lester et al., 2021), distinct as far as they suffice.
 
     Args:
-        embeddings: the backbone's word embeddings, [V, D].
-        num_virtual_tokens: M; sampled without repeats while the vocabulary is large enough.
+        embeddings: [V, D].
         special_ids: ids never sampled (padding, end of text).
 
     Returns:

@@ -5,10 +5,14 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+from dept.basics.checked import without_new_defaults
+from dept.runs.settings import TrainConfig
+
 
 def run_key(config: Mapping[str, Any], fingerprints: Mapping[str, str]) -> str:
     """What tells one run from another, wherever it is written: the hash of its settings, task, data and backbone."""
-    settings = {name: value for name, value in config.items() if name != "output_dir"}
+    known = without_new_defaults(TrainConfig, config)  # a version with more settings keeps yesterday's keys
+    settings = {name: value for name, value in known.items() if name != "output_dir"}
     text = json.dumps({"config": settings, "fingerprints": dict(fingerprints)}, sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 

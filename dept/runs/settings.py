@@ -1,202 +1,194 @@
-"""What can be set: frozen dataclasses that check themselves and name the bad field.
+"""The settings of a run: those of the loop, the data, the machine, and of every method. All are flags of `dept train`.
 
-A field's `help` in its metadata is the help text of the command-line flag of the same name.
+A run's settings are flat: a method's own ones and its rates stand beside the loop's under their own names, so that
+files and keys of schema 1 stay as they are. `TrainConfig.method_config` gives the method's part as its own config.
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import ClassVar, Literal, Union
+import dataclasses
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeVar
 
 from dept.basics.checked import Checked, setting
 from dept.errors import ConfigError
+from dept.methods.combined import SUM
+from dept.methods.contract import MethodConfig
+from dept.methods.dept import budget_tokens, max_seq_length
+from dept.methods.rates import PROJECTION
+from dept.methods.registry import (
+    DEFAULT_METHOD,
+    declarations,
+    groups,
+    method_config,
+    method_names,
+    method_settings,
+    owners,
+)
 
-Method = Literal["dept", "prompt_tuning"]
-PromptInit = Literal["vocabulary", "text", "random"]
-LowRankInit = Literal["kaiming", "gaussian"]
 Decoding = Literal["label_scoring", "generate", "answer_list"]
-Rank = Union[int, Literal["auto"]]  # noqa: UP007 - a name for annotations that are read at run time
+T = TypeVar("T")
 
 
-def _check_prompt_init(prompt_init: str, prompt_init_text: str | None) -> None:
-    if (prompt_init == "text") != bool(prompt_init_text):
-        raise ConfigError("prompt_init_text must be given with prompt_init 'text', and only then")
+def _with_methods(config: type[T]) -> type[T]:
+    """A frozen dataclass of a class body, the methods' settings after `output_dir` and their rates after `preset`.
 
-
-@dataclass(frozen=True)
-class PromptTuningConfig(Checked):
-    """Vanilla prompt tuning (paper 2.1).
-
-    Attributes:
-        num_virtual_tokens: l, vectors of the prompt.
-        prompt_init: "vocabulary" samples the top vocabulary, "text" repeats a text's embeddings, "random".
-        prompt_init_text: the text, with prompt_init "text" only.
-
-    Raises:
-        ConfigError: a field of the wrong type or out of range, by name.
+    Where methods have different defaults for one setting, None stands for the chosen method's own.
     """
-
-    num_virtual_tokens: int = 100
-    prompt_init: PromptInit = "vocabulary"
-    prompt_init_text: str | None = None
-
-    method: ClassVar[Method] = "prompt_tuning"
-    _ranges: ClassVar[Mapping[str, tuple[float, float | None]]] = {"num_virtual_tokens": (1, 100_000)}
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        _check_prompt_init(self.prompt_init, self.prompt_init_text)
-
-
-@dataclass(frozen=True)
-class DeptConfig(Checked):
-    """Decomposed prompt tuning (paper 2.2).
-
-    Attributes:
-        num_virtual_tokens: m, vectors of the short prompt; 0 leaves it out.
-        rank: r of the update; 0 leaves it out (plain prompt tuning); "auto" spends what `budget_tokens`
-            leaves, never more.
-        max_seq_length: s, rows of the update.
-        budget_tokens: l, length of the prompt-tuning prompt whose parameters are matched by "auto".
-        low_rank_alpha: the update's scale is alpha / sqrt(rank) (the release); null gives Eq. 2 unscaled.
-        low_rank_init: "kaiming" (the release) or "gaussian" (the paper).
-        prompt_init, prompt_init_text: as in `PromptTuningConfig`.
-
-    Raises:
-        ConfigError: a field of the wrong type or out of range, by name.
-    """
-
-    num_virtual_tokens: int = 40
-    rank: Rank = "auto"
-    max_seq_length: int = 256
-    budget_tokens: int = 100
-    low_rank_alpha: float | None = 8.0
-    low_rank_init: LowRankInit = "kaiming"
-    prompt_init: PromptInit = "vocabulary"
-    prompt_init_text: str | None = None
-
-    method: ClassVar[Method] = "dept"
-    _ranges: ClassVar[Mapping[str, tuple[float, float | None]]] = {
-        "num_virtual_tokens": (0, 100_000),
-        "rank": (0, 100_000),
-        "max_seq_length": (1, 1_000_000),
-        "budget_tokens": (1, 100_000),
-        "low_rank_alpha": (1e-6, 1e6),
-    }
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        _check_prompt_init(self.prompt_init, self.prompt_init_text)
-        if self.num_virtual_tokens == 0 and self.rank == 0:
-            raise ConfigError("num_virtual_tokens and rank are both 0: there is nothing to train")
-        if self.rank == "auto" and self.num_virtual_tokens > self.budget_tokens:
-            raise ConfigError(
-                f"num_virtual_tokens ({self.num_virtual_tokens}) is more than budget_tokens "
-                f"({self.budget_tokens}): shorten the prompt, raise the budget or set a rank"
-            )
+    kinds: dict[str, Any] = {}
+    declared = dict(config.__annotations__)
+    for name, kind in declared.items():
+        kinds[name] = kind
+        if name == "output_dir":
+            kinds |= {own: _enter(config, own) for own in method_settings() if own not in declared}
+        if name == "preset":
+            for group in groups().values():
+                kinds[group.setting_name] = float | None
+                setattr(config, group.setting_name, group.setting())
+    config.__annotations__ = kinds
+    return dataclasses.dataclass(frozen=True)(config)
 
 
-MethodConfig = DeptConfig | PromptTuningConfig
+def _enter(config: Any, name: str) -> Any:
+    """Give the class a field for a method's setting; its annotation."""
+    one = method_settings()[name]
+    theirs = {method.name: method.own_settings()[name] for method in declarations() if name in method.own_settings()}
+    own, kind = [other.default for other in theirs.values()], one.kind
+    changes: dict[str, Any] = {"default": one.default, "help": one.help}
+    if any(default != one.default for default in own):
+        defaults = ", ".join(f"{method}: {other.default}" for method, other in theirs.items())
+        changes, kind = {"default": None, "help": f"{one.help} [{defaults}]"}, one.kind | None
+    lowest = [other.least for other in theirs.values() if other.least is not None]
+    entered = setting(
+        **changes,
+        label=one.label,
+        letter=one.letter,
+        least=min(lowest) if lowest else None,
+        most=one.most,
+        widget=one.widget,
+        of=one.of,
+        page=one.page,
+        since=one.since,
+    )
+    setattr(config, name, entered)
+    return kind
 
 
-@dataclass(frozen=True)
+@_with_methods
 class TrainConfig(Checked):
     """A run: what to train, on what, how. Every field is a flag of `dept train`.
 
     None ("auto" in the flags' help) is filled in by `dept.training.prepare.resolve` from the task and the backbone;
-    the run folder's `config.json` holds the filled-in values.
+    the run folder's `config.json` holds the filled-in values. The settings of all methods (`method_settings`) and a
+    rate for each of their groups (`prompt_lr`, `low_rank_lr`, `lora_lr`, ...) are fields too.
 
     Raises:
-        ConfigError: a field of the wrong type or out of range, by name.
+        ConfigError: a field of the wrong type or out of range, or of another method than the chosen one, by name.
     """
 
-    task: str = setting("sst2", "task name, or the path of your own task's YAML")
-    method: Method = setting("dept", "dept or prompt_tuning")
-    backbone: str = setting("t5-base", "alias, hub id, local folder or random:<alias>")
+    if TYPE_CHECKING:  # the fields of the methods are entered by the decorator
+        __dataclass_fields__: ClassVar[dict[str, dataclasses.Field[Any]]]
+
+        def __init__(self, **values: Any) -> None: ...
+        def __getattr__(self, name: str) -> Any: ...
+
+    task: str = setting(
+        "sst2", "task name, or the path of your own task's YAML", label="Task", widget="choice", of="data"
+    )
+    method: str = setting(
+        DEFAULT_METHOD,
+        f"{', '.join(method_names())}, or some joined by {SUM}",
+        label="Method",
+        of="method",
+        widget="choice",
+    )
+    backbone: str = setting(
+        "t5-base", "alias, hub id, local folder or random:<alias>", label="Backbone", widget="choice", of="machine"
+    )
     vision_backbone: str | None = setting(
         None,
         "image encoder, for tasks with images: alias, hub id, folder or random:<alias> "
         "[clip-vit-base-patch32; mini-t5: mini-clip]",
+        label="Image encoder",
+        widget="choice",
+        of="machine",
     )
-    tokenizer: str | None = setting(None, "tokenizer folder or hub id [the backbone's own]")
-    data: str = setting("hub", "hub, sample, easy-vqa, a data folder, or a table for your own task")
-    output_dir: str = setting("runs/run", "the run folder")
-
-    num_virtual_tokens: int | None = setting(None, "m, vectors of the prompt [40; prompt_tuning: the budget]")
-    rank: Rank = setting("auto", "r of the update; auto spends the rest of the budget")
-    budget_tokens: int = setting(100, "l, length of the PT prompt whose parameters are matched")
-    max_seq_length: int | None = setting(None, "s, source tokens [the task's]")
-    low_rank_alpha: float | None = setting(8.0, "the update's scale is alpha/sqrt(r); none: Eq. 2 unscaled")
-    low_rank_init: LowRankInit = setting("kaiming", "A's start: kaiming (the release) or gaussian (the paper)")
-    prompt_init: PromptInit = setting("vocabulary", "the prompt's start: vocabulary, text or random")
-    prompt_init_text: str | None = setting(None, "the text, with --prompt-init text")
-
-    preset: Literal["paper"] | None = setting(None, "paper: the paper's labels, rates and steps (Table 8)")
-    prompt_lr: float | None = setting(None, "alpha_1, the prompt's maximum rate [the backbone's]")
-    low_rank_lr: float | None = setting(None, "alpha_2, A's and B's maximum rate [the backbone's]")
-    projection_lr: float | None = setting(
-        None, "the visual projection's maximum rate [the backbone's, else low_rank_lr]"
+    tokenizer: str | None = setting(None, "tokenizer folder or hub id [the backbone's own]", page=False, of="machine")
+    data: str = setting(
+        "hub",
+        "hub, sample, easy-vqa, a data folder, or a table for your own task",
+        label="Rows",
+        widget="choice",
+        of="data",
     )
-    max_steps: int | None = setting(None, "optimiser steps [1000]")
-    batch_size: int = setting(16, "examples per step, over all processes and accumulation")
-    gradient_accumulation: int = setting(1, "parts that a step's batch is cut into")
-    eval_every: int | None = setting(None, "steps between evaluations on validation [a tenth of the steps]")
-    eval_batch_size: int = setting(64, "examples per evaluation batch")
-    early_stopping: int | None = setting(None, "stop after so many evaluations without improvement")
-    warmup_proportion: float = setting(0.06, "share of the steps with a rising rate")
-    weight_decay: float = setting(0.01, "AdamW's weight decay")
-    adam_epsilon: float = setting(1e-6, "AdamW's epsilon")
-    adam_beta1: float = setting(0.9, "AdamW's first beta")
-    adam_beta2: float = setting(0.98, "AdamW's second beta")
-    max_grad_norm: float = setting(1.0, "gradients are clipped to this norm; 0 turns it off")
-    seed: int = setting(42, "seed of the prompt, the order of rows and dropout")
+    output_dir: str = setting("runs/run", "the run folder", page=False, of="machine")
+
+    budget_tokens: int = budget_tokens()
+    max_seq_length: int | None = max_seq_length(None)
+
+    preset: Literal["paper"] | None = setting(
+        None, "paper: the paper's labels, rates and steps (Table 8)", label="Preset"
+    )
+    max_steps: int | None = setting(
+        None, "optimiser steps [1000]", label="Steps", least=1, most=10_000_000, widget="number"
+    )
+    batch_size: int = setting(
+        16,
+        "examples per step, over all processes and accumulation",
+        label="Batch size",
+        least=1,
+        most=100_000,
+        widget="number",
+    )
+    gradient_accumulation: int = setting(1, "parts that a step's batch is cut into", least=1, most=100_000)
+    eval_every: int | None = setting(
+        None,
+        "steps between evaluations on validation [a tenth of the steps]",
+        label="Evaluate every",
+        least=1,
+        most=10_000_000,
+        widget="number",
+    )
+    eval_batch_size: int = setting(64, "examples per evaluation batch", least=1, most=100_000)
+    early_stopping: int | None = setting(
+        None, "stop after so many evaluations without improvement", least=1, most=10_000_000
+    )
+    warmup_proportion: float = setting(0.06, "share of the steps with a rising rate", least=0, most=1)
+    weight_decay: float = setting(0.01, "AdamW's weight decay", least=0, most=1e3)
+    adam_epsilon: float = setting(1e-6, "AdamW's epsilon", least=0, most=1, page=False)
+    adam_beta1: float = setting(0.9, "AdamW's first beta", least=0, most=0.999999, page=False)
+    adam_beta2: float = setting(0.98, "AdamW's second beta", least=0, most=0.999999, page=False)
+    max_grad_norm: float = setting(1.0, "gradients are clipped to this norm; 0 turns it off", least=0, most=1e6)
+    seed: int = setting(
+        42, "seed of the prompt, the order of rows and dropout", label="Seed", least=0, most=2**32 - 1, widget="number"
+    )
 
     verbalizer: Literal["digits", "words"] | None = setting(
-        None, "label texts: digits (paper) or words [decoder-only: words, else digits]"
+        None, "label texts: digits (paper) or words [decoder-only: words, else digits]", of="data"
     )
     decoding: Decoding | None = setting(
         None,
         "label_scoring, generate, or answer_list: the most frequent training answers alone, for tasks that have such "
         "a list [label_scoring where the task has labels]",
+        of="data",
     )
-    max_train_rows: int | None = setting(None, "use at most so many rows; sample data: make so many")
-    max_validation_rows: int | None = setting(None, "the same for validation")
-    max_test_rows: int | None = setting(None, "the same for test")
+    max_train_rows: int | None = setting(
+        None, "use at most so many rows; sample data: make so many", least=1, of="data"
+    )
+    max_validation_rows: int | None = setting(None, "the same for validation", least=1, of="data")
+    max_test_rows: int | None = setting(None, "the same for test", least=1, of="data")
 
-    dtype: Literal["float32", "bfloat16", "float16"] = setting("float32", "the frozen backbone's dtype")
-    mixed_precision: Literal["no", "bf16", "fp16"] = setting("no", "autocast of the computation")
-    gradient_checkpointing: bool = setting(False, "recompute activations: less memory, more time")
+    dtype: Literal["float32", "bfloat16", "float16"] = setting("float32", "the frozen backbone's dtype", of="machine")
+    mixed_precision: Literal["no", "bf16", "fp16"] = setting(
+        "no", "autocast of the computation", page=False, of="machine"
+    )
+    gradient_checkpointing: bool = setting(False, "recompute activations: less memory, more time", of="machine")
     quantize: Literal["int8", "nf4"] | None = setting(
-        None, "int8 or nf4: the backbone's linear layers, by bitsandbytes"
+        None, "int8 or nf4: the backbone's linear layers, by bitsandbytes", page=False, of="machine"
     )
-    device_map: Literal["auto"] | None = setting(None, "auto: spread the backbone over this machine's GPUs")
-    compile: bool = setting(False, "compile the training step (torch.compile): a slow start, then faster")
-
-    _ranges: ClassVar[Mapping[str, tuple[float, float | None]]] = {
-        "num_virtual_tokens": (0, 100_000),
-        "rank": (0, 100_000),
-        "budget_tokens": (1, 100_000),
-        "max_seq_length": (1, 1_000_000),
-        "low_rank_alpha": (1e-6, 1e6),
-        "prompt_lr": (0, 1e3),
-        "low_rank_lr": (0, 1e3),
-        "projection_lr": (0, 1e3),
-        "max_steps": (1, 10_000_000),
-        "batch_size": (1, 100_000),
-        "gradient_accumulation": (1, 100_000),
-        "eval_every": (1, 10_000_000),
-        "eval_batch_size": (1, 100_000),
-        "early_stopping": (1, 10_000_000),
-        "warmup_proportion": (0, 1),
-        "weight_decay": (0, 1e3),
-        "adam_epsilon": (0, 1),
-        "adam_beta1": (0, 0.999999),
-        "adam_beta2": (0, 0.999999),
-        "max_grad_norm": (0, 1e6),
-        "seed": (0, 2**32 - 1),
-        "max_train_rows": (1, None),
-        "max_validation_rows": (1, None),
-        "max_test_rows": (1, None),
-    }
+    device_map: Literal["auto"] | None = setting(
+        None, "auto: spread the backbone over this machine's GPUs", page=False, of="machine"
+    )
+    compile: bool = setting(
+        False, "compile the training step (torch.compile): a slow start, then faster", page=False, of="machine"
+    )
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -207,11 +199,24 @@ class TrainConfig(Checked):
         for name in ("task", "backbone", "data", "output_dir"):
             if not getattr(self, name).strip():
                 raise ConfigError(f"{name} is empty")
-        if self.method == "prompt_tuning" and self.rank not in ("auto", 0):
-            raise ConfigError(f"rank {self.rank} belongs to method dept; prompt_tuning has no low-rank update")
         if self.compile and self.device_map is not None:
             raise ConfigError("compile works on one device: leave out compile or device_map")
+        self._check_owners()
         self.method_config()  # names an impossible combination now rather than when the run starts
+
+    def _check_owners(self) -> None:
+        """Refuse a setting of another method than the chosen one: it would have no meaning."""
+        method = method_config(self.method)
+        known = {*method.setting_names(), *method.ignores, PROJECTION.setting_name, *_OF_ANY_METHOD}
+        default = type(self)
+        for name in (*method_settings(), *(group.setting_name for group in groups().values())):
+            if name not in known and getattr(self, name) != getattr(default, name):
+                raise ConfigError(f"{name} belongs to {' and '.join(owners(name))}; the method here is {method.title}")
+
+    @property
+    def method_class(self) -> type[MethodConfig]:
+        """The chosen method's config class."""
+        return method_config(self.method)
 
     def method_config(self) -> MethodConfig:
         """The method's own config; lengths that are still open take the paper's defaults.
@@ -219,19 +224,21 @@ class TrainConfig(Checked):
         Raises:
             ConfigError: an impossible combination.
         """
-        if self.method == "prompt_tuning":
-            return PromptTuningConfig(
-                num_virtual_tokens=self.budget_tokens if self.num_virtual_tokens is None else self.num_virtual_tokens,
-                prompt_init=self.prompt_init,
-                prompt_init_text=self.prompt_init_text,
-            )
-        return DeptConfig(
-            num_virtual_tokens=40 if self.num_virtual_tokens is None else self.num_virtual_tokens,
-            rank=self.rank,
-            max_seq_length=256 if self.max_seq_length is None else self.max_seq_length,
-            budget_tokens=self.budget_tokens,
-            low_rank_alpha=self.low_rank_alpha,
-            low_rank_init=self.low_rank_init,
-            prompt_init=self.prompt_init,
-            prompt_init_text=self.prompt_init_text,
-        )
+        return self.method_class.from_settings(self.to_dict())
+
+    def rates(self) -> dict[str, float | None]:
+        """The learning rate of each group of the method, and of the visual projection; None while it is open."""
+        names = (*(group.name for group in self.method_class.groups), PROJECTION.name)
+        return {name: getattr(self, groups()[name].setting_name) for name in names}
+
+
+# Every run says what budget it is held against, and how many source tokens it reads.
+_OF_ANY_METHOD = ("budget_tokens", "max_seq_length")
+
+
+def settings_of_method(method: str, values: dict[str, Any]) -> dict[str, Any]:
+    """Settings of a whole batch as those of one method: what belongs to other methods alone is left out."""
+    config = method_config(method)
+    kept = {*config.setting_names(), *config.ignores, PROJECTION.setting_name, *_OF_ANY_METHOD}
+    foreign = {*method_settings(), *(group.setting_name for group in groups().values())} - kept
+    return {name: value for name, value in values.items() if name not in foreign}

@@ -9,6 +9,8 @@ from typing import Any
 
 from dept.backbones import known as known_backbones
 from dept.backbones import known_towers
+from dept.basics.checked import settings_of
+from dept.basics.settings_file import text_or_file
 from dept.data.names import DATA_NAMES
 from dept.runs.settings import TrainConfig
 from dept.tasks.registry import TASK_NAMES
@@ -17,7 +19,11 @@ from dept.tasks.registry import TASK_NAMES
 def with_whole_paths(config: TrainConfig) -> TrainConfig:
     """The same with its local paths made absolute; aliases, hub ids and other names as they are.
 
-    A name that is known goes before a folder of that name, as it does where the setting is read.
+    A name that is known goes before a folder of that name, as it does where the setting is read. A setting that is
+    JSON or a file of it holds the file's text afterwards: a run knows what it was given, wherever the file goes.
+
+    Raises:
+        ConfigError: such a file cannot be read.
     """
     names: dict[str, Container[str]] = {
         "task": TASK_NAMES,
@@ -31,6 +37,9 @@ def with_whole_paths(config: TrainConfig) -> TrainConfig:
         for setting, known in names.items()
         if (value := getattr(config, setting)) is not None
     }
+    for name, one in settings_of(TrainConfig).items():
+        if one.widget == "json" and (value := getattr(config, name)) is not None:
+            places[name] = text_or_file(value, name)
     return dataclasses.replace(config, **places)
 
 

@@ -189,6 +189,14 @@ class Task:
         plain = {key: _plain(value) for key, value in dataclasses.asdict(self).items()}
         return {key: value for key, value in plain.items() if value not in (None, [], {})}
 
+    def identity(self) -> dict[str, Any]:
+        """What tells this task from others, for keys: `to_dict` without a newer field that has its default.
+
+        A field that is added to this class says in which schema (`metadata={"since": 2}`), and yesterday's keys stay.
+        """
+        newer = {item.name: item.default for item in dataclasses.fields(self) if item.metadata.get("since", 1) > 1}
+        return {key: value for key, value in self.to_dict().items() if key not in newer or value != newer[key]}
+
     @classmethod
     def from_dict(cls, data: object, where: str = "task", name: str | None = None) -> Task:
         """A task from a file's content; `name` is used if the content has none.

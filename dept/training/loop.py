@@ -1,4 +1,4 @@
-"""The loop, on Accelerate: two learning rates, one schedule, the best adapter by validation, test at the end.
+"""The loop, on Accelerate: a learning rate for each part, the best adapter by validation, test at the end.
 
 A step's batch is the same rows whatever the number of processes and parts: its loss is the sum over the target
 tokens divided by their count in the whole batch.
@@ -21,6 +21,7 @@ from accelerate import Accelerator
 
 from dept.backbones.placement import compile_backbone, is_placed
 from dept.basics.allocator import kept_memory
+from dept.basics.checked import without_new_defaults
 from dept.basics.files import read_json, write_json
 from dept.data.batches import TrainBatches
 from dept.data.collate import Collator
@@ -32,9 +33,12 @@ from dept.runs.folder import FINGERPRINTS, RunFolder
 from dept.runs.key import is_untested
 from dept.runs.settings import TrainConfig
 from dept.training.checkpoints import load_checkpoint, save_checkpoint
-from dept.training.optim import AdamWSettings, build_optimizer, rate_factor, set_rates, warmup_steps
+from dept.training.optim import AdamWSettings, build_groups, rate_factor, set_rates, warmup_steps
 from dept.training.prepare import Prepared, prepare
 from dept.training.result import build_result, save_best, save_predictions
+
+# What every line of metrics.jsonl has had since schema 1; null where a method has no such group.
+_COLUMNS: dict[str, float | None] = {"prompt_lr": None, "low_rank_lr": None}
 
 
 class Reporter(Protocol):
@@ -116,11 +120,16 @@ def _check_settings(folder: RunFolder, prepared: Prepared, resume: bool) -> None
     """Two starts at once meet here, under the lock; a resumed run must be the same experiment."""
     if not resume:
         return
-    saved, now = read_json(folder.config_file), _saved_settings(prepared)
+    saved, now = _identity(read_json(folder.config_file)), _identity(_saved_settings(prepared))
     names = sorted(name for name in saved | now if saved.get(name) != now.get(name) and name != "output_dir")
     if names:
         changes = ", ".join(f"{name} was {saved.get(name)!r}, now {now.get(name)!r}" for name in names)
         raise RunError(f"the settings differ from those of {folder.path}: {changes}. Start a new run for them")
+
+
+def _identity(settings: dict[str, Any]) -> dict[str, Any]:
+    """Saved settings without those that are newer than the run and have their default."""
+    return without_new_defaults(TrainConfig, settings)
 
 
 def _saved_settings(prepared: Prepared) -> dict[str, Any]:
@@ -140,17 +149,11 @@ class _Run:
         self.model: PromptedModel = prepared.model
         if config.gradient_checkpointing:
             self.model.gradient_checkpointing_enable()
-        self.rates = {
-            "prompt": config.prompt_lr or 0.0,
-            "low_rank": config.low_rank_lr or 0.0,
-            "projection": config.projection_lr or 0.0,
-        }
-        self.optimizer = build_optimizer(
+        self.rates = {name: rate for name, rate in config.rates().items() if rate is not None}
+        self.optimizer = build_groups(
             self.model,
-            self.rates["prompt"],
-            self.rates["low_rank"],
+            self.rates,
             AdamWSettings(config.weight_decay, (config.adam_beta1, config.adam_beta2), config.adam_epsilon),
-            projection_lr=self.rates["projection"],
         )
         if config.compile:
             compile_backbone(self.model.backbone)
@@ -267,23 +270,20 @@ class _Run:
         ).tolist()
         loss = loss_sum / tokens
         if not math.isfinite(loss):
-            raise RunError(
-                f"the loss became {loss} at step {self.step + 1}: lower --prompt-lr and --low-rank-lr, "
-                "or leave out fp16"
-            )
+            flags = " and ".join(f"--{name}-lr" for name in self.model.grouped_tensors()).replace("_", "-")
+            raise RunError(f"the loss became {loss} at step {self.step + 1}: lower {flags}, or leave out fp16")
         if self.config.max_grad_norm:
             self.accelerator.clip_grad_norm_(self.model.adapter_tensors().values(), self.config.max_grad_norm)
         self.stepper.step()
         self.stepper.zero_grad(set_to_none=True)
-        rates = {group["name"]: group["lr"] for group in self.optimizer.param_groups}
+        rates = {f"{group['name']}_lr": group["lr"] for group in self.optimizer.param_groups}
         line = {
             "step": self.step + 1,
             "split": "train",
             "loss": loss,
             "label_loss": label_sum / max(1.0, label_tokens),
-            "prompt_lr": rates.get("prompt"),
-            "low_rank_lr": rates.get("low_rank"),
-            **({"projection_lr": rates["projection"]} if "projection" in rates else {}),
+            **_COLUMNS,
+            **rates,
             "elapsed_s": round(self._elapsed(), 3),
         }
         return line, asked > 0

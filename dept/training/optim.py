@@ -1,11 +1,13 @@
-"""Two rates of learning (paper 2.2): the optimiser's groups and the schedule that both follow."""
+"""A rate of learning for each part (paper 2.2): the optimiser's groups and the schedule that all follow."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from torch.optim import AdamW, Optimizer
 
-from dept.prompted import PromptedModel
+from dept.methods.registry import groups as known_groups
+from dept.model.adapted import AdaptedModel
 
 
 @dataclass(frozen=True)
@@ -17,38 +19,61 @@ class AdamWSettings:
     eps: float = 1e-6
 
 
-def build_optimizer(
-    model: PromptedModel,
-    prompt_lr: float,
-    low_rank_lr: float,
-    settings: AdamWSettings | None = None,
-    *,
-    projection_lr: float | None = None,
-) -> AdamW:
-    """AdamW with one group for the soft prompt (alpha_1) and one for A and B (alpha_2).
+def build_groups(model: AdaptedModel, rates: Mapping[str, float], settings: AdamWSettings | None = None) -> AdamW:
+    """AdamW with a group for each rate group of the model; each group carries its `name`.
 
-    A part that the model does not have (m = 0, or prompt tuning) has no group. Each group carries its `name`. A model
-    that reads images has a third one for its visual projection, by default at A's and B's rate.
+    Args:
+        rates: by group name (`model.groups`); those of groups without tensors are passed over.
 
     Raises:
-        ValueError: a trainable tensor that belongs to neither part, or that both claim.
+        ValueError: a group without a rate; a trainable tensor that belongs to no group, or to two.
     """
     settings = settings or AdamWSettings()
-    parts = (
-        ("prompt", model.soft_prompt, prompt_lr),
-        ("low_rank", model.low_rank_update, low_rank_lr),
-        ("projection", model.visual_projection, low_rank_lr if projection_lr is None else projection_lr),
-    )
+    grouped = model.grouped_tensors()
+    missing = [name for name in grouped if rates.get(name) is None]
+    if missing:
+        raise ValueError(f"no learning rate for {', '.join(missing)}: name one for each of {', '.join(grouped)}")
     groups: list[dict[str, Any]] = [
-        {"name": name, "params": list(part.parameters()), "lr": rate} for name, part, rate in parts if part is not None
+        {"name": name, "params": list(tensors.values()), "lr": rates[name]} for name, tensors in grouped.items()
     ]
-    grouped = [id(tensor) for group in groups for tensor in group["params"]]
+    members = [id(tensor) for group in groups for tensor in group["params"]]
     wrong = [
-        name for name, tensor in model.named_parameters() if grouped.count(id(tensor)) != int(tensor.requires_grad)
+        name for name, tensor in model.named_parameters() if members.count(id(tensor)) != int(tensor.requires_grad)
     ]
     if wrong:
         raise ValueError(f"optimiser groups do not cover the trainable tensors exactly once: {', '.join(wrong)}")
     return AdamW(groups, betas=settings.betas, eps=settings.eps, weight_decay=settings.weight_decay)
+
+
+def build_optimizer(
+    model: AdaptedModel,
+    prompt_lr: float | None = None,
+    low_rank_lr: float | None = None,
+    settings: AdamWSettings | None = None,
+    *,
+    projection_lr: float | None = None,
+    **rates: float,
+) -> AdamW:
+    """AdamW with a group for each part of the method: `prompt_lr` (alpha_1), `low_rank_lr` (alpha_2), `lora_lr`, ...
+
+    A part that the model does not have (m = 0, or prompt tuning) has no group. The visual projection of a model that
+    reads images has by default A's and B's rate.
+
+    Raises:
+        ValueError: see `build_groups`; a rate of no group.
+    """
+    named = {
+        "prompt_lr": prompt_lr,
+        "low_rank_lr": low_rank_lr,
+        "projection_lr": projection_lr or low_rank_lr,
+        **rates,
+    }
+    unknown = [name for name in rates if name.removesuffix("_lr") not in known_groups()]
+    if unknown:
+        raise ValueError(f"{', '.join(unknown)}: no such rate; one of {', '.join(f'{n}_lr' for n in known_groups())}")
+    return build_groups(
+        model, {name.removesuffix("_lr"): rate for name, rate in named.items() if rate is not None}, settings
+    )
 
 
 def warmup_steps(max_steps: int, warmup_proportion: float) -> int:
@@ -57,13 +82,13 @@ def warmup_steps(max_steps: int, warmup_proportion: float) -> int:
 
 
 def rate_factor(step: int, max_steps: int, warmup: int) -> float:
-    """What both rates are multiplied by at a step counted from 0: linear warm-up, then linear decay to 0."""
+    """What all rates are multiplied by at a step counted from 0: linear warm-up, then linear decay to 0."""
     if step < warmup:
         return step / warmup
     return max(0.0, (max_steps - step) / max(1, max_steps - warmup))
 
 
-def set_rates(optimizer: Optimizer, base_rates: dict[str, float], factor: float) -> None:
+def set_rates(optimizer: Optimizer, base_rates: Mapping[str, float], factor: float) -> None:
     """Give each named group its base rate times the schedule's factor."""
     for group in optimizer.param_groups:
         group["lr"] = base_rates[group["name"]] * factor

@@ -6,30 +6,27 @@ import json
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 from accelerate.utils import set_seed
-from transformers import PreTrainedTokenizerBase
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from dept.backbones.fingerprints import fingerprint
 from dept.backbones.known import BackboneInfo, default_tower
-from dept.backbones.load import backbone_info, default_learning_rates, load_backbone
+from dept.backbones.load import backbone_info, load_backbone, registered_rates
 from dept.backbones.towers import VisionTower, load_tower
 from dept.data.features import FeatureStore, with_features
 from dept.data.sources import Rows, load_rows
 from dept.data.tokenised import TokenisedSplit, tokenise
 from dept.errors import BackboneError, ConfigError
 from dept.evaluation.predictor import check_positions
-from dept.methods.budget import Split, split_of
+from dept.methods.budget import BudgetSplit
+from dept.methods.rates import LOW_RANK, PROJECTION
+from dept.methods.registry import groups
+from dept.model.facts import facts_of
 from dept.prompted import PromptedModel, get_prompted_model
-from dept.runs.settings import DeptConfig, TrainConfig
-from dept.runs.whole_paths import with_whole_paths
+from dept.runs.resolve import resolve
+from dept.runs.settings import TrainConfig
 from dept.tasks import Task, load_task
-
-PAPER_LARGE_DATA = 100_000  # rows; beyond them the paper trains longer (appendix D)
-PAPER_STEPS, PAPER_STEPS_LARGE, PAPER_STEPS_MNLI = 30_000, 300_000, 200_000
-PAPER_RATES = {"prompt_lr": 0.3, "low_rank_lr": 5e-4}  # one point of Table 8's grid
-DEFAULT_STEPS = 1000
 
 
 @dataclass(frozen=True)
@@ -38,7 +35,7 @@ class Prepared:
 
     Attributes:
         config: every open value filled in.
-        budget: how the parameters are split, and what of the budget is left over.
+        budget: how the parameters are split, and what of the budget is left over; None for a method without one.
         fingerprints: of data, task and backbones, so that a resumed run is known to be the same.
         tower: the image encoder, for a task with images.
     """
@@ -50,7 +47,7 @@ class Prepared:
     tokenizer: PreTrainedTokenizerBase
     rows: Rows
     splits: Mapping[str, TokenisedSplit]
-    budget: Split
+    budget: BudgetSplit | None
     fingerprints: Mapping[str, str]
     tower: VisionTower | None = None
 
@@ -79,9 +76,7 @@ def prepare(config: TrainConfig, *, progress: bool = True) -> Prepared:
         tower = load_tower(config.vision_backbone or default_tower(config.backbone))
     if tokenizer is None:
         raise BackboneError(f"{config.backbone} has no tokenizer: name one with --tokenizer FOLDER-or-hub-id")
-    rates = dict(zip(("prompt_lr", "low_rank_lr"), default_learning_rates(backbone), strict=True))
-    if tower is not None and info.projection_lr is not None:
-        rates["projection_lr"] = info.projection_lr
+    rates = default_rates(config, backbone, with_images=tower is not None)
     config = resolve(config, task, rows.sizes["train"], backbone.config.is_encoder_decoder, rates)
 
     splits = {
@@ -105,81 +100,49 @@ def prepare(config: TrainConfig, *, progress: bool = True) -> Prepared:
     set_seed(config.seed)
     width = None if tower is None else tower.width
     model = get_prompted_model(backbone, config.method_config(), tokenizer, visual_width=width)
-    embeddings: Any = backbone.get_input_embeddings()
-    method, hidden_size = model.method_config, embeddings.weight.shape[1]
-    rank = _known(method.rank) if isinstance(method, DeptConfig) else 0
-    config = dataclasses.replace(config, rank=rank, num_virtual_tokens=method.num_virtual_tokens)
-    budget = split_of(
-        method.num_virtual_tokens, rank, hidden_size, _known(config.max_seq_length), config.budget_tokens
-    )
+    if config.compile and any(part.acts_inside for part in model.parts):
+        # Compiled layers pass over hooks that were set in them: the run would train something else.
+        raise ConfigError(f"{model.method_config.title} acts inside the backbone's layers: leave out compile")
+    method, facts = model.method_config, facts_of(backbone, max_seq_length=_known(config.max_seq_length))
+    config = dataclasses.replace(config, **method.settings())
+    budget = method.budget(facts, config.budget_tokens)
     positions = 0 if tower is None else tower.positions
     for split in splits.values():
         check_positions(model, positions + int(split.source_lengths.max()), int(split.target_lengths.max()))
     fingerprints = {
         "data": rows.fingerprint,
-        "task": hashlib.sha256(json.dumps(task.to_dict(), sort_keys=True).encode()).hexdigest(),
+        "task": hashlib.sha256(json.dumps(task.identity(), sort_keys=True).encode()).hexdigest(),
         "backbone": fingerprint(backbone),
         **({} if tower is None else {"vision_backbone": tower.fingerprint}),
     }
     return Prepared(config, task, info, model, tokenizer, rows, splits, budget, fingerprints, tower)
 
 
-def resolve(
-    config: TrainConfig, task: Task, train_rows: int, is_encoder_decoder: bool, rates: Mapping[str, float]
-) -> TrainConfig:
-    """Fill in what was left open, from the preset, the task and the backbone; what was set stays as it is.
+def default_rates(config: TrainConfig, backbone: PreTrainedModel, *, with_images: bool) -> dict[str, float]:
+    """The learning rate of each group by its setting: registered for the backbone, else the group's default.
 
-    Args:
-        train_rows: the paper trains longer on large data sets (appendix D).
-        rates: the backbone's own prompt_lr and low_rank_lr, and projection_lr if it has one.
+    Only what a run leaves open is looked for. The projection's default is filled in by `resolve`: the rate of A and B.
 
     Raises:
-        ConfigError: label scoring, or a verbalizer, that the task does not have; an image encoder for a text task.
+        BackboneError: a rate follows from the backbone's embeddings, which are zero or not finite.
     """
-    values: dict[str, Any] = {
-        "max_seq_length": task.max_seq_length,
-        "max_steps": DEFAULT_STEPS,
-        "verbalizer": _verbalizer(task, is_encoder_decoder),
-        "decoding": task.decoding,
-        **rates,
-    }
-    if config.preset == "paper":
-        steps = PAPER_STEPS_LARGE if train_rows > PAPER_LARGE_DATA else PAPER_STEPS
-        values |= PAPER_RATES | {
-            "max_steps": PAPER_STEPS_MNLI if task.name == "mnli" else steps,
-            "verbalizer": "digits" if task.verbalizers else None,
-            "eval_every": 1000,
-        }
-    given = {name: getattr(config, name) for name in values if getattr(config, name, None) is not None}
-    values |= given
-    values.setdefault("eval_every", config.eval_every or max(1, values["max_steps"] // 10))
-    if task.verbalizers and values["verbalizer"] not in task.verbalizers:
-        raise ConfigError(f"task {task.name} has no {values['verbalizer']} verbalizer: {', '.join(task.verbalizers)}")
-    if values["decoding"] == "answer_list" and task.closed_answers is None:
-        raise ConfigError(f"task {task.name} has no list of answers to choose from: leave out --decoding")
-    if values["decoding"] == "label_scoring" and task.verbalizer(values["verbalizer"]) is None:
-        raise ConfigError(f"task {task.name} has no labels to score: leave out --decoding or use generate")
-    if task.image_column is not None:
-        values["vision_backbone"] = config.vision_backbone or default_tower(config.backbone)
-        if config.projection_lr is None:
-            values.setdefault("projection_lr", values.get("low_rank_lr"))
-    else:
-        for name in ("vision_backbone", "projection_lr"):
-            if getattr(config, name) is not None:
-                raise ConfigError(f"task {task.name} has no images: leave out {name}")
-    return with_whole_paths(dataclasses.replace(config, **values))
+    registered, method = registered_rates(backbone), config.method_class
+    ignored = (group for group in groups().values() if group.setting_name in method.ignores)
+    wanted = [*method.groups, *ignored, *([PROJECTION] if with_images else [])]
+    rates = {group.setting_name: registered[group.name] for group in wanted if group.name in registered}
+    left = [
+        group for group in wanted if group.setting_name not in rates and getattr(config, group.setting_name) is None
+    ]
+    has_low_rank = LOW_RANK in method.groups
+    left = [group for group in left if not (group is PROJECTION and has_low_rank)]
+    facts = facts_of(backbone, with_rms=any(callable(group.rate) for group in left))
+    return rates | {group.setting_name: group.default(facts) for group in left}
 
 
 def with_answer_list(task: Task, train: TokenisedSplit) -> Task:
     """The task with the most frequent targets of its training rows, as many as it says, sorted."""
     most = [answer for answer, _ in Counter(train.targets).most_common(task.closed_answers) if answer]
     return dataclasses.replace(task, answer_list=tuple(sorted(most)))
-
-
-def _verbalizer(task: Task, is_encoder_decoder: bool) -> str | None:
-    if not task.verbalizers:
-        return None
-    return "digits" if is_encoder_decoder or "words" not in task.verbalizers else "words"
 
 
 def _sizes(config: TrainConfig) -> dict[str, int]:

@@ -1,4 +1,4 @@
-"""What a person at a terminal sees of a run: loss, both rates, time left; plain lines where there is no terminal."""
+"""What a person at a terminal sees of a run: loss, rates, time left; plain lines where there is no terminal."""
 
 import time
 from typing import Any, Self
@@ -14,7 +14,6 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
-from dept.runs.settings import DeptConfig
 from dept.training.prepare import Prepared
 
 _LINE_SECONDS = 10.0  # between plain lines
@@ -49,26 +48,29 @@ class Bar:
         self._bar.stop()
 
     def started(self, prepared: Prepared, first_step: int) -> None:
-        config, split = prepared.config, prepared.budget
+        config, split, model = prepared.config, prepared.budget, prepared.model
         self._max_steps = config.max_steps or 0
         self._main_metric = prepared.task.main_metric
         rows = prepared.rows.sizes
-        over = f", {-split.left_over:,} over the budget" if split.over_budget else ""
-        left = f", {split.left_over:,} of the budget left over" if split.left_over > 0 else ""
-        rank = f", rank {split.rank}" if isinstance(prepared.model.method_config, DeptConfig) else ""
+        left = ""
+        if split is not None and split.left_over:
+            what = "over the budget" if split.over_budget else "of the budget left over"
+            left = f", {abs(split.left_over):,} {what}"
+        rates = " and ".join(f"{config.rates()[name]:g}" for name in model.grouped_tensors())
+        sizes = model.method_config.summary()
         self._say(
             f"{config.method} on {prepared.task.name} ({prepared.rows.source} data: "
             f"{rows['train']:,}/{rows['validation']:,}/{rows['test']:,} rows), {config.backbone} "
-            f"({prepared.backbone.source}): {split.num_virtual_tokens} virtual tokens{rank}, "
-            f"{split.trainable_parameters:,} parameters{over}{left}; rates {config.prompt_lr:g} and "
-            f"{config.low_rank_lr:g}; {config.verbalizer} labels, {config.decoding}"
+            f"({prepared.backbone.source}): {f'{sizes}, ' if sizes else ''}"
+            f"{model.trainable_parameters():,} parameters{left}; rates {rates}; "
+            f"{config.verbalizer} labels, {config.decoding}"
         )
         self._steps = self._bar.add_task("training", total=self._max_steps, completed=first_step)
 
     def stepped(self, line: dict[str, Any]) -> None:
         text = f"loss {line['loss']:.4f}"
         text += "".join(
-            f"  {name} {line[name]:.2e}" for name in ("prompt_lr", "low_rank_lr") if line[name] is not None
+            f"  {name} {value:.2e}" for name, value in line.items() if name.endswith("_lr") and value is not None
         )
         if self._steps is not None:
             self._bar.update(self._steps, completed=line["step"], description=text)

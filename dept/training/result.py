@@ -42,9 +42,7 @@ def save_best(folder: RunFolder, prepared: Prepared, step: int, metrics: dict[st
             "data": {"source": prepared.rows.source, "rows": prepared.rows.sizes},
             "backbone": {"name": config.backbone, "source": prepared.backbone.source},
             "seed": config.seed,
-            "prompt_lr": config.prompt_lr,
-            "low_rank_lr": config.low_rank_lr,
-            **({} if prepared.tower is None else {"projection_lr": config.projection_lr}),
+            **{f"{name}_lr": rate for name, rate in config.rates().items() if rate is not None},
             "batch_size": config.batch_size,
             "max_steps": config.max_steps,
         },
@@ -86,7 +84,7 @@ def build_result(
     return {
         "schema_version": SCHEMA_VERSION,
         "status": status,
-        "key": run_key(settings, prepared.fingerprints),
+        "key": run_key(config.identity(), prepared.fingerprints),
         "task": prepared.task.name,
         "method": config.method,
         "backbone": {
@@ -105,11 +103,7 @@ def build_result(
         "config": settings,
         "trainable_parameters": prepared.model.trainable_parameters(),
         "trainable_parts": prepared.model.trainable_parts(),
-        "num_virtual_tokens": prepared.budget.num_virtual_tokens,
-        "rank": prepared.budget.rank,
-        "input_length": prepared.budget.input_length,
-        "over_budget": prepared.budget.over_budget,
-        "left_over": prepared.budget.left_over,
+        **_budget(prepared),
         "steps": step,
         "best_step": progress["best_step"],
         "metrics": {
@@ -133,6 +127,18 @@ def build_result(
         "seed": config.seed,
         "stop_reason": stop_reason,
         "error": error,
+    }
+
+
+def _budget(prepared: Prepared) -> dict[str, Any]:
+    """How prompt tuning's budget was spent; a method that is not sized by it has no rank and is never over it."""
+    split, positions = prepared.budget, prepared.model.num_virtual_tokens
+    return {
+        "num_virtual_tokens": positions,
+        "rank": split.rank if split else 0,
+        "input_length": positions + (prepared.config.max_seq_length or 0),
+        "over_budget": split.over_budget if split else False,
+        "left_over": split.left_over if split else 0,
     }
 
 

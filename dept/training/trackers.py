@@ -79,8 +79,10 @@ class Mirror:
 
     def stepped(self, line: dict[str, Any]) -> None:
         self._reporter.stepped(line)
-        names = ("loss", "label_loss", "prompt_lr", "low_rank_lr")
-        self._log({f"train/{name}": line[name] for name in names if line[name] is not None}, line["step"])
+        values = {
+            name: value for name, value in line.items() if name in ("loss", "label_loss") or name.endswith("_lr")
+        }
+        self._log({f"train/{name}": value for name, value in values.items() if value is not None}, line["step"])
 
     def evaluating(self, split: str, done: int, rows: int) -> None:
         self._reporter.evaluating(split, done, rows)
@@ -104,7 +106,7 @@ class Mirror:
 
 def _start(name: str, prepared: Prepared, first_step: int) -> GeneralTracker:
     folder, settings = Path(prepared.config.output_dir), prepared.config.to_dict()
-    key = run_key(settings, prepared.fingerprints)
+    key = run_key(prepared.config.identity(), prepared.fingerprints)
     run = f"{folder.name}-{key[:6]}"
     if name == "tensorboard":
         from accelerate.tracking import TensorBoardTracker

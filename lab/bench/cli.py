@@ -18,6 +18,13 @@ def bench(
         str, typer.Option(help="Aliases, folders, random:<alias> for the shape alone; by commas.")
     ] = "random:t5-small",
     virtual_tokens: Annotated[str, typer.Option(help="DePT's m, each beside PT; by commas.")] = "0,20,40,60,80",
+    methods: Annotated[
+        str, typer.Option(help="Other methods beside PT, those joined by + too; by commas.", show_default="none")
+    ] = "",
+    settings: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="NAME=VALUE", help="A setting of those methods; repeatable."),
+    ] = None,
     lengths: Annotated[
         str | None,
         typer.Option(
@@ -44,7 +51,7 @@ def bench(
         Path | None, typer.Option(help="Where bench.json and bench.html go [runs/bench-<time>].", show_default=False)
     ] = None,
 ) -> int:
-    """Measure time and memory of DePT beside PT, each measurement in a fresh process."""
+    """Measure time and memory of DePT, and of other methods, beside PT, each measurement in a fresh process."""
     from datetime import datetime
 
     from lab.basics.commas import numbers, words
@@ -69,10 +76,12 @@ def bench(
         data=data,
         tokenizer=tokenizer,
         dtype=dtype,
+        methods=words(methods),
+        method_settings=tuple(settings or ()),
     )
     folder = output_dir or Path("runs") / f"bench-{datetime.now():%Y%m%d-%H%M%S}"
-    found = run_bench(config.as_quick() if quick else config, folder)
-    report = write_report(found, folder)
-    print_table(found)
+    measured = run_bench(config.as_quick() if quick else config, folder)
+    report = write_report(measured, folder)
+    print_table(measured)
     print(f"Report: {report}; every measurement: {folder / 'bench.json'}")
-    return STOPPED if found.status == "stopped" else 0
+    return STOPPED if measured.status == "stopped" else 0

@@ -2,9 +2,12 @@
 
 import dataclasses
 from dataclasses import dataclass
+from typing import Any
 
+from dept.basics.settings_file import parse_value
 from dept.errors import ConfigError
 from dept.methods.budget import rank_for
+from dept.methods.registry import BASELINE, DEFAULT_METHOD, method_config
 from lab.bench.lengths import Lengths
 
 WHATS = ("train", "inference", "memory", "decoding")
@@ -28,6 +31,8 @@ class BenchConfig:
             steps, too few for a time), decoding (label scoring beside the release's two passes).
         backbones: names as `load_backbone` takes them.
         virtual_tokens: DePT's m; each is compared with PT at `budget_tokens`.
+        methods: others that are compared with PT, by their names in the registry, several joined by + too.
+        method_settings: settings of theirs as texts, name=value; what is not set has its default.
         lengths: texts for `Lengths.parse`.
         batch_size: examples of a step and of an inference batch.
         budget_tokens: l, the length of the PT prompt whose parameters are matched.
@@ -56,6 +61,8 @@ class BenchConfig:
     dtype: str = "float32"
     seed: int = 42
     quick: bool = False
+    methods: tuple[str, ...] = ()
+    method_settings: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         for name in ("what", "backbones", "virtual_tokens", "lengths"):
@@ -79,8 +86,29 @@ class BenchConfig:
         for name, value in least:
             if value is not None and value < 1:
                 raise ConfigError(f"--{name.replace('_', '-')} must be at least 1, not {value}")
+        for name in self.methods:
+            method_config(name)
+            if name in (DEFAULT_METHOD, BASELINE):
+                raise ConfigError(f"--methods: {name} is compared anyway; name others")
+        self.settings()
         for m in self.virtual_tokens:
             rank_for(m, 1, self.max_seq_length, self.budget_tokens)  # names a number that cannot be
+
+    def settings(self) -> dict[str, Any]:
+        """What is set of the other methods, as typed values.
+
+        Raises:
+            ConfigError: no such setting of theirs, or not a value of its kind.
+        """
+        known = {name: one for method in self.methods for name, one in method_config(method).own_settings().items()}
+        values = {}
+        for text in self.method_settings:
+            name, equals, value = text.partition("=")
+            name = name.strip().replace("-", "_")
+            if not equals or name not in known:
+                raise ConfigError(f"--set {text}: name=value of one of {', '.join(sorted(known)) or '--methods'}")
+            values[name] = parse_value(name, value.strip(), known[name].kind)
+        return values
 
     def as_quick(self) -> "BenchConfig":
         """The same question in a few minutes: one prompt length, few repeats."""

@@ -1,6 +1,7 @@
 """The paper's Figure 3 (relative cost over m) and Figure 4 (samples a second over m), drawn from measurements.
 
-The paper's own printed numbers stand beside ours as marks of their own, named as the paper's.
+The paper's own printed numbers stand beside ours as marks of their own, named as the paper's. Methods that are
+measured at one setting are marks too, at the length of their prompt.
 """
 
 from collections.abc import Sequence
@@ -10,9 +11,11 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from dept.backbones.known import RANDOM
-from lab.basics.styles import STYLES
+from dept.methods.registry import BASELINE, DEFAULT_METHOD, title_of
 from lab.bench.summary import Ratio, Summary
+from lab.bench.variant import BACKBONE
 from lab.paper.numbers import FIGURE_3_SAVING, printed_speed
+from lab.runs.figures import style_of
 
 _SIZES = ("small", "base", "medium", "large", "7b", "13b")
 _COLORS = {"training time": "#0072B2", "peak memory": "#009E73"}
@@ -20,6 +23,7 @@ _DASHES = {"training time": "solid", "peak memory": "dash"}
 _PAPER = "#6a3d9a"
 _SIZE_COLORS = ("#0072B2", "#009E73", "#D55E00")
 _PAPER_MARKS = ("star-open", "diamond-open", "square-open")
+_OTHER_MARKS = ("circle", "square", "triangle-up", "triangle-down", "cross", "x")
 _HEIGHT = 420
 
 
@@ -48,13 +52,14 @@ def _of(summaries: Sequence[Summary], kind: str, lengths: str, way: str) -> list
 
 def relative_cost(summaries: Sequence[Summary]) -> list[tuple[str, go.Figure]]:
     """Figure 3: training time and peak training memory over m, per cent of PT's, the mean over sizes."""
-    costs = [s for s in summaries if s.group.what in ("train", "memory") and s.variant.method == "dept"]
+    costs = [s for s in summaries if s.group.what in ("train", "memory") and s.baseline is not None]
     found = []
     for kind, lengths, way in _families(costs):
         own = _of(costs, kind, lengths, way)
         figure = go.Figure()
         for name in ("training time", "peak memory"):
-            _add_cost(figure, name, own)
+            _add_cost(figure, name, [s for s in own if s.variant.method == DEFAULT_METHOD])
+            _add_other_costs(figure, name, [s for s in own if s.variant.method != DEFAULT_METHOD])
         if kind == "T5":
             figure.add_scatter(
                 x=[20],
@@ -73,12 +78,34 @@ def relative_cost(summaries: Sequence[Summary]) -> list[tuple[str, go.Figure]]:
     return found
 
 
+def _cost(row: Summary, name: str) -> Ratio | None:
+    """Time or memory over the baseline's; a memory run is too short for a time, a training run tells both."""
+    if name == "peak memory":
+        return row.memory
+    return row.time if row.group.what == "train" else None
+
+
+def _add_other_costs(figure: go.Figure, name: str, own: Sequence[Summary]) -> None:
+    """A mark for each method that is measured at one setting, over the sizes of the backbone."""
+    ratios: dict[str, list[Ratio]] = {}
+    lengths = {row.variant.name: row.variant.num_virtual_tokens for row in own}
+    for row in own:
+        if (ratio := _cost(row, name)) is not None:
+            ratios.setdefault(row.variant.name, []).append(ratio)
+    for index, (variant, found) in enumerate(ratios.items()):
+        figure.add_scatter(
+            x=[lengths[variant]],
+            y=[100 * fmean(ratio.median for ratio in found)],
+            name=f"{variant}: {name}, ours",
+            mode="markers",
+            marker={"symbol": _OTHER_MARKS[index % len(_OTHER_MARKS)], "size": 11, "color": _COLORS[name]},
+        )
+
+
 def _add_cost(figure: go.Figure, name: str, own: Sequence[Summary]) -> None:
     by_m: dict[int, list[Ratio]] = {}
     for row in own:
-        ratio = row.memory if name == "peak memory" else row.time
-        # A memory run is too short for a time; a training run tells both.
-        if ratio is not None and (name == "peak memory" or row.group.what == "train"):
+        if (ratio := _cost(row, name)) is not None:
             by_m.setdefault(row.variant.num_virtual_tokens, []).append(ratio)
     if not by_m:
         return
@@ -101,28 +128,28 @@ def _add_cost(figure: go.Figure, name: str, own: Sequence[Summary]) -> None:
 
 def samples_per_second(summaries: Sequence[Summary]) -> list[tuple[str, go.Figure]]:
     """Figure 4: bars of samples per second over m, a panel a size, with the ratio to PT above each bar."""
-    speeds = [s for s in summaries if s.group.what == "inference" and s.variant.method != "backbone"]
+    speeds = [s for s in summaries if s.group.what == "inference" and s.variant.method != BACKBONE]
     found = []
     for kind, lengths, way in _families(speeds):
         own = _of(speeds, kind, lengths, way)
         sizes = sorted(dict.fromkeys(s.group.backbone for s in own), key=_size_order)
         figure = make_subplots(cols=len(sizes), subplot_titles=[size_name(size) for size in sizes])
         for column, size in enumerate(sizes, start=1):
-            for method, name in (("dept", "DePT"), ("prompt_tuning", "PT")):
-                bars = sorted(
-                    (s for s in own if s.group.backbone == size and s.variant.method == method),
-                    key=lambda s: s.variant.num_virtual_tokens,
-                )
+            for index, method in enumerate(_methods(own)):
+                bars = [s for s in own if s.group.backbone == size and s.variant.method == method]
+                bars.sort(key=lambda s: s.variant.num_virtual_tokens)
+                with_m = method in (DEFAULT_METHOD, BASELINE)
+                name, compared = title_of(method), method != BASELINE
                 figure.add_bar(
-                    x=[str(s.variant.num_virtual_tokens) for s in bars],
+                    x=[str(s.variant.num_virtual_tokens) if with_m else s.variant.name for s in bars],
                     y=[s.samples_per_s for s in bars],
-                    text=[f"{s.speed.median:.2f}x" if method == "dept" and s.speed else "" for s in bars],
+                    text=[f"{s.speed.median:.2f}x" if compared and s.speed else "" for s in bars],
                     textposition="outside",
                     cliponaxis=False,
                     width=0.7,
                     name=f"{name}, ours",
                     showlegend=column == 1,
-                    marker={"color": STYLES[name][0], "pattern": {"shape": "" if name == "DePT" else "/"}},
+                    marker={"color": style_of(name, index)[0], "pattern": {"shape": "" if compared else "/"}},
                     row=1,
                     col=column,
                 )
@@ -135,10 +162,19 @@ def samples_per_second(summaries: Sequence[Summary]) -> list[tuple[str, go.Figur
     return found
 
 
+def _methods(own: Sequence[Summary]) -> list[str]:
+    """The measured ones: the method whose m is varied, PT, then the others in the order of measuring."""
+    measured = dict.fromkeys(s.variant.method for s in own)
+    first = [method for method in (DEFAULT_METHOD, BASELINE) if method in measured]
+    return list(dict.fromkeys([*first, *measured]))
+
+
 def relative_speed(summaries: Sequence[Summary]) -> list[tuple[str, go.Figure]]:
     """Samples per second relative to PT over m, with the ratios of the paper's printed speeds as marks."""
     speeds = [
-        s for s in summaries if s.group.what == "inference" and s.group.way != "cached" and s.variant.method == "dept"
+        s
+        for s in summaries
+        if s.group.what == "inference" and s.group.way != "cached" and s.variant.method == DEFAULT_METHOD
     ]
     found = []
     for kind, lengths, way in _families(speeds):
@@ -175,7 +211,7 @@ def relative_speed(summaries: Sequence[Summary]) -> list[tuple[str, go.Figure]]:
 
 def _add_printed(figure: go.Figure, name: str, m: int, symbol: str) -> None:
     """A mark at the ratio of the two speeds that the paper prints, where it does."""
-    dept, pt = printed_speed(name, "dept", m), printed_speed(name, "prompt_tuning", 100)
+    dept, pt = printed_speed(name, DEFAULT_METHOD, m), printed_speed(name, BASELINE, 100)
     if dept is None or pt is None:
         return
     figure.add_scatter(

@@ -6,46 +6,21 @@ Light on purpose: nothing here imports torch, so that bad input is answered at o
 import dataclasses
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 from dept.backbones.known import RANDOM
 from dept.backbones.load import backbone_info
 from dept.backbones.tower_sizes import TowerInfo, tower_for
 from dept.errors import ConfigError
 from dept.methods.budget import rank_for
+from dept.methods.known_facts import known_facts
+from dept.methods.registry import BASELINE, DEFAULT_METHOD, method_config
 from dept.tasks import load_task
 from lab.bench.config import DEFAULT_BACKBONES, BenchConfig, Group
 from lab.bench.lengths import GLUE_MEAN_TOKENS, Lengths
+from lab.bench.variant import BACKBONE, Variant, variant_of
 
 TARGET_TOKENS = 2  # a label of one token, and end-of-text
-
-
-@dataclass(frozen=True)
-class Variant:
-    """One of the things compared.
-
-    Attributes:
-        method: prompt_tuning, dept, or backbone (no prompt and nothing to train: how much a prompt costs at all).
-        num_virtual_tokens: m, or l for prompt tuning.
-        rank: of the update; 0 without one.
-        cache_prompt: whether a decoder-only prompt's keys and values are kept between batches.
-        decoding: label_scoring, or release: greedy generation and then a second full forward pass.
-    """
-
-    method: Literal["prompt_tuning", "dept", "backbone"]
-    num_virtual_tokens: int
-    rank: int = 0
-    cache_prompt: bool = False
-    decoding: Literal["label_scoring", "release"] = "label_scoring"
-
-    @property
-    def name(self) -> str:
-        way = ", release" if self.decoding == "release" else ""
-        if self.method == "backbone":
-            return f"no prompt{way}"
-        if self.method == "prompt_tuning":
-            return f"PT{way}"
-        return f"DePT m={self.num_virtual_tokens}{way}"
 
 
 @dataclass(frozen=True)
@@ -56,9 +31,18 @@ class Pair:
     baseline: Variant
     variant: Variant
 
+    def to_dict(self) -> dict[str, Any]:
+        sides = {"baseline": self.baseline.to_dict(), "variant": self.variant.to_dict()}
+        return {"group": dataclasses.asdict(self.group), **sides}
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> "Pair":
+        sides = (Variant.from_dict(values[name]) for name in ("baseline", "variant"))
+        return cls(Group(**values["group"]), *sides)
+
 
 @dataclass(frozen=True)
-class Job:
+class MeasureJob:
     """One measurement, as a fresh process gets it.
 
     Attributes:
@@ -93,11 +77,11 @@ class Job:
         return (self.pad_to or max(batch)) + image + self.variant.num_virtual_tokens
 
     def to_dict(self) -> dict[str, Any]:
-        return dataclasses.asdict(self)
+        return {**dataclasses.asdict(self), "variant": self.variant.to_dict()}
 
     @classmethod
-    def from_dict(cls, values: dict[str, Any]) -> "Job":
-        variant = Variant(**values["variant"])
+    def from_dict(cls, values: dict[str, Any]) -> "MeasureJob":
+        variant = Variant.from_dict(values["variant"])
         batches = tuple(tuple(batch) for batch in values["batches"])
         tower = values["tower"] and TowerInfo(**values["tower"])
         return cls(**{**values, "variant": variant, "batches": batches, "tower": tower})
@@ -146,7 +130,7 @@ class MeasuredPair:
     variant: Measurement | None = None
 
     def to_dict(self) -> dict[str, Any]:
-        return dataclasses.asdict(self)
+        return {**dataclasses.asdict(self), "pair": self.pair.to_dict()}
 
 
 def groups(config: BenchConfig) -> Iterator[Group]:
@@ -165,39 +149,54 @@ def groups(config: BenchConfig) -> Iterator[Group]:
 
 
 def pairs(config: BenchConfig, group: Group) -> list[Pair]:
-    """The comparisons of a group: DePT at each m beside PT, and what its question adds.
+    """The comparisons of a group: the default method at each m, and the others, beside PT; what its question adds.
 
     With cached prompts also PT beside the backbone alone; for decoding label scoring beside the release's way.
 
     Raises:
-        BudgetError: more virtual tokens than the budget.
+        DeptError: more virtual tokens than the budget; a method that cannot be at these settings.
     """
-    hidden_size, cached = backbone_info(group.backbone).hidden_size, group.way == "cached"
-    pt = Variant("prompt_tuning", config.budget_tokens, cache_prompt=cached)
-    dept = []
+    cached = group.way == "cached"
+    pt = variant_of(BASELINE, {"num_virtual_tokens": config.budget_tokens}, cache_prompt=cached)
+    compared = [*_splits(config, group, cached), *(_other(config, group, name, cached) for name in config.methods)]
+    if group.what == "decoding":
+        own = [dataclasses.replace(variant, cache_prompt=True) for variant in (pt, *compared)]
+        return [
+            Pair(group, dataclasses.replace(variant, cache_prompt=False, decoding="release"), variant)
+            for variant in own
+        ]
+    beside_pt = [Pair(group, pt, variant) for variant in compared]
+    if cached:
+        beside_pt.append(Pair(group, variant_of(BACKBONE), pt))
+    return beside_pt
+
+
+def _splits(config: BenchConfig, group: Group, cached: bool) -> list[Variant]:
+    """The default method at each prompt length, with the rank that the budget leaves."""
+    hidden_size, variants = backbone_info(group.backbone).hidden_size, []
     for m in config.virtual_tokens:
         rank = rank_for(m, hidden_size, config.max_seq_length, config.budget_tokens)
         if not m and not rank:
             raise ConfigError(
                 f"{group.backbone}: m = 0 leaves rank 0 at --max-seq-length {config.max_seq_length}: nothing to train"
             )
-        dept.append(Variant("dept", m, rank, cached))
-    if group.what == "decoding":
-        own = [dataclasses.replace(variant, cache_prompt=True) for variant in (pt, *dept)]
-        return [
-            Pair(group, dataclasses.replace(variant, cache_prompt=False, decoding="release"), variant)
-            for variant in own
-        ]
-    found = [Pair(group, pt, variant) for variant in dept]
-    if cached:
-        found.append(Pair(group, Variant("backbone", 0), pt))
-    return found
+        variants.append(variant_of(DEFAULT_METHOD, {"num_virtual_tokens": m, "rank": rank}, cache_prompt=cached))
+    return variants
 
 
-def job_of(config: BenchConfig, group: Group, variant: Variant, batches: Sequence[Sequence[int]]) -> Job:
+def _other(config: BenchConfig, group: Group, method: str, cached: bool) -> Variant:
+    """Another method, by its defaults where nothing is set."""
+    facts = known_facts(group.backbone, config.max_seq_length)
+    given = {"max_seq_length": config.max_seq_length, "budget_tokens": config.budget_tokens, **config.settings()}
+    return variant_of(
+        method, method_config(method).from_settings(given).resolved(facts).to_dict(), cache_prompt=cached
+    )
+
+
+def job_of(config: BenchConfig, group: Group, variant: Variant, batches: Sequence[Sequence[int]]) -> MeasureJob:
     """The measurement of one variant; batches as `source_batches` gives them."""
     lengths = Lengths.parse(group.lengths)
-    return Job(
+    return MeasureJob(
         what=group.what,
         backbone=group.backbone,
         variant=variant,

@@ -8,8 +8,8 @@ from typing import Any
 from dept.backbones.tower_sizes import TowerInfo
 from dept.basics.files import read_json
 from dept.errors import ConfigError, RunError
-from lab.bench.config import BenchConfig, Group
-from lab.bench.plan import MeasuredPair, Measurement, Pair, Variant
+from lab.bench.config import BenchConfig
+from lab.bench.plan import MeasuredPair, Measurement, Pair
 from lab.bench.run import SCHEMA_VERSION, Bench
 from lab.runs.read import Damaged
 
@@ -43,7 +43,7 @@ def read_bench(file: Path) -> Bench:
         return Bench(
             config=BenchConfig(**settings),
             measured=[_measured(pair) for pair in values["pairs"]],
-            skipped=[_pair(pair) for pair in values["no_time_for"]],
+            skipped=[Pair.from_dict(pair) for pair in values["no_time_for"]],
             status=values["status"],
             started=values["started"],
             elapsed_s=values["elapsed_s"],
@@ -58,11 +58,7 @@ def read_bench(file: Path) -> Bench:
 
 def _measured(values: Mapping[str, Any]) -> MeasuredPair:
     sides = {name: _measurement(values[name]) for name in ("baseline", "variant")}
-    return MeasuredPair(_pair(values["pair"]), values["repeat"], **sides)
-
-
-def _pair(values: Mapping[str, Any]) -> Pair:
-    return Pair(Group(**values["group"]), Variant(**values["baseline"]), Variant(**values["variant"]))
+    return MeasuredPair(Pair.from_dict(values["pair"]), values["repeat"], **sides)
 
 
 def _measurement(values: Mapping[str, Any] | None) -> Measurement | None:

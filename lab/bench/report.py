@@ -10,13 +10,14 @@ from rich.table import Table
 
 from dept.backbones.known import RANDOM
 from dept.basics.files import write_text
+from dept.methods.registry import BASELINE, DEFAULT_METHOD
 from lab.basics import html_page
 from lab.basics.html_page import Cell
 from lab.bench.config import Group
 from lab.bench.figures import relative_cost, relative_speed, samples_per_second, size_name
-from lab.bench.plan import Variant
 from lab.bench.run import Bench
 from lab.bench.summary import Ratio, Summary, best_matmul, does_not_fit, summarise
+from lab.bench.variant import Variant
 from lab.paper.numbers import FIGURE_3_SAVING, FIGURE_4, HARDWARE, OVERALL_SAVING, TABLE_6, PrintedSpeed, printed_speed
 
 COLUMNS = (
@@ -90,7 +91,7 @@ def rows(summaries: Iterable[Summary]) -> list[dict[str, str]]:
 def _label(row: Summary) -> str:
     """The variant, with what its ratios are to where that is not PT."""
     base = row.baseline
-    if base is None or base.method == "prompt_tuning" != row.variant.method:
+    if base is None or base.method == BASELINE != row.variant.method:
         return row.variant.name
     return f"{row.variant.name} / {'release' if base.decoding == 'release' else base.name}"
 
@@ -169,8 +170,8 @@ def paper_rows(bench: Bench, printed: Sequence[PrintedSpeed]) -> list[tuple[str,
         return "not measured" if row is None else _three(row.samples_per_s)
 
     found: list[tuple[str, ...]] = []
-    for dept in (one for one in printed if one.method == "dept"):
-        pt = printed_speed(dept.backbone, "prompt_tuning", 100)
+    for dept in (one for one in printed if one.method == DEFAULT_METHOD):
+        pt = printed_speed(dept.backbone, BASELINE, 100)
         assert pt is not None, "the paper prints PT beside each DePT"
         values = pt.samples_per_s.value, dept.samples_per_s.value
         paper = (f"{dept.backbone}, m = {dept.num_virtual_tokens}", *map(str, values), f"{values[1] / values[0]:.2f}")
@@ -189,7 +190,7 @@ def _is_plain(group: Group, backbone: str) -> bool:
 
 
 def _is_dept(variant: Variant, m: int) -> bool:
-    return variant.method == "dept" and variant.num_virtual_tokens == m
+    return variant.method == DEFAULT_METHOD and variant.num_virtual_tokens == m
 
 
 def write_report(bench: Bench, folder: Path) -> Path:

@@ -1,4 +1,4 @@
-"""`dept-lab bench`: DePT beside PT, each measurement in a fresh process, A B A B; what is measured is kept at once."""
+"""`dept-lab bench`: methods beside PT, each measurement in a fresh process, A B A B; all is kept at once."""
 
 import dataclasses
 import json
@@ -26,8 +26,9 @@ from lab.basics.processes import our_environment, our_python
 from lab.bench.batches import source_batches
 from lab.bench.config import BenchConfig, Group
 from lab.bench.cost import expected_seconds
-from lab.bench.plan import Job, MeasuredPair, Measurement, Pair, Variant, groups, job_of, pairs, tower_of
+from lab.bench.plan import MeasuredPair, MeasureJob, Measurement, Pair, groups, job_of, pairs, tower_of
 from lab.bench.summary import best_matmul, pass_seconds, summarise
+from lab.bench.variant import Variant
 
 SCHEMA_VERSION = 1
 QUICK_SECONDS = 160.0  # no pair begins that would end later
@@ -71,9 +72,9 @@ class Bench:
             "settings": dataclasses.asdict(self.config),
             "image_encoders": [dataclasses.asdict(tower) for tower in self.towers],
             "matmul_peak_flops_per_s": best_matmul(self.measured),
-            "summary": [dataclasses.asdict(row) for row in summarise(self.measured)],
+            "summary": [row.to_dict() for row in summarise(self.measured)],
             "pairs": [pair.to_dict() for pair in self.measured],
-            "no_time_for": [dataclasses.asdict(pair) for pair in self.skipped],
+            "no_time_for": [pair.to_dict() for pair in self.skipped],
         }
 
 
@@ -81,7 +82,7 @@ def run_bench(
     config: BenchConfig,
     output_dir: Path,
     console: Console | None = None,
-    measure: Callable[[Job], Measurement] | None = None,
+    measure: Callable[[MeasureJob], Measurement] | None = None,
 ) -> Bench:
     """Measure all that the settings ask for; bench.json holds each pair as soon as it is done.
 
@@ -158,7 +159,7 @@ def _measure_pair(
     repeat: int,
     batches: Sequence[Sequence[int]],
     watch: "_Watch",
-    measure: Callable[[Job], Measurement],
+    measure: Callable[[MeasureJob], Measurement],
 ) -> None:
     """A, then B; A is kept when B is interrupted."""
 
@@ -187,7 +188,7 @@ def _measurements(measured: Sequence[MeasuredPair], group: Group, variant: Varia
     return [side for side in sides if side is not None]
 
 
-def measure_apart(job: Job) -> Measurement:
+def measure_apart(job: MeasureJob) -> Measurement:
     """One measurement in a fresh process, which never outlives this call.
 
     A process that the system kills did not fit the memory.

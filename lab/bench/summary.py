@@ -1,11 +1,14 @@
 """Medians of what was measured, and ratios of pairs: plain arithmetic."""
 
+import dataclasses
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from statistics import median
+from typing import Any
 
 from lab.bench.config import Group
-from lab.bench.plan import MeasuredPair, Measurement, Variant
+from lab.bench.plan import MeasuredPair, Measurement
+from lab.bench.variant import Variant
 
 
 @dataclass(frozen=True)
@@ -45,6 +48,10 @@ class Summary:
     time: Ratio | None = None
     speed: Ratio | None = None
     memory: Ratio | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        baseline = None if self.baseline is None else self.baseline.to_dict()
+        return {**dataclasses.asdict(self), "variant": self.variant.to_dict(), "baseline": baseline}
 
 
 def pass_seconds(measurement: Measurement) -> float:

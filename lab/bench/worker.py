@@ -25,21 +25,23 @@ from dept.basics.allocator import give_back_freed_memory, kept_memory
 from dept.data.collate import Collator
 from dept.errors import DeptError
 from dept.evaluation.label_scoring import LabelTrie, score_labels
+from dept.methods.registry import BASELINE, method_config
 from dept.model.loss import IGNORED_LABEL
 from dept.parts.visual_projection import VisualProjection
 from dept.prompted import PromptedModel, get_prompted_model
-from dept.runs.settings import DeptConfig, PromptTuningConfig
-from dept.training.optim import build_optimizer
+from dept.training.optim import build_groups
 from lab.basics.child import end_with, stdout_for_the_answer
 from lab.bench.cost import needed_bytes
-from lab.bench.plan import TARGET_TOKENS, Job, Measurement, Variant
+from lab.bench.plan import TARGET_TOKENS, MeasureJob, Measurement
+from lab.bench.variant import BACKBONE, Variant
 
 PEAK_SIZES = (768, 1024, 1536, 2048)  # of the square matrices whose product is the machine's peak
 PEAK_REPEATS = 3
+_RATE = 1e-5  # of every group: small enough that a few steps change nothing, and no number of interest depends on it
 Step = Callable[[dict[str, Tensor]], None]
 
 
-def measure(job: Job) -> Measurement:
+def measure(job: MeasureJob) -> Measurement:
     """Load, warm up with one pass, time the others, then count FLOPs apart.
 
     Raises:
@@ -65,7 +67,7 @@ def measure(job: Job) -> Measurement:
         return Measurement(fits=False, reason="out of memory")
 
 
-def _measure(job: Job, device: torch.device) -> Measurement:
+def _measure(job: MeasureJob, device: torch.device) -> Measurement:
     started = time.perf_counter()
     torch.manual_seed(job.seed)
     backbone, _ = load_backbone(job.backbone, dtype=job.dtype)
@@ -114,35 +116,23 @@ def _measure(job: Job, device: torch.device) -> Measurement:
 
 
 def build(variant: Variant, backbone: Any, max_seq_length: int, visual_width: int | None = None) -> PromptedModel:
-    """The model of a variant; random vectors do for a prompt, since speed does not depend on them.
+    """The model of a variant.
 
     Args:
         visual_width: of the image features that it reads, None for text.
     """
-    if variant.method == "backbone":
-        # No prompt and no update: what `get_prompted_model` refuses, since there is nothing to train.
+    if variant.method == BACKBONE:
+        # Without parts, which `get_prompted_model` refuses, since there is nothing to train.
         hidden_size = input_embeddings(backbone).shape[1]
-        projection = None if visual_width is None else VisualProjection(visual_width, hidden_size, scale=1.0)
-        model = PromptedModel(backbone, PromptTuningConfig(num_virtual_tokens=1), None, None, projection)
+        parts = [] if visual_width is None else [VisualProjection(visual_width, hidden_size)]
+        model = PromptedModel(backbone, method_config(BASELINE)(), parts)
     else:
-        model = get_prompted_model(
-            backbone,
-            DeptConfig(
-                num_virtual_tokens=variant.num_virtual_tokens,
-                rank=variant.rank,
-                max_seq_length=max_seq_length,
-                budget_tokens=10**5,  # the plan has kept to the budget
-                prompt_init="random",
-            )
-            if variant.method == "dept"
-            else PromptTuningConfig(num_virtual_tokens=variant.num_virtual_tokens, prompt_init="random"),
-            visual_width=visual_width,
-        )
+        model = get_prompted_model(backbone, variant.config(max_seq_length), visual_width=visual_width)
     model.cache_prompt = variant.cache_prompt
     return model
 
 
-def random_batches(job: Job, model: PromptedModel) -> list[dict[str, Tensor]]:
+def random_batches(job: MeasureJob, model: PromptedModel) -> list[dict[str, Tensor]]:
     """Collated batches of random token ids with the job's lengths: [B, L], labels for training.
 
     For a task with images also random features, [B, P, V]: a frozen encoder's are computed once and then cached.
@@ -168,7 +158,7 @@ def random_batches(job: Job, model: PromptedModel) -> list[dict[str, Tensor]]:
 def training_step(model: PromptedModel) -> Step:
     """An optimiser step as `dept train` makes it: dropout on, clipped gradients, AdamW on the adapter's tensors."""
     model.train()
-    optimizer = build_optimizer(model, prompt_lr=1e-3, low_rank_lr=1e-5, projection_lr=1e-5)
+    optimizer = build_groups(model, dict.fromkeys(model.grouped_tensors(), _RATE))
     tensors = list(model.adapter_tensors().values())
 
     def step(batch: dict[str, Tensor]) -> None:
@@ -291,7 +281,7 @@ def available_bytes(device: torch.device) -> int:
 def main() -> int:
     """Measure the job on stdin; 0 also when it does not fit the memory, 2 with one line for what a user can mend."""
     with stdout_for_the_answer() as answer:
-        job = Job.from_dict(json.loads(sys.stdin.read()))
+        job = MeasureJob.from_dict(json.loads(sys.stdin.read()))
         if job.parent_pid:
             end_with(job.parent_pid)
         if sys.platform == "linux":  # if memory runs out after all, let it be this process that goes

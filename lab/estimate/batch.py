@@ -19,17 +19,19 @@ from dept.backbones.shape import shape_of
 from dept.backbones.tower_sizes import tower_for
 from dept.costs.flops import Decoding, inference_cost, step_cost
 from dept.data.sources import load_rows
-from dept.methods.budget import rank_for
-from dept.runs.settings import DeptConfig, TrainConfig
+from dept.methods.known_facts import known_facts
+from dept.runs.resolve import resolve
+from dept.runs.settings import TrainConfig
 from dept.tasks import Task, load_task
 from dept.tasks.registry import TASK_NAMES
 from dept.tasks.splits import counts_from_hub
 from dept.tasks.template import columns_of
-from dept.training.prepare import resolve
 from lab.basics.units import duration
 from lab.bench.cost import pass_cost
-from lab.bench.plan import Job, Variant
+from lab.bench.plan import MeasureJob
 from lab.bench.run import measure_apart
+from lab.bench.variant import variant_of
+from lab.estimate.sizes import sized
 from lab.paper import numbers as paper
 
 TOKENS_PER_WORD = 1.35  # 1.2 to 1.4 by SmolLM2's tokenizer over real rows of the tasks, in our templates
@@ -171,34 +173,24 @@ def run_cost(config: TrainConfig) -> RunCost:
     """FLOPs of a run of these settings, to its last step.
 
     Raises:
-        DeptError: as `workload`; a backbone or an image encoder whose shape the cost model does not know.
+        DeptError: as `workload`; a backbone or an image encoder whose shape the cost model does not know, a method
+            that does not say what it costs.
     """
     work, task, shape = workload(config), load_task(config.task), shape_of(config.backbone)
-    open_rates = {"prompt_lr": 0.0, "low_rank_lr": 0.0}  # they cost nothing
+    open_rates = {group.setting_name: 0.0 for group in config.method_class.groups}  # they cost nothing
     config = resolve(config, task, work.rows[0], shape.is_encoder_decoder, open_rates)
     assert config.max_steps is not None and config.eval_every is not None and config.max_seq_length is not None
-    m, rank = _split(config, shape.hidden_size)
-    source = min(work.source_tokens, config.max_seq_length)
-    tower = tower_for(task, config.backbone, config.vision_backbone)
-    step = step_cost(shape, m, rank, source, config.batch_size, work.target_tokens, tower=tower).flops
+    facts = known_facts(config.backbone, config.max_seq_length)
+    added = sized(config, facts).footprint(facts)
+    rows, tower = config.eval_batch_size, tower_for(task, config.backbone, config.vision_backbone)
+    sizes = shape, added.positions, added.rank, min(work.source_tokens, config.max_seq_length)
+    step = step_cost(*sizes, config.batch_size, work.target_tokens, added=added, tower=tower).flops
     decoding: Decoding = "label_scoring" if config.decoding == "label_scoring" else "generate"
-    rows = config.eval_batch_size
-    batch = inference_cost(shape, m, rank, source, rows, work.target_tokens, decoding=decoding, tower=tower).flops
+    batch = inference_cost(*sizes, rows, work.target_tokens, decoding=decoding, added=added, tower=tower).flops
     evaluations = 1 + -(-config.max_steps // config.eval_every)  # and the untrained one
     _, validation, test = work.rows
     features = work.images * tower.flops if tower else 0
     return RunCost(config.max_steps * step, evaluations * validation * batch // rows, test * batch // rows, features)
-
-
-def _split(config: TrainConfig, hidden_size: int) -> tuple[int, int]:
-    """m and r of resolved settings."""
-    method = config.method_config()
-    m = method.num_virtual_tokens
-    if not isinstance(method, DeptConfig):
-        return m, 0
-    if method.rank != "auto":
-        return m, method.rank
-    return m, rank_for(m, hidden_size, method.max_seq_length, method.budget_tokens)
 
 
 def estimate(
@@ -236,16 +228,16 @@ def measured_pace(config: TrainConfig) -> Pace | None:
     Raises:
         DeptError: as `run_cost`; the measurement failed.
     """
-    info, shape, task = backbone_info(config.backbone), shape_of(config.backbone), load_task(config.task)
-    length = min(workload(config).source_tokens, config.max_seq_length or task.max_seq_length)
-    m, rank = _split(config, shape.hidden_size)
-    job = Job(
+    info, task = backbone_info(config.backbone), load_task(config.task)
+    rows = config.max_seq_length or task.max_seq_length
+    length, facts = min(workload(config).source_tokens, rows), known_facts(config.backbone, rows)
+    job = MeasureJob(
         what="train",
         backbone=f"random:{config.backbone}" if info.source == "hub" else config.backbone,
-        variant=Variant(config.method, m, rank),
+        variant=variant_of(config.method, sized(config, facts).to_dict()),
         batches=((length,) * min(_PACE_ROWS, config.batch_size),),
         pad_to=None,
-        max_seq_length=config.max_seq_length or task.max_seq_length,
+        max_seq_length=rows,
         passes=1,
         dtype="bfloat16" if config.dtype == "bfloat16" else "float32",
         seed=0,

@@ -1,6 +1,7 @@
 """What a run will take: parameters, FLOPs and memory by the cost model, time by this machine's pace."""
 
 import contextlib
+import dataclasses
 import functools
 import threading
 import time
@@ -12,17 +13,21 @@ import numpy as np
 
 from dept.backbones.known import BackboneInfo
 from dept.backbones.load import backbone_info
-from dept.backbones.shape import Shape, shape_of
+from dept.backbones.shape import Shape
 from dept.backbones.tower_sizes import TowerInfo, tower_for
-from dept.costs.flops import Cost
+from dept.costs.flops import Cost, step_cost
 from dept.costs.trade_off import TradeOff, trade_off
-from dept.errors import BackboneError, DeptError
-from dept.methods.budget import Split, rank_for, split_of
+from dept.errors import ConfigError, DeptError
+from dept.methods.budget import BudgetSplit
+from dept.methods.contract import Facts, Footprint, MethodConfig
+from dept.methods.known_facts import known_facts
+from dept.methods.registry import BASELINE, method_config
 from dept.runs.settings import TrainConfig
 from dept.tasks import load_task
 from dept.tasks.registry import TASK_NAMES
 from dept.tasks.sample import sample_rows
 from lab.bench.lengths import GLUE_MEAN_TOKENS
+from lab.estimate.sizes import sized
 from lab.service.summary import RunSummary
 
 START_SECONDS = 12.0  # of a process: importing torch and transformers, loading, tokenising
@@ -53,61 +58,125 @@ class Expected:
     """What one method takes.
 
     Attributes:
-        flops: of a training step; None where the cost model does not know the backbone's family, as the others.
+        method: its config, nothing in it "auto".
+        parameters: trained ones, the visual projection aside; None where they are counted on the backbone's layers.
+        split: how the budget is spent, by a method that is sized by it.
+        input_length: what the backbone reads when a source fills `max_seq_length`, an image aside.
+        flops: of a training step; None where the cost model does not know the backbone's family, or sizes don't tell
+            what the method costs; as the others.
         activation_bytes: kept for the backward pass, at the most.
         seconds: for all steps, the start of the process included.
     """
 
-    split: Split
-    flops: int | None
-    activation_bytes: int | None
-    seconds: float | None
+    method: MethodConfig
+    parameters: int | None
+    split: BudgetSplit | None
+    input_length: int
+    flops: int | None = None
+    activation_bytes: int | None = None
+    seconds: float | None = None
 
 
 @dataclass(frozen=True)
 class Expectation:
-    """The chosen split of the budget beside PT's.
+    """The chosen method beside the baseline.
 
     Attributes:
+        baseline: PT, whose prompt is as long as the budget.
         source_tokens: that a batch's sources are thought to have.
-        points: the cost of every m, the last one PT; empty where the cost model does not know the backbone.
+        points: the cost of every m, the last one PT, for a method that trades its prompt's length for a rank; empty
+            for others, and where the cost model does not know the backbone.
         tower: the image encoder, of a task with images.
+        note: what cannot be said, in one line.
     """
 
     backbone: BackboneInfo
-    dept: Expected
-    prompt_tuning: Expected
+    chosen: Expected
+    baseline: Expected
     source_tokens: int
     points: Sequence[TradeOff]
     pace: Pace
     tower: TowerInfo | None = None
+    note: str | None = None
 
     @property
     def projection_parameters(self) -> int:
-        """Trained beside the budget, by both methods alike: from the encoder's features to embeddings."""
+        """Trained beside the method, by all alike: from the encoder's features to embeddings."""
         return self.tower.projection_parameters(self.backbone.hidden_size) if self.tower else 0
 
 
 def expect(config: TrainConfig, runs: Sequence[RunSummary]) -> Expectation:
-    """What a DePT run and its PT run will take; an image encoder's look at each image, once, is not in it.
+    """What a run and its PT run will take; an image encoder's look at each image, once, is not in it.
 
     Args:
-        config: of the DePT run.
+        config: of the run.
         runs: earlier ones on this machine, the newest first.
 
     Raises:
-        DeptError: a split or a backbone that cannot be.
+        DeptError: a method or a backbone that cannot be.
     """
-    info = _backbone(config.backbone)
-    m, budget = config.num_virtual_tokens if config.num_virtual_tokens is not None else 40, config.budget_tokens
-    rows = config.max_seq_length or 256
-    rank = rank_for(m, info.hidden_size, rows, budget)
-    splits = [split_of(size, r, info.hidden_size, rows, budget) for size, r in ((m, rank), (budget, 0))]
-    tokens, pace = source_tokens(config), pace_of(config.backbone, runs)
-    points = _points(config, rows, tokens)
-    costs = {point.num_virtual_tokens: point.train for point in points}
-    dept, pt = (_expected(split, costs.get(split.num_virtual_tokens), config.max_steps or 0, pace) for split in splits)
-    return Expectation(info, dept, pt, tokens, points, pace, tower_of(config))
+    info, facts = _backbone(config.backbone), _facts(config)
+    tokens, pace, tower = source_tokens(config), pace_of(config.backbone, runs), tower_of(config)
+    method = sized(config, facts)
+    baseline = method_config(BASELINE).from_settings({"budget_tokens": config.budget_tokens})
+    chosen, pt = (_expected(one, config, facts, tower, pace) for one in (method, baseline))
+    points: Sequence[TradeOff] = ()
+    if facts.shape is not None and _trades(chosen, facts):
+        points = _trade_off(facts.shape, config.budget_tokens, facts.max_seq_length, tokens, config.batch_size, tower)
+    return Expectation(info, chosen, pt, tokens, points, pace, tower, _note(method, facts))
+
+
+def _facts(config: TrainConfig) -> Facts:
+    return dataclasses.replace(_known(config.backbone), max_seq_length=config.max_seq_length or 256)
+
+
+def _trades(expected: Expected, facts: Facts) -> bool:
+    """Whether the budget is spent on a prompt and an update of the word embeddings, and on nothing else."""
+    split = expected.split
+    return split is not None and expected.method.footprint(facts) == Footprint(split.num_virtual_tokens, split.rank)
+
+
+def _note(method: MethodConfig, facts: Facts) -> str | None:
+    """Why there are no FLOPs, memory and time."""
+    if facts.shape is None:
+        return "The cost model knows the families T5, GPT-2 and LLaMA: no FLOPs, memory or time for this backbone."
+    try:
+        method.footprint(facts)
+    except ConfigError as fault:
+        return f"No FLOPs, memory or time: {fault}."
+    return None
+
+
+def _expected(
+    method: MethodConfig, config: TrainConfig, facts: Facts, tower: TowerInfo | None, pace: Pace
+) -> Expected:
+    try:
+        parameters = sum(method.counts(facts).values())
+    except ConfigError:  # another family, or a config of another library
+        parameters = None
+    try:
+        positions = method.footprint(facts).positions
+    except ConfigError:
+        positions = 0
+    split = None if parameters is None else method.budget(facts, config.budget_tokens)
+    expected = Expected(method, parameters, split, positions + facts.max_seq_length)
+    cost = _step(method, config, facts, tower)
+    if cost is None:
+        return expected
+    seconds = START_SECONDS + (config.max_steps or 0) * cost.flops * pace.seconds_per_flop
+    return dataclasses.replace(expected, flops=cost.flops, activation_bytes=cost.activation_bytes, seconds=seconds)
+
+
+def _step(method: MethodConfig, config: TrainConfig, facts: Facts, tower: TowerInfo | None) -> Cost | None:
+    """A training step; None where the cost model or the method cannot say."""
+    if facts.shape is None:
+        return None
+    try:
+        added = method.footprint(facts)
+    except ConfigError:
+        return None
+    sizes = added.positions, added.rank, source_tokens(config), config.batch_size
+    return step_cost(facts.shape, *sizes, added=added, tower=tower)
 
 
 def tower_of(config: TrainConfig) -> TowerInfo | None:
@@ -121,17 +190,16 @@ def tower_of(config: TrainConfig) -> TowerInfo | None:
     return tower_for(load_task(config.task), config.backbone, config.vision_backbone)
 
 
-def _expected(split: Split, cost: Cost | None, steps: int, pace: Pace) -> Expected:
-    if cost is None:
-        return Expected(split, None, None, None)
-    seconds = START_SECONDS + steps * cost.flops * pace.seconds_per_flop
-    return Expected(split, cost.flops, cost.activation_bytes, seconds)
-
-
 @functools.lru_cache(maxsize=64)
 def _backbone(name: str) -> BackboneInfo:
     with LOADING:
         return backbone_info(name)  # a folder's config takes torch and transformers to read
+
+
+@functools.lru_cache(maxsize=64)
+def _known(name: str) -> Facts:
+    with LOADING:
+        return known_facts(name)
 
 
 def read_ahead(backbones: Sequence[str]) -> None:
@@ -144,14 +212,6 @@ def read_ahead(backbones: Sequence[str]) -> None:
 
     if backbones:
         threading.Thread(target=read, name="backbones", daemon=True).start()
-
-
-def _points(config: TrainConfig, rows: int, tokens: int) -> list[TradeOff]:
-    try:
-        shape = shape_of(config.backbone)
-    except BackboneError:
-        return []
-    return list(_trade_off(shape, config.budget_tokens, rows, tokens, config.batch_size, tower_of(config)))
 
 
 @functools.lru_cache(maxsize=256)
@@ -182,8 +242,8 @@ def pace_of(backbone: str, runs: Sequence[RunSummary]) -> Pace:
         if run.status != "completed" or result is None or result["backbone"]["name"] != backbone:
             continue
         config = TrainConfig.from_dict(result["config"])
-        shape_points = _points(config, config.max_seq_length or 256, source_tokens(config))
-        cost = next((p.train for p in shape_points if p.num_virtual_tokens == result["num_virtual_tokens"]), None)
+        facts = _facts(config)
+        cost = _step(sized(config, facts), config, facts, tower_of(config))
         if cost is not None and result["steps"]:
             return Pace(
                 result["time"]["total_s"] / result["steps"] / cost.flops, "as the last run of this backbone here"

@@ -181,7 +181,7 @@ def job_key(config: TrainConfig) -> str:
     task = load_task(config.task)
     return run_key(
         config.to_dict(),
-        {"task": _digest(task.to_dict()), "data": _rows(task, config), "backbone": _weights(config.backbone)},
+        {"task": _digest(task.identity()), "data": _rows(task, config), "backbone": _weights(config.backbone)},
     )
 
 
@@ -261,7 +261,7 @@ def _agree(config: TrainConfig, resolved: Mapping[str, Any]) -> bool:
     """Whether a run's resolved settings agree with a job's; None and "auto" in the job's agree with any value."""
     return all(
         resolved[name] == value
-        for name, value in config.to_dict().items()
+        for name, value in config.identity().items()
         if name != "output_dir" and value not in (None, "auto")
     )
 

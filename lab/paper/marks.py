@@ -4,16 +4,19 @@ from collections.abc import Mapping
 from typing import Any
 
 from dept.backbones.known import list_backbones
-from dept.methods.budget import rank_for
+from dept.errors import ConfigError
+from dept.methods.contract import Facts, MethodConfig
+from dept.methods.registry import BASELINE, DEFAULT_METHOD, method_config
 from dept.metrics.captions import PLAIN_TOKENISER
 from dept.tasks import load_task
 from dept.tasks.registry import TASK_NAMES
 from dept.tasks.splits import counts_from_hub
 from lab.paper import numbers as paper
 
-# Settings that the paper fixes, and what it has for them; a task's own values are added in `_other_settings`.
+# Settings that the paper fixes for every method; a task's own values are added in `_other_settings`.
 _FIXED = ("batch_size", "eval_every", "adam_epsilon", "weight_decay", "warmup_proportion")
-_LOW_RANK_ALPHAS = (8.0, None)  # the release's, and Eq. 2 without a scale
+_OWN_METHODS = (DEFAULT_METHOD, BASELINE)  # those that it trains itself, with the grid of Table 8
+_RELEASED = {"low_rank_alpha": (8.0, None)}  # the release's, and Eq. 2 without a scale
 
 
 def alias_of(backbone: str) -> str:
@@ -81,20 +84,27 @@ def _steps(result: Mapping[str, Any]) -> list[str]:
 
 
 def _budget(result: Mapping[str, Any]) -> list[str]:
-    found = ["over budget"] if result["over_budget"] else ["under budget"] if _could_have_more(result) else []
-    if result["config"].get("budget_tokens") != paper.settings().budget_tokens:
-        found.append("other budget")
-    return found
+    """Of how prompt tuning's budget was spent; nothing for a method that is not sized by it."""
+    settings = result["config"]
+    method = method_config(result["method"]).from_settings(settings)
+    name, budget = alias_of(result["backbone"]["name"]), settings["budget_tokens"]
+    width = next((info.hidden_size for info in list_backbones() if info.name == name), None)
+    facts = Facts(hidden_size=width or 1, max_seq_length=settings["max_seq_length"] or 1)
+    if method.budget(facts, budget) is None:
+        return []
+    under = width is not None and settings["max_seq_length"] is not None and _could_have_more(method, facts)
+    reasons = ["over budget"] if result["over_budget"] else ["under budget"] if under else []
+    return [*reasons, "other budget"] if budget != paper.settings().budget_tokens else reasons
 
 
-def _could_have_more(result: Mapping[str, Any]) -> bool:
+def _could_have_more(method: MethodConfig, facts: Facts) -> bool:
     """Whether a rank was asked for that leaves some of the budget: in the paper r follows from m (section 2.2)."""
-    config, name, m = result["config"], alias_of(result["backbone"]["name"]), result["num_virtual_tokens"]
-    widths = [info.hidden_size for info in list_backbones() if info.name == name]
-    length, budget = config["max_seq_length"], config["budget_tokens"]
-    if result["method"] != "dept" or not widths or length is None or not 0 <= m <= budget:
-        return False
-    return int(result["rank"]) < rank_for(m, widths[0], length, budget)
+    automatic = {name: "auto" for name, one in method.own_settings().items() if one.default == "auto"}
+    try:
+        whole = method.from_dict({**method.to_dict(), **automatic}).resolved(facts)
+    except ConfigError:
+        return False  # the prompt alone is larger than the budget
+    return sum(method.counts(facts).values()) < sum(whole.counts(facts).values())
 
 
 def _settings(result: Mapping[str, Any]) -> list[str]:
@@ -112,15 +122,11 @@ def _other_settings(result: Mapping[str, Any]) -> list[str]:
         "adam_beta1": table.adam_betas[:1],
         "adam_beta2": table.adam_betas[1:],
         "max_seq_length": (table.max_seq_length, own_length),
-        "prompt_lr": table.prompt_lr,
         "verbalizer": ("digits", None),
     }
-    if result["method"] == "prompt_tuning":
+    if result["method"] in _OWN_METHODS:
+        grid = {name: values for name, values in vars(table).items() if isinstance(values, tuple)} | _RELEASED
+        allowed |= {name: grid[name] for name in method_config(result["method"]).setting_names() if name in grid}
+    if result["method"] == BASELINE:
         allowed["num_virtual_tokens"] = (table.budget_tokens,)
-    if result["method"] == "dept":
-        allowed |= {
-            "num_virtual_tokens": table.num_virtual_tokens,
-            "low_rank_lr": table.low_rank_lr,
-            "low_rank_alpha": _LOW_RANK_ALPHAS,
-        }
     return [name for name, values in allowed.items() if config.get(name) not in values]

@@ -21,7 +21,9 @@ def reproduce(
     tasks: Annotated[
         str, typer.Option(help="Names, or paths of your own; by commas.", show_default="all of the paper's")
     ] = "",
-    methods: Annotated[str, typer.Option(help="By commas.")] = "dept,prompt_tuning",
+    methods: Annotated[
+        str, typer.Option(help="Any that `dept train` has, those joined by + too; by commas.")
+    ] = "dept,prompt_tuning",
     seeds: Annotated[str, typer.Option(help="By commas.")] = "42",
     backbone: Annotated[
         str | None, typer.Option(help="Alias, hub id or folder.", show_default="paper: t5-base; else one at hand")
@@ -112,9 +114,9 @@ def reproduce(
         planned.left_out,
     )
     outcomes = run_batch(batch, planned.jobs, runs_on, at_once or len(planned.jobs), console)
-    found = sum(outcome.status == "completed" and not outcome.attempts for outcome in outcomes)
+    before = sum(outcome.status == "completed" and not outcome.attempts for outcome in outcomes)
     done = sum(outcome.status == "completed" for outcome in outcomes)
-    earlier = f" ({found} of them before)" if found else ""
+    earlier = f" ({before} of them before)" if before else ""
     print(f"{done} of {len(outcomes)} runs completed{earlier}, {batch.elapsed_s:.0f} s. Index: {batch.index}")
     if batch.status == "stopped":
         print("Stopped; the same command goes on.")

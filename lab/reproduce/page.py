@@ -9,12 +9,13 @@ from typing import Any
 from urllib.parse import quote
 
 from dept.errors import RunError
+from dept.methods.registry import title_of
 from dept.runs.folder import LOG
 from lab.basics.html_page import Cell, bullets, group_row, marks_html, page, row, table, text
 from lab.paper.marks import marks, paper_score
 from lab.paper.numbers import benchmarks
 from lab.reproduce.batch import Batch
-from lab.runs.read import METHOD_NAMES, Run, read_run
+from lab.runs.read import Run, read_run
 
 _HEADS = (
     Cell("task", "text"),
@@ -100,7 +101,7 @@ def _row(folder: Path, job: Mapping[str, Any]) -> str:
     status = job["status"] + (" (earlier)" if job["earlier"] else "")
     cells = [
         Cell(_link(folder, job["notebook"], job["task"]), "text"),
-        Cell(_link(folder, job["folder"], METHOD_NAMES.get(job["method"], job["method"])), "text"),
+        Cell(_link(folder, job["folder"], title_of(job["method"])), "text"),
         Cell(text(job["seed"])),
         Cell(_link(folder, f"{job['folder']}/{LOG}", status), "text"),
     ]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-import typing
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,35 +13,22 @@ from dept.data import easy_vqa
 from dept.data.names import DATA_NAMES
 from dept.data.sources import files_of, local_path
 from dept.errors import ConfigError, DataError
-from dept.runs.settings import Method, TrainConfig
+from dept.methods.registry import BASELINE, DEFAULT_METHOD, method_config, owners
+from dept.runs.settings import TrainConfig, settings_of_method
 from dept.tasks import load_task
 from dept.tasks.registry import TASK_NAMES
 from dept.training.trackers import check_tracker
 from lab.jobs.job import Job, Notebook, Resources, new_job
 from lab.jobs.notebook import checked, declared
 from lab.paper import numbers as paper
+from lab.reproduce.preset import preset
 
 NOTEBOOK = "task.ipynb"
-_FEW_ROWS = {"max_train_rows": 32, "max_validation_rows": 16, "max_test_rows": 16}
-# What a preset fixes beside the task, the method and the seed; everything else is `dept train`'s default.
-PRESETS: Mapping[str, Mapping[str, Any]] = {
-    # That everything works: seconds a run, nothing is learnt.
-    "smoke": {"data": "sample", "max_steps": 6, "eval_every": 3, "batch_size": 4, "eval_batch_size": 16, **_FEW_ROWS},
-    # That the methods learn: all rows of the embedded samples.
-    "sample": {"data": "sample", "max_steps": 300, "eval_every": 50},
-    # Table 8 and appendix D; its grid is `dept-lab sweep`'s.
-    "paper": {"data": "hub", "backbone": "t5-base", "preset": "paper"},
-}
 # The image encoder of the small presets where none comes with the backbone: a shape alone, so that they need no
 # download. The paper preset takes the default one (dept.backbones.towers); the paper's own, a CLIP ResNet-101, is
 # not to be had.
 SMALL_TOWER = "random:clip-vit-base-patch32"
 VISION_SETTINGS = ("vision_backbone", "projection_lr")
-# m of the authors' released adapters, for T5-base and l = 100; elsewhere the paper's example (section 3.1).
-RELEASED_LENGTHS = {
-    **{"cola": 80, "sst2": 60, "mnli": 60, "boolq": 40, "multirc": 60},
-    **dict.fromkeys(("nq", "hotpotqa", "searchqa", "newsqa"), 60),
-}
 
 
 @dataclass(frozen=True)
@@ -50,19 +36,21 @@ class Request:
     """What is to be reproduced.
 
     Attributes:
-        preset: smoke, sample or paper.
+        preset: smoke, sample or paper (`lab/reproduce/presets`).
         tasks: names, or paths of one's own; empty for all of the paper's.
         backbone, data: over the preset's.
-        settings: any others of `dept train`, over the preset's.
+        methods: of the registry, several joined by + too.
+        settings: any others of `dept train`, over the preset's; each run has those that are its method's.
         track: a tracker that every run is mirrored to.
 
     Raises:
-        ConfigError: an unknown preset or method, an empty list, a tracker that is not installed.
+        ConfigError: an unknown preset or method, an empty list, a tracker that is not installed, a setting of none of
+            the methods.
     """
 
     preset: str = "smoke"
     tasks: Sequence[str] = ()
-    methods: Sequence[str] = ("dept", "prompt_tuning")
+    methods: Sequence[str] = (DEFAULT_METHOD, BASELINE)
     seeds: Sequence[int] = (42,)
     backbone: str | None = None
     data: str | None = None
@@ -70,13 +58,12 @@ class Request:
     track: str | None = None
 
     def __post_init__(self) -> None:
-        for name, values, known in (
-            ("--preset", (self.preset,), tuple(PRESETS)),
-            ("--methods", self.methods, typing.get_args(Method)),
-        ):
-            for value in values:
-                if value not in known:
-                    raise ConfigError(f"{name}: {value!r} is none of {', '.join(known)}")
+        preset(self.preset)
+        for method in self.methods:
+            try:
+                method_config(method)
+            except ConfigError as fault:
+                raise ConfigError(f"--methods: {fault}") from None
         for name, given in (("--methods", self.methods), ("--seeds", self.seeds)):
             if not given:
                 raise ConfigError(f"{name} is empty")
@@ -87,10 +74,14 @@ class Request:
                 raise ConfigError(
                     f"{name} is no setting of a whole batch: use --tasks, --methods, --seeds, --output-dir"
                 )
+        kept = {name for method in self.methods for name in settings_of_method(method, dict(self.settings))}
+        for name in self.settings:
+            if name not in kept:
+                raise ConfigError(f"{name} belongs to {' and '.join(owners(name))}: add it to --methods")
 
 
 @dataclass(frozen=True)
-class Plan:
+class Reproduction:
     """The jobs of a request, PT's first, and the tasks that it cannot run: name and reason."""
 
     jobs: tuple[Job, ...]
@@ -99,10 +90,10 @@ class Plan:
 
 def plan(
     request: Request, folder: Path, *, cpus: int = 1, gpus: float | None = None, timeout_s: float | None = None
-) -> Plan:
+) -> Reproduction:
     """What is to be done; nothing is written or loaded.
 
-    PT's runs come first, so that DePT's notebooks find them to compare with.
+    PT's runs come first, so that the other methods' notebooks find them to compare with.
 
     Args:
         folder: runs go to `runs/` in it, executed notebooks to `notebooks/`.
@@ -116,7 +107,7 @@ def plan(
     notebook = notebook_file(NOTEBOOK)
     names = declared(notebook)
     jobs = []
-    for method in sorted(request.methods, key=lambda method: method != "prompt_tuning"):
+    for method in sorted(request.methods, key=lambda method: method != BASELINE):
         for task in runnable:
             for seed in request.seeds:
                 job = new_job(config_of(request, task, method, seed), folder / "runs")
@@ -126,7 +117,7 @@ def plan(
                     checked(notebook, {**parameters(job.config, names), "track": request.track}),
                 )
                 jobs.append(Job(job.key, job.config, executed, resources=Resources(cpus, gpus), timeout_s=timeout_s))
-    return Plan(tuple(jobs), tuple(left_out))
+    return Reproduction(tuple(jobs), tuple(left_out))
 
 
 def _tasks(request: Request) -> tuple[list[str], list[tuple[str, str]]]:
@@ -147,7 +138,7 @@ def _tasks(request: Request) -> tuple[list[str], list[tuple[str, str]]]:
 
 
 def _without_rows(name: str, request: Request) -> str:
-    task, data = load_task(name), request.data or PRESETS[request.preset]["data"]
+    task, data = load_task(name), request.data or preset(request.preset).settings["data"]
     if data == easy_vqa.NAME:
         if task.name != easy_vqa.TASK:
             return f"without rows: {data} is for {easy_vqa.TASK}"
@@ -171,12 +162,10 @@ def config_of(request: Request, task: str, method: str, seed: int) -> TrainConfi
     Raises:
         ConfigError: an unknown or impossible setting.
     """
-    values: dict[str, Any] = {"backbone": default_backbone(), **PRESETS[request.preset]}
-    if request.preset == "paper" and method == "dept":
-        values["num_virtual_tokens"] = RELEASED_LENGTHS.get(task, 40)
+    values: dict[str, Any] = {"backbone": default_backbone(), **preset(request.preset).of(method, task)}
     given = {"backbone": request.backbone, "data": request.data}
     values |= {name: value for name, value in given.items() if value is not None}
-    settings = dict(request.settings)
+    settings = settings_of_method(method, dict(request.settings))
     if load_task(task).image_column is None:  # settings of a whole batch, which has text tasks too
         settings = {name: value for name, value in settings.items() if name not in VISION_SETTINGS}
     elif request.preset != "paper" and default_tower(values["backbone"]) == DEFAULT_TOWER:

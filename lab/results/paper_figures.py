@@ -9,6 +9,7 @@ from statistics import fmean
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
+from dept.methods.registry import BASELINE, DEFAULT_METHOD, title_of
 from lab.basics.styles import STYLES
 from lab.paper import numbers as paper
 from lab.results.rows import Mean, Results, Row, backbone_name, best, mean_of
@@ -57,8 +58,8 @@ def score_over_length(results: Results) -> list[tuple[str, go.Figure]]:
     found = []
     for (backbone, source), rows in _groups(results).items():
         where = f"{backbone_name(backbone)}, {source} data"
-        dept = [row for row in rows if row.method == "dept"]
-        pt = [row for row in rows if row.method == "prompt_tuning"]
+        dept = [row for row in rows if row.method == DEFAULT_METHOD]
+        pt = [row for row in rows if row.method == BASELINE]
         lengths = sorted({row.result["num_virtual_tokens"] for row in dept})
         if not any(len({r.result["num_virtual_tokens"] for r in dept if r.task == row.task}) > 1 for row in dept):
             continue
@@ -68,7 +69,7 @@ def score_over_length(results: Results) -> list[tuple[str, go.Figure]]:
             _add_task(figure, task, symbol, at, best([row for row in pt if row.task == task]))
         means = {m: _whole([row for row in dept if _length(row) == m], "glue") for m in lengths}
         _add_means(figure, {m: mean for m, mean in means.items() if mean is not None}, _whole(pt, "glue"))
-        printed = paper.mean("prompt_tuning", "glue")
+        printed = paper.mean(BASELINE, "glue")
         if printed is not None and backbone == paper.BACKBONE:
             _add_printed(figure, 100, printed.value, f"GLUE mean, PT, the paper's ({printed.where})")
         used = [*dept, *pt]
@@ -138,7 +139,7 @@ def learning_rates(results: Results) -> list[tuple[str, go.Figure]]:
         where = f"{backbone_name(backbone)}, {source} data"
         by_rates: dict[str, list[Row]] = {}
         for row in rows:
-            if row.method == "dept":
+            if row.method == DEFAULT_METHOD:
                 by_rates.setdefault(_rates(row), []).append(row)
         if len(by_rates) < 2:
             continue
@@ -171,10 +172,10 @@ def learning_rates(results: Results) -> list[tuple[str, go.Figure]]:
 
 
 def _rates(row: Row) -> str:
-    config = row.result["config"]
-    if config["prompt_lr"] != config["low_rank_lr"]:
+    rates = [rate for rate in row.rates.values() if rate is not None]
+    if len(set(rates)) != 1:
         return "two rates"
-    mantissa, exponent = f"{config['prompt_lr']:e}".split("e")
+    mantissa, exponent = f"{rates[0]:e}".split("e")
     return f"one rate, {mantissa.rstrip('0').rstrip('.')}e{int(exponent)}"
 
 
@@ -203,7 +204,7 @@ def score_over_parameters(results: Results) -> list[tuple[str, go.Figure]]:
             col=column,
         )
         for index, mean in enumerate(ours[name]):
-            method = paper.methods().get(mean.method, mean.method)
+            method = paper.methods().get(mean.method) or title_of(mean.method)
             marks = f" ({', '.join(mean.marks)})" if mean.marks else ""
             figure.add_scatter(
                 x=[fmean(row.result["trainable_parameters"] for row in mean.rows)],

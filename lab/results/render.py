@@ -13,6 +13,7 @@ from rich.console import Group
 from rich.markup import escape
 from rich.table import Table
 
+from dept.methods.registry import groups, title_of
 from lab.basics import html_page
 from lab.basics.html_page import Cell
 from lab.paper import numbers as paper
@@ -67,7 +68,7 @@ def difference(row: Row | Mean) -> str:
 
 
 def method_name(method: str) -> str:
-    return paper.methods().get(method, method)
+    return paper.methods().get(method) or title_of(method)
 
 
 def grouped(results: Results) -> list[tuple[str | None, list[Row | Mean]]]:
@@ -104,16 +105,13 @@ def cells(one: Row | Mean, results: Results) -> dict[str, str]:
 
 
 def split_and_rates(row: Row, rows: Sequence[Row]) -> str:
-    """m and r, and the settings that tell a row from the others of its task and method, both rates as one."""
-    config, told = row.result["config"], [f"m = {row.result['num_virtual_tokens']}"]
-    if row.result["rank"]:
-        told.append(f"r = {row.result['rank']}")
+    """The sizes, and the settings that tell a row from the others of its task and method, all rates as one."""
+    parts = [row.summary] if row.summary else []
     differing = varying_settings(row, rows)
-    if {"prompt_lr", "low_rank_lr"} & differing.keys():
-        rates = ("prompt_lr", "low_rank_lr") if row.method == "dept" else ("prompt_lr",)
-        told.append(f"rates {' / '.join(short(config.get(name)) for name in rates)}")
-    others = {name: value for name, value in differing.items() if not name.endswith("_lr")}
-    return ", ".join((*told, *(f"{name} {short(value)}" for name, value in others.items())))
+    if row.rates.keys() & differing.keys():
+        parts.append(f"{'rates' if len(row.rates) > 1 else 'rate'} {' / '.join(map(short, row.rates.values()))}")
+    others = {name: value for name, value in differing.items() if name not in row.rates}
+    return ", ".join((*parts, *(f"{name} {short(value)}" for name, value in others.items()))) or "-"
 
 
 def as_rich(results: Results) -> Group:
@@ -198,14 +196,16 @@ def _latex_number(text: str) -> str:
 
 
 def as_csv(results: Results) -> str:
-    """A line a row and a mean, numbers in full."""
-    text = io.StringIO()
-    writer = csv.DictWriter(text, _CSV, lineterminator="\n", restval="")
+    """A line a row and a mean, numbers in full; after `_CSV` the methods' other settings and rates that a row has."""
+    text, own = io.StringIO(), [_method_fields(row) for row in results.rows]
+    columns = dict.fromkeys((*_CSV, *(name for values in own for name in values)))
+    writer = csv.DictWriter(text, columns, lineterminator="\n", restval="")
     writer.writeheader()
-    for row in results.rows:
+    for row, of_method in zip(results.rows, own, strict=True):
         result = row.result
         writer.writerow(
             {
+                **of_method,
                 **_shared_fields(row),
                 "task": row.task,
                 "backbone_source": result["backbone"]["source"],
@@ -216,8 +216,6 @@ def as_csv(results: Results) -> str:
                 **_spread_fields("validation", row.validation),
                 "num_virtual_tokens": result["num_virtual_tokens"],
                 "rank": result["rank"],
-                "prompt_lr": result["config"].get("prompt_lr"),
-                "low_rank_lr": result["config"].get("low_rank_lr"),
                 "steps": result["steps"],
                 "batch_size": result["config"].get("batch_size"),
                 "trainable_parameters": result["trainable_parameters"],
@@ -235,6 +233,13 @@ def as_csv(results: Results) -> str:
             }
         )
     return text.getvalue()
+
+
+def _method_fields(row: Row) -> dict[str, object]:
+    """The method's own settings and all rates, as far as they have a value."""
+    settings = row.runs[0].settings
+    names = (*settings.method_class.own_settings(), *(groups()[name].setting_name for name in settings.rates()))
+    return {name: value for name in names if (value := row.result["config"][name]) is not None}
 
 
 def _shared_fields(row: Row | Mean) -> dict[str, object]:

@@ -10,6 +10,8 @@ from pathlib import Path
 from statistics import fmean, stdev
 from typing import Any
 
+from dept.errors import ConfigError
+from dept.methods.registry import DEFAULT_METHOD, groups
 from dept.runs.folder import FINGERPRINTS
 from lab.paper import numbers as paper
 from lab.paper.marks import marks, paper_score
@@ -76,6 +78,17 @@ class Row:
         """The image encoder, of a task with images."""
         seen = self.result.get("vision_backbone")
         return None if seen is None else seen["name"]
+
+    @property
+    def rates(self) -> dict[str, float | None]:
+        """The learning rate of each group of the method, by its setting."""
+        names = [group.setting_name for group in self.runs[0].settings.method_class.groups]
+        return {name: self.result["config"][name] for name in names}
+
+    @property
+    def summary(self) -> str:
+        """The method's sizes: m = 40, r = 45."""
+        return self.runs[0].settings.method_config().summary()
 
     @property
     def seeds(self) -> tuple[int, ...]:
@@ -229,8 +242,7 @@ def _order(row: Row) -> tuple[Any, ...]:
         row.backbone,
         bool(row.marks),
         row.result["num_virtual_tokens"],
-        str(settings.get("prompt_lr")),
-        str(settings.get("low_rank_lr")),
+        [str(settings[group.setting_name]) for group in groups().values()],
         row.seeds,
     )
 
@@ -239,7 +251,7 @@ def _means(rows: Sequence[Row]) -> tuple[list[Mean], list[LeftOut]]:
     """Of reproducing rows and of marked ones, never of both together; none where the paper prints none (Table 3)."""
     groups: dict[tuple[str, str, str, str, bool], list[Row]] = {}
     for row in rows:
-        if row.benchmark is None or row.test is None or paper.mean("dept", row.benchmark) is None:
+        if row.benchmark is None or row.test is None or paper.mean(DEFAULT_METHOD, row.benchmark) is None:
             continue
         kind = (row.benchmark, row.method, row.backbone, row.result["data"]["source"], row.reproduces)
         groups.setdefault(kind, []).append(row)
@@ -286,15 +298,23 @@ def mean_of(rows: Sequence[Row]) -> Mean:
 
 
 def varying_settings(row: Row, rows: Sequence[Row]) -> dict[str, Any]:
-    """The settings that tell a row from others of its task and method; m, r and the backbone are told anyway."""
-    own = row.result["config"]
+    """The settings that tell a row from others of its task and method, but for the backbone and `Row.summary`."""
+    own, method = row.result["config"], row.runs[0].settings.method_class
     others = [one.result["config"] for one in rows if (one.task, one.method) == (row.task, row.method)]
-    told = (*_FREE, "backbone", "num_virtual_tokens", "rank")
-    return {
-        name: value
-        for name, value in own.items()
-        if name not in told and any(other.get(name) != value for other in others)
-    }
+    left_out = (*_FREE, "backbone", *method.ignores)
+
+    def is_in_summary(name: str, value: Any) -> bool:
+        try:
+            return method.from_settings({**own, name: value}).summary() != row.summary
+        except ConfigError:  # sizes that do not go together: no prompt here, no rank there
+            return True
+
+    varying = {}
+    for name, value in own.items():
+        different = [other[name] for other in others if other.get(name) != value]
+        if name not in left_out and different and not any(is_in_summary(name, other) for other in different):
+            varying[name] = value
+    return varying
 
 
 def backbone_name(backbone: str) -> str:

@@ -11,14 +11,13 @@ from dept.runs.folder import FINGERPRINTS
 from lab.basics import html_page
 from lab.basics.html_page import Cell
 from lab.paper.marks import marks
-from lab.runs.figures import curves
+from lab.runs.figures import curves, rate_figures
 from lab.runs.read import Run, labels
 
 COLUMNS = (
     "method",
     "trainable parameters",
-    "virtual tokens",
-    "rank",
+    "sizes",
     "input length",
     "untrained validation",
     "validation",
@@ -50,8 +49,7 @@ def comparison(runs: Sequence[Run]) -> list[dict[str, str]]:
             metric, scores, speed = result["main_metric"], result["metrics"], result["time"]["test_samples_per_s"]
             values[1:] = (
                 f"{result['trainable_parameters']:,}",
-                str(result["num_virtual_tokens"]),
-                str(result["rank"]),
+                run.settings.method_config().summary() or "-",
                 str(result["input_length"]),
                 _score(scores["untrained_validation"], metric),
                 _score(scores["validation"], metric),
@@ -117,8 +115,7 @@ def write_html(runs: Sequence[Run], path: Path, title: str) -> None:
     figures = [
         curves(runs, "train", "loss", "Training loss (mean of 10 steps)", "nats per target token", smooth=10),
         curves(runs, "validation", metric, f"Validation {metric}", f"{metric}, per cent"),
-        curves(runs, "train", "prompt_lr", "Learning rate of the prompt", "prompt_lr"),
-        curves(runs, "train", "low_rank_lr", "Learning rate of the low-rank update", "low_rank_lr"),
+        *rate_figures(runs),
     ]
     heads = [Cell(html_page.text(name), "text" if name == "method" else "") for name in COLUMNS]
     rows = [

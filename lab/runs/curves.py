@@ -11,6 +11,7 @@ from typing import Any
 MOST_POINTS = 400  # of a curve: more than a chart's pixels show apart
 _MOST_BYTES = 2 * 2**20  # read at once; the rest at the next look
 _MOST_RUNS = 64  # remembered
+_RATE = "_lr"  # a column of a rate group
 
 
 @dataclass(frozen=True)
@@ -28,7 +29,7 @@ class Curves:
     Attributes:
         version: changes when there is more.
         loss: of training; each point the mean of `loss_mean_of` steps.
-        prompt_lr, low_rank_lr: the two rates, those of a point's last step; empty where there is none.
+        rates: rate group -> its curve, the rate of each point's last step; groups that have one alone.
         validation: metric -> its curve, in per cent.
         step, elapsed_s: of the last line; seconds of training, over all resumptions.
     """
@@ -36,8 +37,7 @@ class Curves:
     version: str
     loss: Series
     loss_mean_of: int
-    prompt_lr: Series
-    low_rank_lr: Series
+    rates: dict[str, Series]
     validation: dict[str, Series]
     step: int
     elapsed_s: float
@@ -53,7 +53,8 @@ class _Tail:
 
     def _start_anew(self, inode: int) -> None:
         self._inode, self._offset = inode, 0
-        self.training: dict[str, Series] = {name: Series() for name in ("loss", "prompt_lr", "low_rank_lr")}
+        self.loss = Series()
+        self.rates: dict[str, Series] = {}
         self.validation: dict[str, Series] = {}
         self.step, self.elapsed_s = 0, 0.0
 
@@ -89,8 +90,10 @@ class _Tail:
         if isinstance(line.get("elapsed_s"), int | float):
             self.elapsed_s = float(line["elapsed_s"])
         if line.get("split") == "train":
-            for name, series in self.training.items():
-                _append(series, step, line.get(name))
+            _append(self.loss, step, line.get("loss"))
+            for name, value in line.items():
+                if name.endswith(_RATE) and value is not None:
+                    _append(self.rates.setdefault(name.removesuffix(_RATE), Series()), step, value)
         elif line.get("split") == "validation" and isinstance(line.get("metrics"), dict):
             for name, value in line["metrics"].items():
                 _append(self.validation.setdefault(name, Series()), step, value)
@@ -124,13 +127,12 @@ class CurveReader:
             tail.read()
             if tail.version == since:
                 return None
-            loss, mean_of = thinned(tail.training["loss"], mean=True)
+            loss, mean_of = thinned(tail.loss, mean=True)
             return Curves(
                 version=tail.version,
                 loss=loss,
                 loss_mean_of=mean_of,
-                prompt_lr=thinned(tail.training["prompt_lr"])[0],
-                low_rank_lr=thinned(tail.training["low_rank_lr"])[0],
+                rates={name: thinned(series)[0] for name, series in tail.rates.items()},
                 validation={name: thinned(series)[0] for name, series in tail.validation.items()},
                 step=tail.step,
                 elapsed_s=tail.elapsed_s,

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 import plotly.graph_objects as go
 
+from dept.methods.registry import groups
 from lab.basics.styles import STYLES
 from lab.runs.read import Run, labels
 
@@ -52,6 +53,26 @@ def curves(runs: Sequence[Run], split: str, value: str, title: str, unit: str, s
         legend={"orientation": "h", "y": 1.02, "x": 1, "xanchor": "right", "yanchor": "bottom"},
     )
     return figure
+
+
+def rate_figures(runs: Sequence[Run]) -> list[go.Figure]:
+    """A figure for each rate group that one of the runs trains, its rate over the optimiser's steps."""
+    names = [
+        name
+        for name, group in groups().items()
+        if any(line.get(group.setting_name) is not None for run in runs for line in run.metrics)
+    ]
+    return [curves(runs, "train", groups()[name].setting_name, rate_title(name), rate_unit(name)) for name in names]
+
+
+def rate_title(group: str) -> str:
+    """What a figure of a group's learning rate is called."""
+    return f"Learning rate of {groups()[group].title}"
+
+
+def rate_unit(group: str) -> str:
+    """What stands at its axis: the paper's letter, else the setting."""
+    return groups()[group].letter or groups()[group].setting_name
 
 
 def running_mean(values: Sequence[float], window: int) -> list[float]:

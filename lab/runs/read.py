@@ -11,11 +11,11 @@ from typing import Any, get_args
 from dept.backbones.known import Source
 from dept.basics.files import read_json
 from dept.errors import ConfigError, RunError
+from dept.methods.registry import title_of
 from dept.runs.folder import FINGERPRINTS, RunFolder, read_metrics
 from dept.runs.settings import TrainConfig
 from lab.basics.processes import is_alive
 
-METHOD_NAMES = {"dept": "DePT", "prompt_tuning": "PT"}
 DATA_SOURCES = ("hub", "sample", "folder", "package")  # dept.data.names.Source, which loads datasets
 BACKBONE_SOURCES = get_args(Source)
 STATUSES = ("queued", "running", "stopping", "stopped", "interrupted", "completed", "failed")
@@ -71,7 +71,12 @@ class Run:
 
     @property
     def name(self) -> str:
-        return METHOD_NAMES.get(self.config["method"], self.config["method"])
+        return title_of(self.config["method"])
+
+    @functools.cached_property
+    def settings(self) -> TrainConfig:
+        """config.json as settings."""
+        return settings_of_run(self.config)
 
     @functools.cached_property
     def metrics(self) -> list[dict[str, Any]]:
@@ -125,6 +130,15 @@ class Damaged:
 
     path: Path
     reason: str
+
+
+def settings_of_run(config: Mapping[str, Any]) -> TrainConfig:
+    """The settings in a config.json, or in a result's `config`.
+
+    Raises:
+        ConfigError: they are no run's.
+    """
+    return TrainConfig.from_dict({name: value for name, value in config.items() if name != FINGERPRINTS})
 
 
 def read_run(path: str | Path) -> Run:
@@ -203,9 +217,8 @@ def _checked_config(config: Any, file: Path) -> dict[str, Any]:
     """All settings, those that the file leaves out with their defaults, and the fingerprints."""
     if not _is_config(config) or not isinstance(config.get(FINGERPRINTS, {}), dict):
         raise RunError(f"{file} does not hold a run's settings")
-    given = {name: value for name, value in config.items() if name != FINGERPRINTS}
     try:
-        settings = TrainConfig.from_dict(given).to_dict()
+        settings = settings_of_run(config).to_dict()
     except ConfigError as fault:
         raise RunError(f"{file}: {fault}") from None
     return {**settings, FINGERPRINTS: config.get(FINGERPRINTS, {})}
@@ -252,3 +265,5 @@ def _check_result(result: Any, file: Path) -> None:
     if result["status"] not in STATUSES:
         raise RunError(f"{file}: unknown status {result['status'][:40]!r}")
     result["config"] = _checked_config(result["config"], file)
+    if result["method"] != result["config"]["method"]:
+        raise RunError(f"{file}: method is not that of its settings")

@@ -9,7 +9,7 @@ from rich.console import Group
 from rich.markup import escape
 from rich.table import Table
 
-from dept.runs.folder import FINGERPRINTS
+from dept.runs.settings import settings_of_method
 from lab.paper.marks import marks
 from lab.runs.compare import COLUMNS, comparison, differing_settings, provenance, short
 from lab.runs.read import Run, labels
@@ -93,7 +93,7 @@ def _shown(run: Run) -> dict[str, str]:
             "commit": _commit(result.get("commit")),
             "versions": ", ".join(f"{name} {version}" for name, version in (result.get("versions") or {}).items()),
         }
-    settings = {name: value for name, value in run.config.items() if name != FINGERPRINTS}
+    settings = settings_of_method(run.config["method"], run.settings.to_dict())
     found["settings"] = ", ".join(f"{name} {value}" for name, value in settings.items() if value is not None)
     return found
 

@@ -8,15 +8,17 @@ import json
 import re
 import typing
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from itertools import chain
 from pathlib import Path
 from typing import Any, Self
 
 from dept.backbones.known import RANDOM, list_backbones
 from dept.backbones.known_towers import known_towers
+from dept.basics.checked import Setting, settings_of
 from dept.data import easy_vqa
 from dept.errors import ConfigError
+from dept.methods.rates import PROJECTION
 from dept.runs.settings import TrainConfig
 from dept.tasks import load_task
 from dept.tasks.registry import TASK_NAMES
@@ -26,21 +28,14 @@ from lab.service.uploads import ROWS_FILE, TASK_FILE
 OWN_TASK = "own"
 FOLDER, UPLOAD, RUN = "folder:", "upload:", "run:"
 ELSEWHERE = "path/to/"  # how a folder of this machine's is called where it may not be told
-IMAGE_SETTINGS = ("vision_backbone", "projection_lr")  # of tasks with images alone
-# Of `TrainConfig`'s fields. Not: output_dir and tokenizer (paths), compile, quantize and device_map (what the
-# machine can do is the operator's business).
-SETTINGS = (
-    *("task", "method", "backbone", "data", *IMAGE_SETTINGS),
-    *("num_virtual_tokens", "rank", "budget_tokens", "max_seq_length", "low_rank_alpha", "low_rank_init"),
-    *("prompt_init", "prompt_init_text", "preset", "prompt_lr", "low_rank_lr", "max_steps", "batch_size"),
-    *("gradient_accumulation", "eval_every", "eval_batch_size", "early_stopping", "warmup_proportion"),
-    *("weight_decay", "max_grad_norm", "seed", "verbalizer", "decoding"),
-    *(*ROW_SETTINGS, "gradient_checkpointing", "dtype"),
-)
+IMAGE_SETTINGS = ("vision_backbone", PROJECTION.setting_name)  # of tasks with images alone
+# What a browser may set. Not paths (output_dir, tokenizer), and not what the machine can do, which is the operator's
+# business (compile, quantize, device_map).
+SETTINGS: Mapping[str, Setting] = {name: one for name, one in settings_of(TrainConfig).items() if one.page}
 DEFAULT_STEPS = 1000
 _LONGEST_TEXT = 500
+_LONGEST_JSON = 5000
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9 _.-]{0,59}")
-_WHOLE = {item.name for item in fields(TrainConfig) if int in (item.type, *typing.get_args(item.type))}
 
 
 def has_images(task: object) -> bool:
@@ -166,7 +161,10 @@ class Allowed:
         Raises:
             DeptError: by the field's name: unknown, not allowed, wrong, above a limit.
         """
-        values = _plain(request)
+        values = plain(request)
+        for name, value in values.items():
+            if SETTINGS[name].widget == "json" and value is not None:
+                _check_json(name, value, limits.rank)
         own = None
         data = values.get("data", "sample")
         if isinstance(data, str) and data.startswith((UPLOAD, RUN)):
@@ -222,17 +220,50 @@ def _named(field: str, name: object, names: list[str], folders: Mapping[str, Pat
     return str(folders[name.removeprefix(FOLDER)]) if name.startswith(FOLDER) else name
 
 
-def _plain(request: Mapping[str, Any]) -> dict[str, Any]:
-    """Known names and plain values alone; a slider's 40.0 is the whole number that it means."""
+def plain(request: Mapping[str, Any]) -> dict[str, Any]:
+    """Known names and plain values alone; a slider's 40.0 is the whole number that it means.
+
+    Raises:
+        ConfigError: another name, or a text that is too long.
+    """
     if not isinstance(request, Mapping):
         raise ConfigError("settings must be a mapping of names to values")
     values: dict[str, Any] = {}
     for name, value in request.items():
         if name not in SETTINGS:
             raise ConfigError(f"{str(name)[:60]!r} is not a setting that can be chosen here")
-        if isinstance(value, str) and len(value) > _LONGEST_TEXT:
-            raise ConfigError(f"{name} is longer than {_LONGEST_TEXT} characters")
-        if name in _WHOLE and isinstance(value, float) and value.is_integer():
+        longest = _LONGEST_JSON if SETTINGS[name].widget == "json" else _LONGEST_TEXT
+        if isinstance(value, str) and len(value) > longest:
+            raise ConfigError(f"{name} is longer than {longest:,} characters")
+        kind = SETTINGS[name].kind
+        if int in (kind, *typing.get_args(kind)) and isinstance(value, float) and value.is_integer():
             value = int(value)
         values[name] = value
     return values
+
+
+def _check_json(name: str, text: object, most: int) -> None:
+    """Refuse what is not one flat JSON object, such as a path.
+
+    Objects within PEFT's configs name files to read and modules to import (`corda_config`, `megatron_config`); only
+    the ranks and scales of single layers (`rank_pattern`, `alpha_pattern`) are taken.
+
+    Args:
+        most: the largest rank that the machine gives.
+
+    Raises:
+        ConfigError: by the field's name.
+    """
+    if not isinstance(text, str) or not text.lstrip().startswith("{"):
+        raise ConfigError(f"{name} must be JSON text here, which starts with {{: a file cannot be named")
+    try:
+        values: dict[str, Any] = json.loads(text)
+    except (ValueError, RecursionError) as fault:
+        raise ConfigError(f"{name} is not JSON: {str(fault)[:160]}") from None
+    for key, value in values.items():
+        of_layers = key.endswith("_pattern") and isinstance(value, dict)
+        items = value.values() if of_layers else value if isinstance(value, list) else [value]
+        if any(item and isinstance(item, dict | list) for item in items):
+            raise ConfigError(f"{name}: {key[:40]} may hold no objects here")
+        if key in ("r", "rank_pattern") and any(isinstance(item, int | float) and item > most for item in items):
+            raise ConfigError(f"{name}: {key} may be at most {most:,} on this machine")

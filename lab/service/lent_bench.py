@@ -7,7 +7,7 @@ from rich.console import Console
 
 from dept.errors import DeptError
 from lab.bench.config import BenchConfig
-from lab.bench.plan import Job, Measurement
+from lab.bench.plan import MeasureJob, Measurement
 from lab.bench.run import run_bench
 from lab.service.zero_gpu import lent_gpu
 
@@ -15,7 +15,7 @@ _GPU_SECONDS = 120  # for one measurement
 
 
 @lent_gpu(_GPU_SECONDS)
-def measure_here(job: Job) -> Measurement:
+def measure_here(job: MeasureJob) -> Measurement:
     """Do one measurement, in this process or where the lent GPU is."""
     from lab.bench.worker import measure
 
@@ -45,7 +45,7 @@ class LentBench(threading.Thread):
             except DeptError as fault:
                 print(f"error: {fault}", file=log)
 
-    def _measure(self, job: Job) -> Measurement:
+    def _measure(self, job: MeasureJob) -> Measurement:
         if self._stopped.is_set():
             raise KeyboardInterrupt
         return measure_here(job)

@@ -27,7 +27,7 @@ class Limits:
         batch_size: examples of a step and of an evaluation batch.
         seq_length: s, source tokens.
         virtual_tokens: m, and l.
-        rank: r.
+        rank: r, of every method that has one.
         rows: rows of each split, if a run asks for a number of rows; for images from the hub in any case.
         uploads: tables of visitors that are kept at a time; the oldest is deleted first.
         upload_bytes, upload_rows, upload_columns, cell_characters: the size of one such table; upload_bytes also
@@ -91,7 +91,7 @@ class Limits:
             "max_seq_length": self.seq_length,
             "num_virtual_tokens": self.virtual_tokens,
             "budget_tokens": self.virtual_tokens,
-            "rank": self.rank,
+            **{name: self.rank for name in config.method_class.own_settings() if name.endswith("rank")},
             **dict.fromkeys(ROW_SETTINGS, self.rows),
         }
         for name, most in bounds.items():

@@ -40,7 +40,6 @@ from lab.service.summary import RunSummary, can_resume, summary
 from lab.service.uploads import ROWS_FILE, TASK_FILE, Uploads
 
 _MOST_LISTED = 200
-_METHOD_WORDS = {"dept": "dept", "prompt_tuning": "pt"}
 
 
 class RunQueue:
@@ -317,11 +316,9 @@ class RunQueue:
     def _add(self, request: Mapping[str, Any], config: TrainConfig, own: Path | None, visitor: Visitor) -> str:
         """Make a run's folder; it appears whole or not at all."""
         now = time.time()
-        task = re.sub(r"[^a-z0-9]+", "-", str(request["task"]).lower()).strip("-")[:40]
+        task, method = _plain_words(str(request["task"])), _plain_words(config.method_class.title)
         # The random part makes the id a secret: anybody who has it may look at the run.
-        run_id = (
-            f"{task}-{_METHOD_WORDS[config.method]}-{datetime.fromtimestamp(now):%m%d-%H%M%S}-{secrets.token_hex(6)}"
-        )
+        run_id = f"{task}-{method}-{datetime.fromtimestamp(now):%m%d-%H%M%S}-{secrets.token_hex(6)}"
         path = self.folder.root / run_id
         settings = {**config.to_dict(), "output_dir": str(path)}
         with tempfile.TemporaryDirectory(dir=self.folder.own, prefix="new-") as temporary:
@@ -337,3 +334,8 @@ class RunQueue:
             self.folder.write_state(Entry(made, state, False, None), "queued", queued_at=now)
             made.rename(path)
         return run_id
+
+
+def _plain_words(name: str) -> str:
+    """A name as part of a folder's."""
+    return re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")[:40]

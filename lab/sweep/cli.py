@@ -95,11 +95,11 @@ def sweep(
     from lab.jobs.choose_engine import engine_named
     from lab.jobs.job import Resources
     from lab.jobs.local import visible_gpus
-    from lab.sweep.outcome import Plan
+    from lab.sweep.outcome import SweepPlan
     from lab.sweep.report import all_marks, as_rich
     from lab.sweep.run import preview, run_sweep, unique
 
-    plan, folder = Plan(asked, draw, draw_seed, prune), output_dir or Path("runs") / f"sweep-{asked.name}"
+    plan, folder = SweepPlan(asked, draw, draw_seed, prune), output_dir or Path("runs") / f"sweep-{asked.name}"
     where = engine_named(engine, address)
     pace = None if flops_per_s is None else Pace(flops_per_s, "as given")
     local, cores = engine == "local", machine()["cores"]

@@ -11,7 +11,8 @@ from typing import Any
 
 from dept.basics.settings_file import parse_value, read_config
 from dept.errors import ConfigError
-from dept.runs.settings import TrainConfig
+from dept.methods.registry import owners
+from dept.runs.settings import TrainConfig, settings_of_method
 from lab.jobs.job import Job, new_job
 
 SHIPPED = Path(__file__).parent / "grids"
@@ -34,6 +35,7 @@ class Sweep:
         settings: the same in every run.
         compare: each combination of these is a row of the outcome, with a choice of its own.
         choose: each combination of these is tried; the best by validation is chosen.
+            Of `settings` and `choose` a row has those that are its method's.
         cases: compared too, by a name: settings that belong together. A tuple among them is searched, as in `choose`.
         seeds: each combination runs with every one; validation is averaged over them before the choice.
 
@@ -236,6 +238,7 @@ def trials(sweep: Sweep, folder: Path, *, draw: int | None = None, draw_seed: in
         DeptError: a run that cannot be (its settings are named), too many runs, rows that are not there.
     """
     found: list[Trial] = []
+    _check_owners(sweep)
     for group, given in _groups(sweep):
         searched = {name: value for name, value in given.items() if isinstance(value, tuple)}
         fixed = {name: value for name, value in given.items() if not isinstance(value, tuple)}
@@ -256,7 +259,30 @@ def _groups(sweep: Sweep) -> Iterator[tuple[Values, dict[str, Any]]]:
     cases: list[tuple[Values, Mapping[str, Any]]] = [({"case": name}, values) for name, values in sweep.cases.items()]
     for compared in _points(sweep.compare):
         for label, case in cases or [({}, {})]:
-            yield {**label, **compared}, {**sweep.settings, **compared, **sweep.choose, **case}
+            yield {**label, **compared}, _given(sweep, compared, case)
+
+
+def _given(sweep: Sweep, compared: Values, case: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings of a row: of those that all rows have, the ones that are its method's."""
+    shared = {**sweep.settings, **sweep.choose}
+    method = {**shared, **compared, **case}.get("method", TrainConfig.method)
+    if isinstance(method, str):  # where the method itself is searched, it must have all that is set
+        try:
+            own = settings_of_method(method, shared)
+        except ConfigError as fault:
+            raise ConfigError(f"sweep {sweep.name}: {fault}") from fault
+    else:
+        own = shared
+    fixed = {name: value for name, value in own.items() if name in sweep.settings}
+    return {**fixed, **compared, **{name: own[name] for name in sweep.choose if name in own}, **case}
+
+
+def _check_owners(sweep: Sweep) -> None:
+    """Refuse a setting that no row's method has."""
+    used = {name for _, given in _groups(sweep) for name in given}
+    for name in (*sweep.settings, *sweep.choose):
+        if name not in used:
+            raise ConfigError(f"sweep {sweep.name}: {name} belongs to {' and '.join(owners(name))}: set the method")
 
 
 def _points(axes: Axes) -> list[dict[str, Setting]]:

@@ -21,7 +21,7 @@ SCHEMA_VERSION = 1
 
 
 @dataclass(frozen=True)
-class Plan:
+class SweepPlan:
     """What is asked of a sweep; only the same plan goes on in a folder.
 
     Attributes:
@@ -71,7 +71,7 @@ class Swept:
         failures: name of a run, and why it failed.
     """
 
-    plan: Plan
+    plan: SweepPlan
     choices: list[Choice]
     status: str = "running"
     failures: dict[str, str] = field(default_factory=dict)

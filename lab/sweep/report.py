@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 from rich.table import Table
 
 from dept.basics.files import write_text
+from dept.methods.registry import groups
+from dept.runs.settings import TrainConfig
 from lab.basics import html_page
 from lab.basics.html_page import Cell
 from lab.results.render import spread
@@ -19,6 +21,7 @@ if TYPE_CHECKING:
     from lab.sweep.outcome import Swept
 
 STATUSES = ("completed", "pruned", "failed", "unfinished")
+_IN_FILES_ALONE = ("trained", "rates", "metric", "seeds", "marks")  # a terminal has no room for them
 LEGEND = (
     "In each row the setting with the highest mean validation over the seeds is chosen (of equal ones the first of "
     "the grid); only its runs are scored on test. Scores are in per cent of the task's main metric, mean ± standard "
@@ -29,7 +32,18 @@ LEGEND = (
 def heads(choices: Sequence[Choice]) -> list[str]:
     """The outcome's columns: what is compared, then what came of it."""
     compared = dict.fromkeys(name for choice in choices for name in choice.group)
-    return [*compared, "chosen", "metric", "validation", "test", "seeds", "settings tried", "marks"]
+    return [
+        *compared,
+        "chosen",
+        "trained",
+        "rates",
+        "metric",
+        "validation",
+        "test",
+        "seeds",
+        "settings tried",
+        "marks",
+    ]
 
 
 def cells(choice: Choice, columns: Sequence[str]) -> list[str]:
@@ -42,6 +56,8 @@ def cells(choice: Choice, columns: Sequence[str]) -> list[str]:
         assert result is not None, "a chosen setting is completed"
         values |= {
             "chosen": point(chosen.point),
+            "trained": _trained(chosen),
+            "rates": _rates(chosen),
             "metric": result["main_metric"],
             "validation": spread(chosen.validation),
             "test": spread(chosen.test),
@@ -49,6 +65,25 @@ def cells(choice: Choice, columns: Sequence[str]) -> list[str]:
             "marks": "; ".join(chosen.marks),
         }
     return [values.get(name, "" if name == "marks" else "-") for name in columns]
+
+
+def _config(candidate: Candidate) -> TrainConfig:
+    """The settings of its runs, filled in where a run says how."""
+    result = candidate.results[0]
+    filled = None if result is None else result.get("config")
+    return candidate.trials[0].job.config if filled is None else TrainConfig.from_dict(filled)
+
+
+def _trained(candidate: Candidate) -> str:
+    """The method and its sizes: "DePT: m = 40, r = 45"."""
+    method = _config(candidate).method_config()
+    return ": ".join(part for part in (method.title, method.summary()) if part)
+
+
+def _rates(candidate: Candidate) -> str:
+    """The learning rate of each group that has one."""
+    rates = _config(candidate).rates().items()
+    return ", ".join(f"{groups()[group].title} {shown(rate)}" for group, rate in rates if rate is not None) or "-"
 
 
 def shown(value: object) -> str:
@@ -65,7 +100,9 @@ def as_rich(swept: Swept) -> Table:
     """For a terminal: without what the files have for completeness; `all_marks` goes below it."""
     table = Table(title=_title(swept), title_justify="left")
     columns = heads(swept.choices)
-    shown = [index for index, name in enumerate(columns) if name not in ("metric", "seeds", "marks")]
+    shown = [
+        index for index, name in enumerate(columns) if name not in ("trained", "rates", "metric", "seeds", "marks")
+    ]
     for index in shown:
         table.add_column(columns[index], justify="right" if columns[index] in ("validation", "test") else "left")
     for choice in swept.choices:

@@ -17,7 +17,7 @@ from rich.console import Console
 
 from dept.backbones.load import backbone_info
 from dept.basics.files import read_json, write_json
-from dept.errors import BackboneError, RunError
+from dept.errors import BackboneError, ConfigError, RunError
 from dept.runs.settings import TrainConfig
 from lab.basics.guards import locked_folder
 from lab.basics.units import duration
@@ -26,10 +26,12 @@ from lab.jobs.engine import Engine, Event
 from lab.jobs.job import Job, is_done
 from lab.sweep.choice import choices, is_pruned, result_of
 from lab.sweep.grid import Trial
-from lab.sweep.outcome import Plan, Swept
+from lab.sweep.outcome import SweepPlan, Swept
 
 
-def preview(plan: Plan, folder: Path, *, workers: int, pace: Pace | None, price_per_hour: float | None) -> list[str]:
+def preview(
+    plan: SweepPlan, folder: Path, *, workers: int, pace: Pace | None, price_per_hour: float | None
+) -> list[str]:
     """What is to be done, and what that takes, in words; empty when nothing is left to do.
 
     Args:
@@ -52,7 +54,7 @@ def preview(plan: Plan, folder: Path, *, workers: int, pace: Pace | None, price_
         if pace is None and training:
             pace = measured_pace(max(training, key=lambda config: run_cost(config).training))
         return lines + estimate(training, testing, workers=workers, pace=pace).lines(price_per_hour)
-    except BackboneError as fault:
+    except (BackboneError, ConfigError) as fault:  # of another family, or a method that is known on its layers alone
         return [*lines, f"no estimate: {fault}"]
 
 
@@ -75,7 +77,13 @@ def _is_over(trial: Trial) -> bool:
 
 
 def run_sweep(
-    plan: Plan, folder: Path, engine: Engine, *, workers: int | None = 1, console: Console | None = None, **job: Any
+    plan: SweepPlan,
+    folder: Path,
+    engine: Engine,
+    *,
+    workers: int | None = 1,
+    console: Console | None = None,
+    **job: Any,
 ) -> Swept:
     """Make the runs that are not done, choose, test the chosen; sweep.json and the report follow.
 
@@ -136,7 +144,7 @@ def _run(runs: Sequence[Trial], swept: Swept, engine: Engine, workers: int | Non
     return "completed" if done and not swept.failures else "incomplete"
 
 
-def _check_plan(folder: Path, plan: Plan) -> None:
+def _check_plan(folder: Path, plan: SweepPlan) -> None:
     file = folder / "sweep.json"
     if not file.exists():
         return

@@ -13,7 +13,7 @@ from plotly.subplots import make_subplots
 
 from dept.costs.trade_off import TradeOff
 from dept.data.images import thumbnail
-from dept.methods.budget import Split, split_of
+from dept.methods.budget import BudgetSplit, split_of
 from dept.tasks.task import ImageValue
 from lab.runs.figures import running_mean
 from lab.runs.read import Run
@@ -25,7 +25,7 @@ _HEIGHT = 300
 _PICTURE_PIXELS = 160
 
 
-def decomposition(split: Split, hidden_size: int, max_seq_length: int, budget_tokens: int) -> go.Figure:
+def decomposition(split: BudgetSplit, hidden_size: int, max_seq_length: int, budget_tokens: int) -> go.Figure:
     """PT above, DePT below: the positions that the backbone reads, and the trainable parameters (paper 2.2).
 
     Args:

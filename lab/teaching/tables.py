@@ -9,14 +9,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from dept.methods.registry import groups, title_of
 from dept.runs.folder import FINGERPRINTS, RunFolder
 from lab.paper import numbers as paper
-from lab.runs.read import METHOD_NAMES, Run
+from lab.runs.read import Run
 
 if TYPE_CHECKING:
     from dept.costs.trade_off import TradeOff
     from dept.evaluation.load_run import LoadedRun
-    from dept.methods.budget import Split
+    from dept.methods.budget import BudgetSplit
     from dept.prompted import PromptedModel
     from dept.training.prepare import Prepared
     from lab.bench.summary import Summary
@@ -53,21 +54,22 @@ def _cell(text: str) -> str:
 
 
 def tensors(model: PromptedModel) -> Table:
-    """What is trained: the adapter's tensors with the paper's letters."""
+    """What is trained: the adapter's tensors with the paper's letters, or what they are of."""
     return Table(
         [
             {
                 "tensor": name,
-                "in the paper": _LETTERS.get(name, "the visual projection"),
+                "in the paper": _LETTERS.get(name, groups()[group].title),
                 "shape": " x ".join(map(str, tensor.shape)),
                 "parameters": f"{tensor.numel():,}",
             }
-            for name, tensor in model.adapter_tensors().items()
+            for group, trained in model.grouped_tensors().items()
+            for name, tensor in trained.items()
         ]
     )
 
 
-def splits(table: Sequence[Split]) -> Table:
+def splits(table: Sequence[BudgetSplit]) -> Table:
     """Ways to spend the budget."""
     return Table(
         [
@@ -203,13 +205,14 @@ def predictions(run: LoadedRun, prepared: Prepared, count: int = 6) -> Table:
 
 
 def movements(runs: Mapping[str, Run]) -> Table:
-    """How far the trained parts are from their start after the last step, in lengths of a mean word embedding.
+    """How far prompt and update of DePT's runs end from their start, in lengths of a mean word embedding.
 
     The start is drawn anew from the run's seed; the end is its last checkpoint, not the best adapter.
     """
     from safetensors.torch import load_file
 
     from dept.backbones.embeddings import word_embeddings
+    from dept.parts.low_rank_update import LowRankUpdate
     from dept.runs.settings import TrainConfig
     from dept.training.prepare import prepare
 
@@ -220,8 +223,8 @@ def movements(runs: Mapping[str, Run]) -> Table:
         end = load_file(RunFolder(run.path).checkpoints()[-1] / "adapter.safetensors")
         unit = word_embeddings(model.backbone).float().norm(dim=1).mean()
         moved = end["prompt_embeddings"] - model.adapter_tensors()["prompt_embeddings"].detach()  # [M, D]
-        assert model.low_rank_update is not None, "movements is of DePT's runs"
-        update = model.low_rank_update.scale * (end["low_rank_a"] @ end["low_rank_b"])  # [S, D]
+        (part,) = [part for part in model.parts if isinstance(part, LowRankUpdate)]
+        update = part.scale * (end["low_rank_a"] @ end["low_rank_b"])  # [S, D]
         found.append(
             {
                 "run": name,
@@ -262,7 +265,7 @@ def printed_speeds() -> Table:
         [
             {
                 "backbone": speed.backbone,
-                "method": METHOD_NAMES[speed.method],
+                "method": title_of(speed.method),
                 "virtual tokens": speed.num_virtual_tokens,
                 "samples / s, the paper's": f"{speed.samples_per_s.value:g}",
                 "printed in": speed.samples_per_s.where,
@@ -291,8 +294,8 @@ def summary(run: Run) -> Table:
     lines = {
         "status": result["status"],
         "task": result["task"],
-        "method": METHOD_NAMES[result["method"]],
-        "virtual tokens, rank": f"{result['num_virtual_tokens']}, {result['rank']}",
+        "method": run.name,
+        "sizes": run.settings.method_config().summary() or "-",
         "trainable parameters": f"{result['trainable_parameters']:,}",
         "backbone": f"{result['backbone']['name']} (source: {result['backbone']['source']})",
         "data": f"source: {result['data']['source']}; "
@@ -321,7 +324,7 @@ def beside_paper(results: Results) -> Table:
         [
             {
                 "task": row.task,
-                "method": METHOD_NAMES.get(row.method, row.method),
+                "method": title_of(row.method),
                 "backbone": row.backbone,
                 "seeds": len(row.seeds),
                 "validation": _spread(row.validation),

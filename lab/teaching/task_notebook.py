@@ -10,8 +10,10 @@ from typing import Any
 from IPython.display import DisplayHandle, Markdown, display
 
 from dept.backbones.known import default_backbone
+from dept.basics.checked import settings_of
 from dept.errors import RunError
 from dept.methods.budget import split_of
+from dept.methods.registry import BASELINE, DEFAULT_METHOD, title_of
 from dept.runs.folder import FINGERPRINTS, RunFolder
 from dept.runs.settings import TrainConfig
 from dept.runs.whole_paths import with_whole_paths
@@ -20,21 +22,13 @@ from dept.training.prepare import Prepared, prepare
 from dept.training.trackers import mirrored
 from lab.paper.marks import marks, paper_score
 from lab.runs.compare import comparison, provenance
-from lab.runs.figures import curves
-from lab.runs.read import METHOD_NAMES, Run, find_runs, read_run
+from lab.runs.figures import curves, rate_figures
+from lab.runs.read import Run, find_runs, read_run
 from lab.teaching.tables import Table, examples, lengths, splits
 
 _SECONDS = 1.0  # between two updates of the progress line
-# Settings that belong to a method: in all others two runs must agree to be compared.
-_OF_THE_METHOD = (
-    "method",
-    "num_virtual_tokens",
-    "rank",
-    "prompt_lr",
-    "low_rank_lr",
-    "low_rank_alpha",
-    "low_rank_init",
-)
+# Settings that belong to a method, rates too: in all others two runs must agree to be compared, also in the budget.
+_OF_THE_METHOD = {name for name, one in settings_of(TrainConfig).items() if one.of == "method"} - {"budget_tokens"}
 
 
 def configure(**settings: Any) -> TrainConfig:
@@ -56,7 +50,7 @@ class View:
         task: what is asked and how it is scored.
         lengths: rows and source tokens of each split.
         examples: the first training examples as the backbone reads them.
-        budget: the split of the parameters, beside prompt tuning's at the same budget.
+        budget: how the parameters are split, beside prompt tuning's at the same budget.
     """
 
     task: Table
@@ -100,9 +94,16 @@ def _budget(prepared: Prepared) -> Table:
         config.max_seq_length or 0,
         config.budget_tokens,
     )
-    named = {METHOD_NAMES[config.method]: own} | ({"PT at this budget": pt} if own != pt else {})
-    rows = splits(list(named.values())).rows
-    return Table([{"": name, **row} for name, row in zip(named, rows, strict=True)])
+    title, (baseline,) = title_of(config.method), splits([pt]).rows
+    if own is None:  # it is not sized by the budget
+        sizes = {"trainable parameters": f"{prepared.model.trainable_parameters():,}"}
+        positions = {"positions read": prepared.model.num_virtual_tokens + (config.max_seq_length or 0)}
+        rows = [{"": title, **dict.fromkeys(baseline, "-"), **sizes, **positions}]
+    else:
+        rows = [{"": title, **splits([own]).rows[0]}]
+    if own != pt:
+        rows.append({"": f"{title_of(BASELINE)} at this budget", **baseline})
+    return Table(rows)
 
 
 def train(config: TrainConfig, track: str | None = None) -> Run:
@@ -150,7 +151,7 @@ class _Progress:
     def stepped(self, line: dict[str, Any]) -> None:
         step, seconds = line["step"], line["elapsed_s"]
         left = seconds / step * (self._max_steps - step)
-        rates = [f"{name} {line[name]:.2e}" for name in ("prompt_lr", "low_rank_lr") if line[name] is not None]
+        rates = [f"{name} {rate:.2e}" for name, rate in line.items() if name.endswith("_lr") and rate is not None]
         parts = [f"step {step} of {self._max_steps}", f"loss {line['loss']:.4f}", *rates]
         self._line = ", ".join([*parts, f"{seconds:.0f} s, about {left:.0f} s left"])
         self._show()
@@ -181,11 +182,8 @@ def show_curves(run: Run) -> None:
     figures = [
         curves([run], "train", "loss", "Training loss (mean of 10 steps)", "nats per target token", smooth=10),
         curves([run], "validation", metric, f"Validation {metric}", f"{metric}, per cent"),
-        curves([run], "train", "prompt_lr", "Learning rate of the prompt", "prompt_lr"),
+        *rate_figures([run]),
     ]
-    if run.config["method"] == "dept":
-        title = "Learning rate of the low-rank update"
-        figures.append(curves([run], "train", "low_rank_lr", title, "low_rank_lr"))
     for figure in figures:
         figure.show(renderer="plotly_mimetype")
 
@@ -201,12 +199,13 @@ def origin(run: Run) -> Markdown:
 
 
 def beside_the_other(run: Run) -> Table | Markdown:
-    """This run beside the other method's of the same settings, data and backbone, if one is in a folder next to it."""
-    other = "prompt_tuning" if run.config["method"] == "dept" else "dept"
+    """This run beside the baseline's (a baseline's beside DePT's), if one of the same settings, data and backbone is
+    in a folder next to it."""
+    other = DEFAULT_METHOD if run.config["method"] == BASELINE else BASELINE
     found = [near for near in find_runs(run.path.parent)[0] if _comparable(run, near, other)]
     if not found:
         return Markdown(
-            f"No completed {METHOD_NAMES[other]} run of the same settings is in `{run.path.parent.name}/` yet."
+            f"No completed {title_of(other)} run of the same settings is in `{run.path.parent.name}/` yet."
         )
     return Table(comparison([*found, run])).turned("method")
 
@@ -226,13 +225,13 @@ def beside_paper(run: Run) -> Table | Markdown:
     result = _result(run)
     printed = paper_score(result)
     if printed is None:
-        return Markdown(f"The paper has no number for {METHOD_NAMES[result['method']]} on {result['task']}.")
+        return Markdown(f"The paper has no number for {title_of(result['method'])} on {result['task']}.")
     ours = (result["metrics"]["test"] or {}).get(printed.metric)
     deviation = f" ± {printed.deviation:g}" if printed.deviation is not None else ""
     return Table(
         [
             {
-                "": f"{METHOD_NAMES[result['method']]} on {result['task']}",
+                "": f"{title_of(result['method'])} on {result['task']}",
                 f"test {printed.metric}, ours": "-" if ours is None else f"{ours:.1f}",
                 "the paper's": f"{printed.value:g}{deviation} ({printed.where}, {printed.backbone})",
                 "not comparable: why": ", ".join(marks(result)) or "comparable",

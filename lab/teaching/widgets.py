@@ -10,7 +10,7 @@ from dept.backbones.known import list_backbones
 from dept.backbones.shape import shape_of
 from dept.costs.trade_off import TradeOff, trade_off
 from dept.errors import BudgetError
-from dept.methods.budget import Split, rank_for, split_of
+from dept.methods.budget import BudgetSplit, rank_for, split_of
 from lab.teaching.figures import calculated_cost, decomposition
 
 _LARGEST_BATCH = 64
@@ -75,7 +75,7 @@ class DecompositionPanel(ipywidgets.VBox):
         for control in controls:
             control.observe(self._moved, "value")
 
-    def _calculated(self) -> tuple[Split, list[TradeOff]]:
+    def _calculated(self) -> tuple[BudgetSplit, list[TradeOff]]:
         """The split at the controls' values, and the cost of every m from 0 to l."""
         shape = shape_of(self.backbone.value)
         m, rows, budget = self.num_virtual_tokens.value, self._max_seq_length, self._budget_tokens
@@ -83,7 +83,7 @@ class DecompositionPanel(ipywidgets.VBox):
         batch = self.source_length.value, self.batch_size.value
         return split, trade_off(shape, budget, rows, *batch, cached_prompt=False)
 
-    def _figures(self, split: Split, points: list[TradeOff]) -> tuple[go.Figure, go.Figure]:
+    def _figures(self, split: BudgetSplit, points: list[TradeOff]) -> tuple[go.Figure, go.Figure]:
         hidden_size = shape_of(self.backbone.value).hidden_size
         drawing = decomposition(split, hidden_size, self._max_seq_length, self._budget_tokens)
         return drawing, calculated_cost(points, split.num_virtual_tokens)
@@ -98,7 +98,7 @@ class DecompositionPanel(ipywidgets.VBox):
                     trace.update(values.to_plotly_json())
                 shown.layout.update(fresh.layout.to_plotly_json())
 
-    def _table(self, split: Split, points: list[TradeOff]) -> str:
+    def _table(self, split: BudgetSplit, points: list[TradeOff]) -> str:
         """What is trained and what it costs: DePT, PT, and DePT in per cent of PT."""
         here, pt = points[split.num_virtual_tokens], points[-1]
         trained_by_pt = split.trainable_parameters + split.left_over

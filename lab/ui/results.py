@@ -1,7 +1,7 @@
 """The Results tab: the visitor's runs beside the paper's tables, the origin of each number, CSV and LaTeX."""
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -9,10 +9,11 @@ import gradio as gr
 
 from dept.data import easy_vqa
 from dept.errors import RunError
+from dept.methods.registry import method_names, title_of
 from lab.paper import numbers as paper
 from lab.results.render import BENCHMARK_NAMES, HEADS, LEGEND, as_csv, as_latex, cells, grouped, paper_value
 from lab.results.rows import Results, Row, results_of
-from lab.runs.read import METHOD_NAMES, Run, read_run
+from lab.runs.read import Run, read_run
 from lab.service.owners import Visitor
 from lab.service.summary import RunSummary
 from lab.ui.components.html import download_on_click, notice, table, text, to_download
@@ -43,13 +44,16 @@ class _Results:
     def __init__(self, site: Site) -> None:
         self.site = site
 
-    def look(self, identity: Any, method: Any, backbone: Any, source: Any, request: gr.Request) -> tuple[str, Any]:
-        """The table of the filtered results, and the choices of backbones."""
+    def look(
+        self, identity: Any, method: Any, backbone: Any, source: Any, request: gr.Request
+    ) -> tuple[str, Any, Any]:
+        """The table of the filtered results, and the choices of methods and backbones."""
         results = self._all(self.site.visitor(identity, request))
         backbones = sorted({row.backbone for row in results.rows})
         choices = [("All", ALL), *((name.rpartition("/")[2], name) for name in backbones)]
         selected = filtered(results, method, backbone if backbone in backbones else ALL, source)
-        return ours(selected), gr.update(choices=choices)
+        methods = _methods(row.method for row in results.rows)
+        return ours(selected), gr.update(choices=methods), gr.update(choices=choices)
 
     def as_csv(self, identity: Any, method: Any, backbone: Any, source: Any, request: gr.Request) -> str:
         """The filtered results as a CSV file."""
@@ -133,12 +137,16 @@ def paper_table(benchmark: str) -> str:
     )
 
 
+def _methods(seen: Iterable[str]) -> list[tuple[str, str]]:
+    """(label, value) of all methods, and of those that are seen in runs: several as one."""
+    return [("All", ALL), *((title_of(name), name) for name in dict.fromkeys((*method_names(), *seen)))]
+
+
 def build(site: Site, identity: gr.BrowserState) -> dict[str, Any]:
     """Build the tab's content; return the listener that updates it."""
     does = _Results(site)
     with gr.Row():
-        methods: Sequence[tuple[str, str]] = [("All", ALL), *((name, key) for key, name in METHOD_NAMES.items())]
-        method = Choice(methods, value=ALL, label="Method", min_width=140)
+        method = Choice(_methods(()), value=ALL, label="Method", min_width=140)
         backbone = Choice([("All", ALL)], value=ALL, label="Backbone", min_width=140)
         source = Choice(
             [("All", ALL), *((name, key) for key, name in _SOURCES.items())], value=ALL, label="Rows", min_width=140
@@ -151,7 +159,7 @@ def build(site: Site, identity: gr.BrowserState) -> dict[str, Any]:
         which = Choice(list(_PAPER_TABLES.items()), value="glue", label="Table")
         printed = gr.HTML(paper_table("glue"), apply_default_css=False)
     filters = [identity, method, backbone, source]
-    look: dict[str, Any] = {"fn": does.look, "inputs": filters, "outputs": [comparison, backbone], **QUIET}
+    look: dict[str, Any] = {"fn": does.look, "inputs": filters, "outputs": [comparison, method, backbone], **QUIET}
     for each in (method, backbone, source):
         each.input(**look)
     download_on_click(as_table, does.as_csv, filters)

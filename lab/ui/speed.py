@@ -7,6 +7,7 @@ import gradio as gr
 import plotly.graph_objects as go
 
 from dept.errors import ConfigError, DeptError
+from dept.methods.registry import BASELINE, DEFAULT_METHOD
 from lab.basics.units import duration
 from lab.bench.config import BenchConfig
 from lab.bench.figures import relative_cost, samples_per_second
@@ -159,8 +160,8 @@ def _printed(printed: Any) -> list[list[str]]:
     by_key = {(one.backbone, one.method): one for one in printed}
     lines = []
     for (backbone, method), dept in by_key.items():
-        pt = by_key.get((backbone, "prompt_tuning"))
-        if method == "dept" and pt is not None:
+        pt = by_key.get((backbone, BASELINE))
+        if method == DEFAULT_METHOD and pt is not None:
             values = pt.samples_per_s.value, dept.samples_per_s.value
             lines.append(
                 [f"{backbone}, m = {dept.num_virtual_tokens}", *map(str, values), f"{values[1] / values[0]:.2f}"]

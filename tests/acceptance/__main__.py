@@ -19,6 +19,7 @@ from dept.basics.files import write_json, write_text
 from tests.acceptance import (
     adapters,
     golden,
+    methods,
     mini_clip_t5,
     mini_t5,
     mini_t5_again,
@@ -38,6 +39,7 @@ SECTIONS: dict[str, Section] = {
     for section in (
         golden.SECTION,
         adapters.SECTION,
+        methods.SECTION,
         mini_t5.SECTION,
         mini_t5_again.SECTION,
         mini_clip_t5.SECTION,

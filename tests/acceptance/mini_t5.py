@@ -62,7 +62,7 @@ def settings(job: Job, output: Path) -> TrainConfig:
         data=job.data,
         backbone=job.backbone,
         tokenizer="mini-t5",
-        method=job.method,  # type: ignore[arg-type]
+        method=job.method,
         output_dir=str(output),
         budget_tokens=BUDGET_TOKENS,
         num_virtual_tokens=SHORT_PROMPT if job.method == "dept" else None,

@@ -10,7 +10,7 @@ from dept.backbones.load import load_backbone
 from dept.basics.allocator import kept_memory
 from lab.bench.batches import source_batches
 from lab.bench.config import BenchConfig, Group
-from lab.bench.plan import Job, job_of, pairs
+from lab.bench.plan import MeasureJob, job_of, pairs
 from lab.bench.worker import build, random_batches, training_step
 from tests.acceptance.section import Outcome, Section, table
 
@@ -53,7 +53,7 @@ def measure() -> Outcome:
     return Outcome(True, text)
 
 
-def step_profile(job: Job) -> tuple[dict[str, float], float]:
+def step_profile(job: MeasureJob) -> tuple[dict[str, float], float]:
     """(kind of operator -> share of the operators' own time, seconds a step)."""
     torch.manual_seed(job.seed)
     backbone, _ = load_backbone(job.backbone)

@@ -22,7 +22,7 @@ def settings(method: str, seed: int, output: Path) -> TrainConfig:
         task="sst2",
         data=str(shared() / "data"),
         backbone="smollm2-135m",
-        method=method,  # type: ignore[arg-type]
+        method=method,
         output_dir=str(output),
         max_steps=STEPS,
         eval_every=STEPS // 2,

@@ -195,7 +195,7 @@ BAD_COMMANDS: list[tuple[list[str], str]] = [
     (["train", "--num-virtual-tokens", "101"], "budget_tokens"),
     (["train", "--max-steps", "0"], "max_steps"),
     (["train", "--prompt-lr", "nan"], "prompt_lr"),
-    (["train", "--method", "lora"], "method"),
+    (["train", "--method", "lorra"], "method"),
     (["train", "--batch-size", "many"], "batch-size"),
     (["train", "--no-such-flag", "1"], "no-such-flag"),
     (["train", "--config", "missing.yaml"], "missing.yaml"),

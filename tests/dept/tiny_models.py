@@ -99,7 +99,7 @@ def prompted(kind: str, m: int = 3, r: int = 2, s: int = 12, seed: int = 0, **se
     config = DeptConfig(num_virtual_tokens=m, rank=r, max_seq_length=s, budget_tokens=100)
     model = get_prompted_model(backbone(kind, seed, **settings), config)
     generator = torch.Generator().manual_seed(seed)
-    if model.low_rank_update is not None:
+    if "low_rank_b" in model.adapter_tensors():
         nn.init.normal_(model.low_rank_update.low_rank_b, generator=generator)
     return model.eval()
 
@@ -121,7 +121,7 @@ def tokens(length: int, seed: int = 0) -> list[int]:
     return torch.randint(3, VOCABULARY, (length,), generator=torch.Generator().manual_seed(seed)).tolist()
 
 
-def padded(rows: Sequence[Sequence[int]], side: str = "right", to: int | None = None) -> dict[str, Tensor]:
+def padded(rows: Sequence[Sequence[int]], side: str = "right", to: int | None = None) -> dict[str, Any]:
     """input_ids and attention_mask of rows padded on one side; padding's ids are not the pad token."""
     width = max(map(len, rows)) if to is None else to
     ids, mask = [], []

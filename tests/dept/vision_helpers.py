@@ -47,7 +47,6 @@ def seeing(kind: str, seed: int = 0, **settings: Any) -> PromptedModel:
     config = DeptConfig(num_virtual_tokens=3, rank=2, max_seq_length=12)
     torch.manual_seed(seed)
     model = get_prompted_model(backbone(kind, seed, **settings), config, visual_width=WIDTH)
-    assert model.low_rank_update is not None
     nn.init.normal_(model.low_rank_update.low_rank_b, generator=torch.Generator().manual_seed(seed))
     return model.eval()
 

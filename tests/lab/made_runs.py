@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import socket
 import time
+import warnings
 from pathlib import Path
 from typing import Any
 
 import psutil
 
-from dept.methods.budget import rank_for
+from dept.backbones.shape import shape_of
+from dept.methods.contract import Facts
+from dept.methods.registry import DEFAULT_METHOD, method_config
 from dept.runs.folder import FINGERPRINTS
-from dept.runs.settings import Method, TrainConfig
+from dept.runs.resolve import preset
+from dept.runs.settings import TrainConfig
 from dept.tasks import load_task
 from dept.tasks.splits import counts_from_hub
 from lab.paper import numbers as paper
@@ -24,7 +29,7 @@ DEAD = {"pid": 2**22 + 1, "pid_started": 1.0, "heartbeat": 1.0}  # a process num
 def made_run(
     folder: Path,
     task: str = "rte",
-    method: Method = "dept",
+    method: str = DEFAULT_METHOD,
     *,
     test: float | None = 80.0,
     validation: float = 81.0,
@@ -42,30 +47,31 @@ def made_run(
     known = load_task(task)
     counts = counts_from_hub(known)
     expected = paper.settings().steps(task, counts["train"])
+    groups = method_config(method).groups
     defaults: dict[str, Any] = {
         "max_steps": expected,
         "eval_every": 1000,
-        "num_virtual_tokens": 40 if method == "dept" else 100,
-        "prompt_lr": 0.3,
-        "low_rank_lr": 5e-4,
+        **{group.setting_name: preset("paper")["rates"].get(group.name, 3e-4) for group in groups},
         "max_seq_length": known.max_seq_length,
         "verbalizer": "digits" if known.verbalizers else None,
         "decoding": known.decoding,
         "backbone": "t5-base",
     }
-    given = {**defaults, **settings}
-    if "rank" not in given:
-        split = (given["num_virtual_tokens"], 768, given["max_seq_length"], given.get("budget_tokens", 100))
-        given["rank"] = rank_for(*split) if method == "dept" else 0
-    config = TrainConfig(task=task, method=method, data=data, output_dir=str(folder), **given)
+    config = TrainConfig(task=task, method=method, data=data, output_dir=str(folder), **{**defaults, **settings})
+    facts = Facts(hidden_size=768, max_seq_length=config.max_seq_length or 1, shape=shape_of("t5-base"))
+    with warnings.catch_warnings(action="ignore"):  # more than the budget is what some tests ask for
+        whole = config.method_config().resolved(facts)
+    config = dataclasses.replace(config, **whole.settings())
+    split, positions = whole.budget(facts, config.budget_tokens), whole.footprint(facts).positions
     folder.mkdir(parents=True)
     fingerprints = {"data": f"{task}-{data}", "task": task, "backbone": config.backbone}
     write(folder / "config.json", {**config.to_dict(), FINGERPRINTS: fingerprints})
     own = {"status": status, "host": socket.gethostname(), **DEAD, "step": steps if steps is not None else expected}
     write(folder / "state.json", {**own, "error": error, **(state or {})})
+    none = {"prompt_lr": None, "low_rank_lr": None}  # what every line has had since schema 1
     lines = [
-        {"step": 1, "split": "train", "loss": 0.7, "prompt_lr": 0.1, "low_rank_lr": 1e-4},
-        {"step": 2, "split": "train", "loss": 0.6, "prompt_lr": 0.2, "low_rank_lr": 2e-4},
+        {"step": 1, "split": "train", "loss": 0.7, **none, **{group.setting_name: 1e-4 for group in groups}},
+        {"step": 2, "split": "train", "loss": 0.6, **none, **{group.setting_name: 2e-4 for group in groups}},
         {"step": 2, "split": "validation", "metrics": {known.main_metric: validation}},
     ]
     (folder / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
@@ -89,9 +95,9 @@ def made_run(
                 "data": {"source": data, "rows": rows or counts, "fingerprint": f"{task}-{data}"},
                 "config": config.to_dict(),
                 "trainable_parameters": 76_800,
-                "num_virtual_tokens": config.num_virtual_tokens,
-                "rank": config.rank,
-                "input_length": (config.num_virtual_tokens or 0) + (config.max_seq_length or 0),
+                "num_virtual_tokens": positions,
+                "rank": split.rank if split else 0,
+                "input_length": positions + (config.max_seq_length or 0),
                 "over_budget": over_budget,
                 "left_over": 0,
                 "steps": own["step"],

@@ -116,6 +116,15 @@ class Choice(gr.Dropdown):
         return payload if isinstance(payload, str) else None
 
 
+class Options(gr.Radio):
+    """Radio buttons of which the same is true."""
+
+    is_template = True
+
+    def preprocess(self, payload: Any) -> Any:
+        return payload if isinstance(payload, str) else None
+
+
 class Picture(gr.Image):
     """An image that a visitor uploads, as its path in this server's folder of uploads.
 

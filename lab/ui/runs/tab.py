@@ -21,13 +21,12 @@ from lab.ui.components.html import notice
 from lab.ui.components.inputs import Figure, RunList
 from lab.ui.runs.predictions import predictions_view
 from lab.ui.runs.shared_curves import SharedCurves
-from lab.ui.runs.view import log_text, run_head, run_list, together
+from lab.ui.runs.view import FIGURES, log_text, method_name, run_head, run_list, together
 from lab.ui.site import QUIET, Site
-from lab.ui.train.form import Form
+from lab.ui.train.form import FIELDS, method_choices
 
 POLL_SECONDS = 1.5
 MOST_DRAWN = 6  # runs in one figure
-_FIGURES = ("Training loss", "Validation metric", "Learning rate of the prompt", "Learning rate of A and B")
 _ACTIONS = ("stop", "kill", "resume", "repeat", "delete")
 _SHOW_IN_ADDRESS = """(runs) => {
   const page = new URL(window.location);
@@ -97,7 +96,7 @@ class _Runs:
                 if new["buttons"]
                 else [gr.skip()] * len(_ACTIONS)
             ),
-            *(figures if new["curves"] else [gr.skip()] * len(_FIGURES)),
+            *(figures if new["curves"] else [gr.skip()] * len(FIGURES)),
             predictions if new["predictions"] else gr.skip(),
             log_text(log) if new["log"] else gr.skip(),
             json.dumps(fresh) if any(new.values()) else gr.skip(),
@@ -178,15 +177,18 @@ class _Runs:
         """The form filled with the open run's settings."""
         run = self._current(identity, opened, request)
         if run is None:
-            return [gr.skip()] * len(Form._fields)
-        values = {name: run.request.get(name, gr.skip()) for name in Form._fields}
+            return [gr.skip()] * len(FIELDS)
+        values = {name: run.request.get(name, gr.skip()) for name in FIELDS}
+        if run.method not in dict(method_choices()).values():  # several as one
+            choices = [*method_choices(), (method_name(run), run.method)]
+            values["method"] = gr.update(choices=choices, value=run.method)
         data = str(run.request.get("data", "sample"))
         if data.startswith((UPLOAD, RUN)):
             rows = data if data.startswith(RUN) else f"{RUN}{run.run_id}"
             label = f"The rows of {rows.removeprefix(RUN)}"
             values["data"] = gr.update(choices=[*self.site.data(), (label, rows)], value=rows)
             values["task"] = gr.update(choices=[*self.site.tasks(), ("Your own task", OWN_TASK)], value=OWN_TASK)
-        return [values[name] for name in Form._fields]
+        return [values[name] for name in FIELDS]
 
 
 def ids_of(opened: Any) -> list[str]:
@@ -249,7 +251,10 @@ def build(site: Site, identity: gr.BrowserState) -> RunsTab:
                 no = gr.Button("Leave it", size="sm", min_width=80)
             said = gr.HTML(apply_default_css=False, elem_id="run-said", elem_classes="said")
             with gr.Row(elem_classes="curves"):
-                figures = [Figure(name, height=230, elem_id=f"curve-{i}") for i, name in enumerate(_FIGURES)]
+                figures = [
+                    Figure(name, height=230, elem_id=f"curve-{i}", elem_classes="optional")
+                    for i, name in enumerate(FIGURES)
+                ]
             with gr.Accordion("What it says of test rows"):
                 predictions = gr.HTML(apply_default_css=False, elem_id="run-predictions")
             with gr.Accordion("What it printed last", open=False):

@@ -1,17 +1,19 @@
 """What the Runs tab shows of runs: the list, one run's head, the curves. HTML and figures, nothing of gradio."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import plotly.graph_objects as go
 
 from dept.data import easy_vqa
+from dept.errors import ConfigError
+from dept.methods.registry import groups, method_config, title_of
 from lab.basics.styles import STYLES
 from lab.basics.units import duration
 from lab.runs.curves import Curves, Series
-from lab.runs.read import METHOD_NAMES
-from lab.service.allowed import FOLDER
+from lab.runs.figures import rate_title, rate_unit
+from lab.service.allowed import FOLDER, SETTINGS, plain
 from lab.service.summary import RunSummary
 from lab.ui.components.html import facts, notice, text
 
@@ -22,6 +24,7 @@ _ROWS = {
     "hub": "The benchmark's rows from the hub.",
     easy_vqa.NAME: "Rows of easy-vqa: not the benchmark, and not comparable with the paper.",
 }
+FIGURES = ("Training loss", "Validation metric", *map(rate_title, groups()))  # what `curve_figures` draws
 _STEPS_OF_A_LINE = 20  # fewer points are drawn with marks
 NO_RUNS = "No runs yet. Choose settings in the Train tab and launch: the run appears here, and stays when you leave."
 
@@ -37,7 +40,7 @@ class Drawn:
 
 
 def method_name(run: RunSummary) -> str:
-    return METHOD_NAMES.get(run.method, run.method)
+    return title_of(run.method)
 
 
 def task_name(run: RunSummary) -> str:
@@ -131,11 +134,8 @@ def run_head(run: RunSummary | None) -> str:
     if run is None:
         return '<p class="empty">Open a run in the list to see its curves.</p>'
     request = run.request
-    m = request.get("num_virtual_tokens") if run.method == "dept" else request.get("budget_tokens", 100)
-    rate_of_update = f"A and B: {_rate(request.get('low_rank_lr'))}" if run.method == "dept" else "PT has one rate"
     pairs = [
-        ("Virtual tokens", f"{m or '-'}", "m" if run.method == "dept" else "l"),
-        ("Rate of the prompt", _rate(request.get("prompt_lr")), rate_of_update),
+        *_method_facts(run),
         ("Batch", f"{request.get('batch_size', 16)}", f"seed {request.get('seed', 42)}"),
         ("Trained for", "-" if run.elapsed_s is None else duration(run.elapsed_s), "evaluations included"),
     ]
@@ -148,6 +148,21 @@ def run_head(run: RunSummary | None) -> str:
         f"{notice(run.error or '', kind)}{facts(pairs)}"
         f'<p class="fine">{text(_rows_words(run.data))} Run {text(run.run_id)}.</p>'
     )
+
+
+def _method_facts(run: RunSummary) -> list[tuple[str, str, str]]:
+    """The method's sizes, as the result has them where there is one, and the rate of each of its groups."""
+    values = (run.result or {}).get("config") or {n: value for n, value in run.request.items() if n in SETTINGS}
+    try:
+        method = method_config(run.method)
+        sizes = method.from_settings(plain(values) if run.result is None else values).summary()
+    except ConfigError:  # a folder that somebody wrote by hand
+        return []
+    rates = [
+        (f"Rate of {group.title}", _rate(values.get(group.setting_name)), group.letter.replace("_", " "))
+        for group in method.groups
+    ]
+    return [*([("Sizes", sizes, "")] if sizes else []), *rates]
 
 
 def _score(result: Mapping[str, Any]) -> tuple[str, str, str]:
@@ -173,22 +188,37 @@ def _rows_words(data: str) -> str:
 
 
 def curve_figures(drawn: Sequence[tuple[Drawn, Curves]]) -> list[go.Figure | None]:
-    """Training loss, the main metric on validation, and the two learning rates over the optimiser's steps."""
+    """Training loss, the main metric on validation, and the rate of each group over the optimiser's steps.
+
+    In the order of `FIGURES`; None for groups that none of the runs trains.
+    """
     if not drawn:
-        return [None] * 4
+        return [None] * len(FIGURES)
     smooth = max(curves.loss_mean_of for _, curves in drawn)
     metric = _common_metric(drawn)
     mean_of = f", mean of {smooth} steps" if smooth > 1 else ""
-    kinds = (
+    kinds: list[tuple[str, str, Callable[[Curves], Series]]] = [
         (f"Training loss{mean_of}", "nats per target token", lambda curves: curves.loss),
         (f"Validation {metric_words(metric)}", "per cent", lambda curves: curves.validation.get(metric, Series())),
-        ("Learning rate of the prompt", "alpha_1", lambda curves: curves.prompt_lr),
-        ("Learning rate of A and B", "alpha_2", lambda curves: curves.low_rank_lr),
-    )
+    ]
     revision = ",".join(sorted(each.run.run_id for each, _ in drawn))
-    return [
+    figures: list[go.Figure | None] = [
         _figure(title, unit, [(each, of(curves)) for each, curves in drawn], revision) for title, unit, of in kinds
     ]
+    for name in groups():
+        lines = [(each, curves.rates.get(name, Series())) for each, curves in drawn if _trains(each.run, curves, name)]
+        figures.append(_figure(rate_title(name), rate_unit(name), lines, revision) if lines else None)
+    return figures
+
+
+def _trains(run: RunSummary, curves: Curves, group: str) -> bool:
+    """Whether a run has a rate for a group, also before its first step."""
+    if group in curves.rates:
+        return True
+    try:
+        return any(each.name == group for each in method_config(run.method).groups)
+    except ConfigError:
+        return False
 
 
 def _common_metric(drawn: Sequence[tuple[Drawn, Curves]]) -> str:

@@ -1,101 +1,164 @@
 """What the Train tab's fields mean: the runs that they ask for, what is wrong with which field, the same as a command.
 
+The fields are the settings that have a widget (`FIELDS`); a form is their values by name, None where one is empty.
 Nothing here knows gradio.
 """
 
+import functools
 import re
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, NamedTuple
+from pathlib import Path
+from typing import Any
 
 import yaml
 
-from dept.errors import DeptError
+from dept.basics.checked import Setting, settings_of
+from dept.errors import ConfigError, DeptError
+from dept.methods.registry import BASELINE, DEFAULT_METHOD, groups, method_config, method_names, title_of
+from dept.runs.resolve import preset
 from dept.runs.settings import TrainConfig
-from lab.service.allowed import ELSEWHERE, FOLDER, IMAGE_SETTINGS, OWN_TASK, has_images
+from lab.service.allowed import ELSEWHERE, FOLDER, IMAGE_SETTINGS, OWN_TASK, SETTINGS, has_images
 from lab.service.owners import Visitor
 from lab.service.queue import RunQueue
 
-METHODS = {"dept": ("dept",), "prompt_tuning": ("prompt_tuning",), "both": ("prompt_tuning", "dept")}
-_OF_DEPT = ("num_virtual_tokens", "low_rank_lr")  # that PT has not
+FIELDS: Mapping[str, Setting] = {name: one for name, one in SETTINGS.items() if one.widget is not None}
+RATES: Mapping[str, str] = {group.setting_name: name for name, group in groups().items()}  # setting -> rate group
+BOTH = "both"  # in place of a method: the baseline and DePT, a run each
+LENGTH, BUDGET = "num_virtual_tokens", "budget_tokens"
 OWN_TASK_FILE, OWN_DATA = "own.yaml", "own.csv"  # how a command speaks of rows that were dropped into the page
+MOST_RUNS = 2  # that a form asks for
 
 
-class Form(NamedTuple):
-    """The fields, as a browser sends them; None where one is empty.
-
-    Attributes:
-        method: a key of `METHODS`.
-        num_virtual_tokens: m, of DePT alone: PT has `budget_tokens`.
-        prompt_lr, low_rank_lr: None for the backbone's own; the second is of DePT alone.
-        vision_backbone, projection_lr: of tasks with images alone; None for the backbone's own encoder and rate, or
-            `low_rank_lr` where it has no rate of its own.
-    """
-
-    backbone: Any
-    task: Any
-    data: Any
-    method: Any
-    num_virtual_tokens: Any
-    budget_tokens: Any
-    prompt_lr: Any
-    low_rank_lr: Any
-    max_steps: Any
-    batch_size: Any
-    max_seq_length: Any
-    eval_every: Any
-    seed: Any
-    vision_backbone: Any = None
-    projection_lr: Any = None
+def form_of(values: Sequence[Any]) -> dict[str, Any]:
+    """The fields, as a browser sends them in the order of `FIELDS`; an empty text is None, digits are a number."""
+    form = dict(zip(FIELDS, values, strict=True))
+    for name, value in form.items():
+        if isinstance(value, str) and FIELDS[name].widget in ("number", "text", "json"):
+            whole = FIELDS[name].widget == "number" and value.strip().isdecimal() and len(value) < 20
+            form[name] = int(value) if whole else value.strip() or None
+    return form
 
 
-PRESETS: Mapping[str, Mapping[str, Any]] = {
-    "Quick look": {"max_steps": 60, "batch_size": 16, "eval_every": 20},
-    "Sample run": {"max_steps": 300, "batch_size": 16, "eval_every": 50},
-    "Paper (Table 8)": {
-        "num_virtual_tokens": 40,
-        "budget_tokens": 100,
-        "prompt_lr": 0.3,
-        "low_rank_lr": 5e-4,
-        "max_steps": 30_000,
-        "batch_size": 16,
-        "max_seq_length": 256,
-        "eval_every": 1000,
-    },
-}
-_REQUIRED = ("budget_tokens", "max_steps", "batch_size", "seed")
+def method_choices() -> list[tuple[str, str]]:
+    """(label, value) of each method, and of two side by side."""
+    return [*((title_of(name), name) for name in method_names()), ("Both, side by side", BOTH)]
 
 
-def requests(form: Form) -> list[dict[str, Any]]:
-    """The runs that the fields ask for, as `RunQueue.submit` takes them; PT comes first, as the paper's baseline."""
-    found = []
-    for method in METHODS.get(form.method, ("dept",)):
-        left_out = {
-            *(_OF_DEPT if method == "prompt_tuning" else ()),
-            *(() if has_images(form.task) else IMAGE_SETTINGS),
+def methods_of(choice: object) -> tuple[str, ...]:
+    """The methods of the runs that are asked for; the baseline comes first, as in the paper."""
+    return (BASELINE, DEFAULT_METHOD) if choice == BOTH else (str(choice),)
+
+
+def is_asked(name: str, method: str, task: object) -> bool:
+    """Whether a field counts for a run of a method on a task."""
+    if name in IMAGE_SETTINGS:
+        return has_images(task)
+    if FIELDS[name].of != "method" or name == "method":
+        return True
+    try:
+        names = {*method_config(method).setting_names()}
+    except ConfigError:
+        return False
+    # The baseline's prompt has the length that the others' parameters are matched to.
+    return name in (names - {LENGTH} | {BUDGET} if method == BASELINE else names)
+
+
+def shown_fields(form: Mapping[str, Any]) -> set[str]:
+    """The fields that count for one of the runs."""
+    return {name for name in FIELDS for method in methods_of(form["method"]) if is_asked(name, method, form["task"])}
+
+
+def requests(form: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The runs that the fields ask for, as `RunQueue.submit` takes them."""
+    return [
+        {
+            **{
+                name: value
+                for name, value in form.items()
+                if value is not None and is_asked(name, method, form["task"])
+            },
+            "method": method,
         }
-        request = {**form._asdict(), "method": method}
-        found.append({name: value for name, value in request.items() if value is not None and name not in left_out})
-    return found
+        for method in methods_of(form["method"])
+    ]
 
 
-def problems(form: Form, queue: RunQueue, visitor: Visitor) -> dict[str, str]:
-    """What is wrong, by the field's name; "form" for what belongs to no single field. Empty: the runs can start."""
-    found = {name: "a number is needed here" for name in _REQUIRED if getattr(form, name) is None}
-    if form.method not in METHODS:
-        found["method"] = "choose DePT, PT or both"
-    for request in requests(form):
-        for name, message in _faults(request, queue, visitor):
-            found.setdefault(name, re.sub(r"[a-z]+(_[a-z]+)+", lambda each: words(each[0]), message))
-    return found
+def default_of(name: str, method: str) -> Any:
+    """What a field starts with: the method's own default, else a run's; None for what follows from other settings."""
+    try:
+        own = method_config(method).own_settings()
+    except ConfigError:
+        own = {}
+    value = own[name].default if name in own else FIELDS[name].default
+    return None if value == "auto" else value
+
+
+@functools.cache
+def presets() -> Mapping[str, Mapping[str, Any]]:
+    """Values of some fields by the preset's title, the shortest run first."""
+    folder = Path(__file__).parent / "presets"
+    found = [_preset(yaml.safe_load(file.read_text(encoding="utf-8"))) for file in folder.glob("*.yaml")]
+    return dict(sorted(found, key=lambda item: int(item[1]["max_steps"])))
+
+
+def _preset(content: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
+    """The title and the values that a preset's file gives, those of a run's preset that it names among them."""
+    values = {name: default_of(name, DEFAULT_METHOD) for name in content.get("defaults", ())}
+    if "preset" in content:
+        of_run = preset(content["preset"])
+        values |= {name: value for name, value in of_run.items() if name in FIELDS}
+        values |= {groups()[name].setting_name: rate for name, rate in of_run["rates"].items()}
+    return content["title"], values | content.get("settings", {})
+
+
+@functools.cache
+def _help() -> Mapping[str, str]:
+    said: dict[str, str] = yaml.safe_load((Path(__file__).parent / "help.yaml").read_text(encoding="utf-8"))
+    return said
+
+
+def help_of(name: str) -> str:
+    """One sentence on a field."""
+    if name in _help():
+        return _help()[name]
+    sentence = re.sub(r" *\[(.*)\]$", r"; empty: \1", FIELDS[name].help)
+    return f"{sentence[:1].upper() if sentence[1:2].isalpha() else sentence[:1]}{sentence[1:]}."
+
+
+def label_of(name: str) -> str:
+    """What a field is called: the paper's letter first, if it has one."""
+    one = FIELDS[name]
+    return f"{one.letter}, {_lower(one.label)}" if len(one.letter) == 1 else one.label
 
 
 def words(name: str) -> str:
-    """A setting as the page calls it."""
-    short = {"num_virtual_tokens": "m", "budget_tokens": "l", "max_seq_length": "s"}
-    rates = {"prompt_lr": "the prompt's rate", "low_rank_lr": "A's and B's rate", "projection_lr": "its rate"}
-    known = {**rates, "max_steps": "steps", "vision_backbone": "image encoder"}
-    return {**short, **known}.get(name, name.replace("_", " ") if name in Form._fields else name)
+    """A setting as a message of the page calls it."""
+    if name in RATES:
+        return f"the rate of {groups()[RATES[name]].title}"
+    one = settings_of(TrainConfig).get(name)
+    if one is None or not one.label:
+        return name.replace("_", " ") if one is not None else name
+    return one.letter if len(one.letter) == 1 else _lower(one.label)
+
+
+def _lower(label: str) -> str:
+    """A label within a sentence; names that are written with capitals stay."""
+    first = label.partition(" ")[0]
+    return label if first[1:] != first[1:].lower() else label[:1].lower() + label[1:]
+
+
+def problems(form: Mapping[str, Any], queue: RunQueue, visitor: Visitor) -> dict[str, str]:
+    """What is wrong, by the field's name; "form" for what belongs to no single field. Empty: the runs can start."""
+    empty = [name for name in FIELDS if name in shown_fields(form) and form[name] is None]
+    wrong = {name: "a number is needed here" for name in empty if FIELDS[name].kind in (int, float)}
+    wrong |= {name: f"JSON is needed here. {help_of(name)}" for name in empty if FIELDS[name].widget == "json"}
+    for request in requests(form):
+        if any(FIELDS[name].widget == "json" and is_asked(name, request["method"], form["task"]) for name in wrong):
+            continue  # without it there is no method to check
+        for name, message in _faults(request, queue, visitor):
+            wrong.setdefault(name, re.sub(r"[a-z]+(_[a-z]+)+", lambda each: words(each[0]), message))
+    return wrong
 
 
 def _faults(request: dict[str, Any], queue: RunQueue, visitor: Visitor) -> Iterator[tuple[str, str]]:
@@ -107,10 +170,10 @@ def _faults(request: dict[str, Any], queue: RunQueue, visitor: Visitor) -> Itera
             message = str(fault)
             name = message.partition(" ")[0].rstrip(":")
             if name not in request:
-                yield ("form" if name not in Form._fields else name), message
+                yield (name if name in FIELDS else "form"), message
                 return
             yield name, message
-            if name in ("backbone", "task", "data", "method", "vision_backbone"):
+            if FIELDS[name].widget in ("choice", "json"):
                 return
             request = {field: value for field, value in request.items() if field != name}
         else:
@@ -124,15 +187,15 @@ def settings(config: TrainConfig, request: Mapping[str, Any]) -> dict[str, Any]:
         request: that the config was made of; names stand for places on this machine, which are left out.
     """
     default = TrainConfig()
-    found = {name: getattr(config, name) for name in ("task", "method", "backbone", "data")}
-    found |= {name: value for name, value in config.to_dict().items() if value != getattr(default, name)}
+    values = {name: getattr(config, name) for name in ("task", "method", "backbone", "data")}
+    values |= {name: value for name, value in config.to_dict().items() if value != getattr(default, name)}
     for name in ("backbone", "vision_backbone", "data"):
         if str(request.get(name)).startswith(FOLDER):
-            found[name] = f"{ELSEWHERE}{str(request[name]).removeprefix(FOLDER)}"
+            values[name] = f"{ELSEWHERE}{str(request[name]).removeprefix(FOLDER)}"
     if request.get("task") == OWN_TASK:
-        found |= {"task": OWN_TASK_FILE, "data": OWN_DATA}
-    found["output_dir"] = f"runs/{request.get('task')}-{config.method}"
-    return found
+        values |= {"task": OWN_TASK_FILE, "data": OWN_DATA}
+    values["output_dir"] = f"runs/{request.get('task')}-{config.method}"
+    return values
 
 
 def commands(runs: Sequence[Mapping[str, Any]]) -> str:

@@ -1,5 +1,7 @@
 """The Train tab: choose, see what it costs and what is wrong with it, launch."""
 
+import html
+import typing
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -8,41 +10,45 @@ import gradio as gr
 
 from dept.backbones.known import default_tower, list_backbones
 from dept.data import easy_vqa
-from dept.errors import DeptError
+from dept.errors import ConfigError, DeptError
+from dept.methods.registry import BASELINE, DEFAULT_METHOD, declarations, groups, method_config, title_of
 from dept.runs.settings import TrainConfig
 from dept.tasks import load_task
 from dept.tasks.registry import TASK_NAMES
 from lab.estimate.run import expect, tower_of
-from lab.runs.read import METHOD_NAMES
-from lab.service.allowed import OWN_TASK, RUN, UPLOAD, has_images
+from lab.service.allowed import IMAGE_SETTINGS, OWN_TASK, RUN, UPLOAD, has_images
 from lab.ui.components.html import download_on_click, notice, text, to_download
-from lab.ui.components.inputs import Amount, Choice, Figure, LogSlider
+from lab.ui.components.inputs import Amount, Choice, Figure, LogSlider, Options
 from lab.ui.site import DEFAULT_TASK, OWN_ROWS, QUIET, Site
-from lab.ui.train.form import PRESETS, Form, as_yaml, commands, problems, requests, settings, words
+from lab.ui.train.form import (
+    BOTH,
+    BUDGET,
+    FIELDS,
+    LENGTH,
+    MOST_RUNS,
+    RATES,
+    as_yaml,
+    commands,
+    default_of,
+    form_of,
+    help_of,
+    is_asked,
+    label_of,
+    method_choices,
+    methods_of,
+    presets,
+    problems,
+    requests,
+    settings,
+    shown_fields,
+    words,
+)
 from lab.ui.train.notebook import as_notebook
 from lab.ui.train.own_rows import OwnRows
 from lab.ui.train.view import numbers, trade_off_figure
 
-_HELP = {
-    "backbone": "The frozen language model (sections 2.1 and 3.1).",
-    "task": "What it learns to do: the paper's 23 tasks (section 3.1, Table 7), then two source tasks.",
-    "data": "Where its rows come from (the paper's: section 3.1).",
-    "method": "DePT (section 2.2), prompt tuning (section 2.1), or both at the same budget (section 3.3).",
-    "num_virtual_tokens": "m: the prompt's length; the rank takes what is left of the budget (section 2.2).",
-    "budget_tokens": "l: length of the PT prompt whose parameters are matched; 100 in the paper (section 3.1).",
-    "prompt_lr": "alpha_1, of the prompt: 0.3 to 0.5 for T5 in the paper (Table 8); empty: this backbone's.",
-    "low_rank_lr": "alpha_2, of A and B: 1e-4 to 1e-3 in the paper (Table 8); empty: this backbone's.",
-    "vision_backbone": "Frozen, as the language model: each image becomes some positions after the prompt (Table 3).",
-    "projection_lr": "Of the trained way from image features to embeddings; empty: this backbone's, else as A and B.",
-    "max_steps": "30,000 in the paper (Table 8).",
-    "batch_size": "Examples a step; 16 in the paper (Table 8).",
-    "max_seq_length": "s: source tokens, and rows of the update; 256 in the paper (Table 8).",
-    "eval_every": "Steps between evaluations; empty: a tenth of the steps.",
-    "seed": "Of the prompt, the order of rows and dropout.",
-}
-_RATES = ("prompt_lr", "low_rank_lr", "projection_lr")
-_OF_BACKBONE = (*_RATES, "vision_backbone")  # what follows where another one is chosen
-_USUAL_LENGTH = 40  # m, where nobody has chosen one
+_OF_BACKBONE = (*RATES, IMAGE_SETTINGS[0])  # what follows where another one is chosen
+_HIDDEN: Any = "hidden"  # in gradio's words: there, so that its value stays
 
 
 @dataclass(frozen=True)
@@ -50,7 +56,7 @@ class TrainTab:
     """What the rest of the page connects to.
 
     Attributes:
-        fields: in the order of `Form`.
+        fields: in the order of `lab.ui.train.form.FIELDS`.
         launched: the ids of runs that have just been queued, apart by commas.
         look: the listener's arguments that bring all but the fields up to date.
     """
@@ -72,66 +78,69 @@ class _Train:
         In the order of the outputs: each field's help or fault, the rates' faults, the part for images, the numbers,
         the chart, the same as a command, as YAML and as a notebook, the line by the button, the button.
         """
-        form, who = Form(*values), self.site.visitor(identity, request)
+        form, who = form_of(values), self.site.visitor(identity, request)
         wrong = problems(form, self.site.queue, who)
-        if form.data == OWN_ROWS:
+        if form["data"] == OWN_ROWS:
             wrong = {"data": "Drop a table below and choose its columns."}
         if wrong:
             return self._wrong(form, wrong)
-        configs = [self.site.queue.check(asked, who) for asked in requests(form)]
+        asked = requests(form)
+        configs = [self.site.queue.check(each, who) for each in asked]
         read = "vision_backbone"
         try:  # a config that is damaged, or on a hub that does not answer
             tower_of(configs[-1])
             read = "backbone"
-            expectation = expect(self._dept(configs, form), self.site.queue.runs(who))
+            expectation = expect(self._of_numbers(configs[-1], form), self.site.queue.runs(who))
         except DeptError as fault:
             return self._wrong(form, {read: self.site.config.allowed.without_places(str(fault))})
-        same = {config.method: settings(config, asked) for config, asked in zip(configs, requests(form), strict=True)}
+        same = [settings(config, each) for config, each in zip(configs, asked, strict=True)]
         return [
             *self._helps(form, {}),
             numbers(expectation),
             trade_off_figure(expectation),
-            commands(list(same.values())),
-            *(
-                gr.update(visible=name in same, value=as_yaml(same[name]) if name in same else "")
-                for name in METHOD_NAMES
-            ),
-            *(gr.update(visible=name in same) for name in METHOD_NAMES),
+            commands(same),
+            *_boxes([(f"{title_of(each['method'])}: dept train --config FILE", as_yaml(each)) for each in same]),
+            *_buttons([title_of(each["method"]) for each in same]),
             self._waiting(),
             gr.update(interactive=True),
         ]
 
-    def _wrong(self, form: Form, wrong: Mapping[str, str]) -> list[Any]:
+    def _wrong(self, form: Mapping[str, Any], wrong: Mapping[str, str]) -> list[Any]:
         """As `look`, where something is wrong: numbers and chart stay as they were."""
         line = wrong.get("form") or f"To be mended first: {', '.join(map(words, wrong))}."
-        unchanged = [gr.skip()] * (3 + 2 * len(METHOD_NAMES))
+        unchanged = [gr.skip()] * (3 + 2 * MOST_RUNS)
         return [*self._helps(form, wrong), *unchanged, notice(line, "wrong"), gr.update(interactive=False)]
 
-    def _helps(self, form: Form, wrong: Mapping[str, str]) -> list[Any]:
-        """Each field's help or fault, the rates' faults, the part for images."""
-        helps: list[Any] = [self._help(name, wrong.get(name)) for name in Form._fields]
-        if "budget_tokens" not in wrong:  # the slider goes as far as m can
-            helps[Form._fields.index("num_virtual_tokens")]["maximum"] = int(form.budget_tokens)
-        helps += [notice(wrong.get(name, ""), "wrong") for name in _RATES]
-        return [*helps, gr.update(visible=has_images(form.task))]
+    def _helps(self, form: Mapping[str, Any], wrong: Mapping[str, str]) -> list[Any]:
+        """Each field's help or fault and whether it shows, the rates' faults, the part for images."""
+        shown = shown_fields(form)
+        helps = {name: self._help(name, wrong.get(name), name in shown) for name in FIELDS}
+        whole = isinstance(form[BUDGET], int | float) and BUDGET not in wrong
+        most = form[BUDGET] if whole and BUDGET in shown else self.site.config.limits.virtual_tokens
+        helps[LENGTH]["maximum"] = int(most)  # the slider goes as far as m can
+        if "method" not in wrong:
+            helps["method"]["info"] = _about(form["method"])
+        faults = [notice(wrong.get(name, ""), "wrong") for name in RATES]
+        return [*helps.values(), *faults, gr.update(visible=has_images(form["task"]))]
 
     @staticmethod
-    def _dept(configs: Sequence[TrainConfig], form: Form) -> TrainConfig:
-        """The settings that the numbers are of: DePT's, also where PT alone was chosen and nobody looks at m."""
-        config = configs[-1]
-        if config.method == "dept":
+    def _help(name: str, wrong: str | None, shown: bool) -> dict[str, Any]:
+        update: dict[str, Any] = gr.update(elem_classes=["wrong-field"] if wrong else [])
+        if FIELDS[name].of == "method" and name not in IMAGE_SETTINGS:
+            update["visible"] = True if shown else _HIDDEN
+        if name not in RATES:
+            update["info"] = html.escape(wrong, quote=False) if wrong else help_of(name)
+        return update
+
+    @staticmethod
+    def _of_numbers(config: TrainConfig, form: Mapping[str, Any]) -> TrainConfig:
+        """The settings that the numbers are of: DePT's where the baseline alone was chosen, which stands beside it."""
+        if config.method != BASELINE:
             return config
-        m, budget = form.num_virtual_tokens, config.budget_tokens
-        fits = isinstance(m, int | float) and 0 <= m <= budget
-        values = {"method": "dept", "num_virtual_tokens": int(m) if fits else min(_USUAL_LENGTH, budget)}
+        length, usual = form[LENGTH], int(default_of(LENGTH, DEFAULT_METHOD))
+        fits = isinstance(length, int | float) and 0 <= length <= config.budget_tokens
+        values = {"method": DEFAULT_METHOD, LENGTH: int(length) if fits else min(usual, config.budget_tokens)}
         return TrainConfig.from_dict({**config.to_dict(), **values})
-
-    @staticmethod
-    def _help(name: str, wrong: str | None) -> dict[str, Any]:
-        classes = ["wrong-field"] if wrong else []
-        if name in _RATES:
-            return gr.update(elem_classes=classes)
-        return gr.update(info=text(wrong) if wrong else _HELP[name], elem_classes=classes)
 
     def _waiting(self) -> str:
         running, waiting = self.site.queue.load()
@@ -143,18 +152,27 @@ class _Train:
         """Queue the runs; their ids, and a line on what happened."""
         who = self.site.visitor(identity, request)
         try:
-            ids = self.site.queue.submit(requests(Form(*values)), who)
+            ids = self.site.queue.submit(requests(form_of(values)), who)
         except DeptError as fault:
             return gr.skip(), notice(str(fault), "wrong")
         return ",".join(ids), notice(f"{len(ids)} in the queue: see the Runs tab.", "good")
 
     @staticmethod
     def on_backbone(backbone: Any) -> list[Any]:
-        """The backbone's own rates, empty where they follow from its weights, which nobody looks for here; and its
-        image encoder."""
-        info = next((info for info in list_backbones() if info.name == backbone), None)
-        rates = [getattr(info, name) for name in _RATES] if info else [None] * len(_RATES)
-        return [*rates, default_tower(str(backbone))]
+        """The rates of `RATES` for a backbone and its image encoder.
+
+        A rate is empty where it follows from the backbone's weights, which nobody looks for here.
+        """
+        known = next((info.rates for info in list_backbones() if info.name == backbone), {})
+        fixed = {name: group.rate for name, group in groups().items() if not callable(group.rate)}
+        return [*(known.get(name, fixed.get(name)) for name in RATES.values()), default_tower(str(backbone))]
+
+    @staticmethod
+    def on_method(method: Any, length: Any) -> Any:
+        """The prompt's length, that of the new method as long as it is one of the methods' defaults."""
+        usual = {default_of(LENGTH, each.name) for each in declarations() if LENGTH in each.own_settings()}
+        asked = [each for each in methods_of(method) if is_asked(LENGTH, each, None)]
+        return default_of(LENGTH, asked[-1]) if asked and length in usual else gr.skip()
 
     def on_task(self, task: Any, data: Any) -> tuple[Any, Any]:
         """The task's length of input, and rows that go with it."""
@@ -173,114 +191,159 @@ class _Train:
         most = self.site.config.limits.seq_length
         return min(most, load_task(task).max_seq_length) if task in TASK_NAMES else gr.skip()
 
-    def dept_notebook(self, request: gr.Request, identity: Any, *values: Any) -> str:
-        """A notebook of the DePT run, to download."""
-        return self._notebook("dept", Form(*values), identity, request)
+    def first_notebook(self, request: gr.Request, identity: Any, *values: Any) -> str:
+        """A notebook of the first run that is asked for, to download."""
+        return self._notebook(0, form_of(values), identity, request)
 
-    def pt_notebook(self, request: gr.Request, identity: Any, *values: Any) -> str:
-        """A notebook of the PT run, to download."""
-        return self._notebook("prompt_tuning", Form(*values), identity, request)
+    def second_notebook(self, request: gr.Request, identity: Any, *values: Any) -> str:
+        """The same of the second one."""
+        return self._notebook(1, form_of(values), identity, request)
 
-    def _notebook(self, method: str, form: Form, identity: Any, request: gr.Request) -> str:
-        asked = requests(form._replace(method=method))[0]
+    def _notebook(self, place: int, form: Mapping[str, Any], identity: Any, request: gr.Request) -> str:
+        asked = requests(form)[place:]
+        if not asked:
+            raise gr.Error("one run is asked for", print_exception=False)
         try:
-            config = self.site.queue.check(asked, self.site.visitor(identity, request))
-            return to_download(as_notebook(settings(config, asked)), f"{asked['task']}-{method}.ipynb")
+            config = self.site.queue.check(asked[0], self.site.visitor(identity, request))
+            name = f"{asked[0]['task']}-{config.method}.ipynb"
+            return to_download(as_notebook(settings(config, asked[0])), name)
         except DeptError as fault:
             raise gr.Error(text(fault), print_exception=False) from fault
+
+
+def _about(choice: object) -> str:
+    """What a chosen method does, and whose it is; of two side by side, what can be chosen."""
+    try:
+        declared = method_config(str(choice))
+    except ConfigError:
+        return help_of("method")
+    return f"{declared.sentence} {declared.paper}"
+
+
+def _boxes(contents: Sequence[tuple[str, str]]) -> list[Any]:
+    """(label, content) of each code box; those beyond the runs that are asked for are hidden."""
+    shown = [gr.update(visible=True, label=label, value=content) for label, content in contents]
+    return shown + [gr.update(visible=False, value="")] * (MOST_RUNS - len(contents))
+
+
+def _buttons(titles: Sequence[str]) -> list[Any]:
+    """The same for the buttons, by the runs' methods."""
+    shown = [gr.update(visible=True, value=f"{title}: notebook for papermill") for title in titles]
+    return shown + [gr.update(visible=False)] * (MOST_RUNS - len(titles))
 
 
 def build(site: Site, identity: gr.BrowserState) -> TrainTab:
     """The tab's content; call it within the tab."""
     does = _Train(site)
-    limits = site.config.limits
     backbone = site.default_backbone()
-    own = dict(zip(_OF_BACKBONE, does.on_backbone(backbone), strict=True))
-    quick = PRESETS["Quick look"]
+    quick = next(iter(presets().values()))
+    form = {name: default_of(name, DEFAULT_METHOD) for name in FIELDS}
+    form |= {**dict(zip(_OF_BACKBONE, does.on_backbone(backbone), strict=True)), **quick}
+    form |= {"backbone": backbone, "task": DEFAULT_TASK, "data": "sample", "method": BOTH}
+    choices: dict[str, list[tuple[str, str]]] = {
+        "backbone": site.backbones(),
+        "task": site.tasks(),
+        "data": site.data(),
+        "method": method_choices(),
+        "vision_backbone": site.towers(),
+    }
+    shown = shown_fields(form)
+    fields: dict[str, Any] = {}
+    faults: dict[str, gr.HTML] = {}
+
+    def add(*names: str) -> None:
+        """Fields where they should stand; below a rate the place of what is wrong with it."""
+        for name in names:
+            visible = True if name in shown or name in IMAGE_SETTINGS else _HIDDEN
+            fields[name] = _field(name, form[name], choices.get(name, ()), site.config.limits.virtual_tokens, visible)
+            if name in RATES:
+                faults[name] = gr.HTML(apply_default_css=False, elem_classes="said")
+
+    of_method = [name for name in FIELDS if FIELDS[name].of == "method" and name not in (*RATES, "method")]
+    sliders = [name for name in of_method if FIELDS[name].widget == "slider"]
+    others = sorted((name for name in (*of_method, "max_seq_length") if name not in sliders), key=_age)
     with gr.Row(equal_height=False, elem_classes="sides"):
         with gr.Column(scale=5, min_width=320):
             with gr.Group():
-                fields: dict[str, Any] = {
-                    "backbone": Choice(site.backbones(), value=backbone, label="Backbone", info=_HELP["backbone"]),
-                    "task": Choice(site.tasks(), value=DEFAULT_TASK, label="Task", info=_HELP["task"]),
-                    "data": Choice(site.data(), value="sample", label="Rows", info=_HELP["data"]),
-                }
+                add("backbone", "task", "data")
             own_rows = OwnRows(site, identity)
             with gr.Group():
-                fields["method"] = gr.Radio(
-                    [("DePT", "dept"), ("PT", "prompt_tuning"), ("Both, side by side", "both")],
-                    value="both", label="Method", info=_HELP["method"],
-                )  # fmt: skip
-                fields["num_virtual_tokens"] = Amount(
-                    0, limits.virtual_tokens, value=_USUAL_LENGTH, step=1, precision=0,
-                    label="m, virtual tokens", info=_HELP["num_virtual_tokens"], elem_id="virtual-tokens",
-                )  # fmt: skip
+                add("method", *sliders)
                 with gr.Row():
-                    fields["budget_tokens"] = _number("budget_tokens", "l, the budget", 100)
-                    fields["max_seq_length"] = _number("max_seq_length", "s, source tokens", 256)
+                    add(*others)
             with gr.Group():
-                fields["prompt_lr"], of_prompt = _rate("prompt_lr", "the prompt", (-4, 0.5), own)
-                fields["low_rank_lr"], of_low_rank = _rate("low_rank_lr", "A and B", (-6, -1), own)
+                add(*(name for name in RATES if name not in IMAGE_SETTINGS))
             with gr.Group(visible=False, elem_id="images") as images:
-                fields["vision_backbone"] = Choice(
-                    site.towers(), value=own["vision_backbone"], label="Image encoder", info=_HELP["vision_backbone"]
-                )
-                fields["projection_lr"], of_projection = _rate("projection_lr", "the projection", (-6, -1), own)
+                add(*IMAGE_SETTINGS)
             with gr.Group():
                 with gr.Row():
-                    fields["max_steps"] = _number("max_steps", "Steps", quick["max_steps"])
-                    fields["batch_size"] = _number("batch_size", "Batch size", quick["batch_size"])
+                    add("max_steps", "batch_size")
                 with gr.Row():
-                    fields["eval_every"] = _number("eval_every", "Evaluate every", quick["eval_every"])
-                    fields["seed"] = _number("seed", "Seed", 42)
+                    add("eval_every", "seed")
             with gr.Row(elem_classes="presets"):
-                presets = {name: gr.Button(name, size="sm", min_width=100) for name in PRESETS}
+                buttons = {name: gr.Button(name, size="sm", min_width=100) for name in presets()}
         with gr.Column(scale=4, min_width=320, elem_classes="stay"):
-            shown = gr.HTML(elem_id="numbers", apply_default_css=False)
-            chart = Figure("Cost of each prompt length in per cent of prompt tuning's", height=230)
+            shown_numbers = gr.HTML(elem_id="numbers", apply_default_css=False)
+            chart = Figure(
+                "Cost of each prompt length in per cent of prompt tuning's", height=230, elem_classes="optional"
+            )
             line = gr.HTML(min_height=44, apply_default_css=False, elem_id="launch-line")
             launch = gr.Button("Launch", variant="primary", size="lg", elem_id="launch")
             launched = gr.Textbox(visible="hidden", elem_id="launched")
             with gr.Accordion("The same outside this page", open=False):
                 in_shell = gr.Code(language="shell", label="Command", interactive=False, wrap_lines=True)
-                in_yaml = [
-                    gr.Code(language="yaml", label=f"{name}: dept train --config FILE", interactive=False)
-                    for name in METHOD_NAMES.values()
-                ]
+                in_yaml = [gr.Code(language="yaml", label="YAML", interactive=False) for _ in range(MOST_RUNS)]
                 with gr.Row():
-                    as_notebooks = [
-                        gr.Button(f"{name}: notebook for papermill", size="sm", min_width=100)
-                        for name in METHOD_NAMES.values()
-                    ]
+                    as_notebooks = [gr.Button("Notebook", size="sm", min_width=100) for _ in range(MOST_RUNS)]
 
-    order = [fields[name] for name in Form._fields]
+    order = [fields[name] for name in FIELDS]
     inputs = [identity, *order]
-    faults = [of_prompt, of_low_rank, of_projection]
-    outputs = [*order, *faults, images, shown, chart, in_shell, *in_yaml, *as_notebooks, line, launch]
+    outputs = [*order, *(faults[name] for name in RATES), images, shown_numbers, chart]
+    outputs += [in_shell, *in_yaml, *as_notebooks, line, launch]
     look: dict[str, Any] = {"fn": does.look, "inputs": inputs, "outputs": outputs, **QUIET}
     gr.on([field.change for field in order], trigger_mode="always_last", **look)
     follow = [fields[name] for name in _OF_BACKBONE]
     fields["backbone"].input(does.on_backbone, fields["backbone"], follow, **QUIET)
+    fields["method"].input(does.on_method, [fields["method"], fields[LENGTH]], fields[LENGTH], **QUIET)
     task, data, length = (fields[name] for name in ("task", "data", "max_seq_length"))
     task.input(does.on_task, [task, data], [length, data], **QUIET)
     data.change(does.on_data, [data, task], [own_rows.group, task, length], **QUIET)
     own_rows.connect(data, task)
-    for name, button in presets.items():
-        chosen = PRESETS[name]
+    for name, button in buttons.items():
+        chosen = presets()[name]
         button.click(lambda chosen=chosen: list(chosen.values()), None, [fields[field] for field in chosen], **QUIET)
     launch.click(does.launch, inputs, [launched, line], concurrency_limit=4, api_visibility="private")
-    for button, makes in zip(as_notebooks, (does.dept_notebook, does.pt_notebook), strict=True):
+    for button, makes in zip(as_notebooks, (does.first_notebook, does.second_notebook), strict=True):
         download_on_click(button, makes, inputs)
     return TrainTab(order, launched, look)
 
 
-def _rate(name: str, of: str, span: tuple[float, float], values: Mapping[str, Any]) -> tuple[LogSlider, gr.HTML]:
-    """A field for a learning rate; the place of what is wrong with it."""
-    field = LogSlider(
-        f"Learning rate of {of}", _HELP[name], span, "default", value=values[name], elem_id=name.replace("_", "-")
-    )
-    return field, gr.HTML(apply_default_css=False, elem_classes="said")
+def _age(name: str) -> tuple[int, bool]:
+    """Old settings before new ones, numbers before texts."""
+    return FIELDS[name].since, FIELDS[name].widget != "number"
 
 
-def _number(name: str, label: str, value: int) -> gr.Number:
-    return gr.Number(value, precision=0, label=label, info=_HELP[name], min_width=120, elem_id=name.replace("_", "-"))
+def _field(name: str, value: Any, choices: Sequence[tuple[str, str]], longest: int, visible: Any) -> Any:
+    """The component for a setting, by its widget.
+
+    Args:
+        choices: (label, value) of a setting with such a widget.
+        longest: where a slider ends.
+    """
+    one, elem_id = FIELDS[name], name.replace("_", "-").removeprefix("num-")
+    if one.widget == "rate":
+        span = groups()[RATES[name]].span
+        return LogSlider(one.label, help_of(name), span, "default", value=value, elem_id=elem_id, visible=visible)
+    shared: dict[str, Any] = {"label": label_of(name), "info": help_of(name), "visible": visible}
+    if name == "method":
+        return Options(choices, value=value, elem_id=elem_id, **shared)
+    if one.widget == "choice":
+        return Choice(choices, value=value, **shared)
+    if one.widget == "slider":
+        return Amount(one.least or 0, longest, value=value, step=1, precision=0, elem_id=elem_id, **shared)
+    if one.widget == "number" and one.default != "auto":
+        whole = int in (one.kind, *typing.get_args(one.kind))
+        return gr.Number(value, precision=0 if whole else None, min_width=120, elem_id=elem_id, **shared)
+    if one.widget == "number":
+        return gr.Textbox(value or "", placeholder="auto", min_width=120, elem_id=elem_id, **shared)
+    return gr.Textbox(value or "", lines=4 if one.widget == "json" else 1, min_width=240, elem_id=elem_id, **shared)

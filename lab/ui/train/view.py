@@ -5,49 +5,63 @@ import plotly.graph_objects as go
 from lab.basics.styles import STYLES
 from lab.basics.units import duration, si
 from lab.estimate.run import Expectation, Expected
-from lab.ui.components.html import facts
+from lab.ui.components.html import facts, text
+from lab.ui.train.form import LENGTH
 
 
 def numbers(expectation: Expectation) -> str:
-    """The chosen split in numbers, PT's beside them, as HTML."""
-    dept, pt, info = expectation.dept, expectation.prompt_tuning, expectation.backbone
-    tower, trained, left = expectation.tower, dept.split.trainable_parameters, dept.split.left_over
-    share = f"{trained / info.parameters:.2%} of {si(info.parameters)}" if info.parameters else ""
-    projection, image = expectation.projection_parameters, tower.positions if tower else 0
-    spare = f"; {left:,} of PT's left over" if left else "; as many as PT"
-    pairs = [
-        ("Rank r", f"{dept.split.rank}", "the largest within PT's budget"),
-        (
-            "Trainable parameters",
-            f"{trained + projection:,}",
-            (f"{trained:,} within PT's budget" if tower else share) + spare,
-        ),
-        (
-            "Input length",
-            f"{dept.split.input_length + image}",
-            f"m + {f'{image} of the image + ' if tower else ''}s tokens; PT: {pt.split.input_length + image}",
-        ),
-    ]
-    if tower is not None:
-        about = f"of them, from image to text: {tower.width} x d + d, in PT too"
-        pairs.insert(2, ("Projection", f"{projection:,}", about))
-    if dept.flops and pt.flops and dept.activation_bytes and pt.activation_bytes:
+    """The chosen method in numbers, PT's beside them, as HTML."""
+    chosen, pt, info = expectation.chosen, expectation.baseline, expectation.backbone
+    image = expectation.tower.positions if expectation.tower else 0
+    pairs = _trained(expectation)
+    prompt = "m + " if LENGTH in chosen.method.own_settings() else ""
+    positions = f"{prompt}{f'{image} of the image + ' if image else ''}s tokens"
+    pairs.append(("Input length", f"{chosen.input_length + image}", f"{positions}; PT: {pt.input_length + image}"))
+    if chosen.flops and pt.flops and chosen.activation_bytes and pt.activation_bytes:
         weights = f" and {_bytes(4 * info.parameters)} of weights" if info.parameters else ""
         pairs += [
-            ("A training step", f"{si(dept.flops)}FLOP", f"{dept.flops / pt.flops - 1:+.0%} to PT's"),
+            ("A training step", f"{si(chosen.flops)}FLOP", f"{chosen.flops / pt.flops - 1:+.0%} to PT's"),
             (
                 "Memory",
-                _bytes(dept.activation_bytes),
-                f"of activations ({dept.activation_bytes / pt.activation_bytes - 1:+.0%} to PT's){weights}",
+                _bytes(chosen.activation_bytes),
+                f"of activations ({chosen.activation_bytes / pt.activation_bytes - 1:+.0%} to PT's){weights}",
             ),
-            ("Time", _duration(dept), f"for all steps, about; PT: {_duration(pt)}"),
+            ("Time", _duration(chosen), f"for all steps, about; PT: {_duration(pt)}"),
         ]
     return facts(pairs) + f'<p class="fine">{_basis(expectation)}</p>'
 
 
+def _trained(expectation: Expectation) -> list[tuple[str, str, str]]:
+    """How large the method is: the rank that the budget leaves, or its own sizes; its parameters; the projection's."""
+    chosen, info, tower = expectation.chosen, expectation.backbone, expectation.tower
+    split, trained, projection = chosen.split, chosen.parameters, expectation.projection_parameters
+    automatic = [one for one in chosen.method.own_settings().values() if one.default == "auto" and one.letter]
+    pairs = []
+    if split is not None and automatic:
+        note = "the largest within PT's budget"
+        pairs += [(f"{one.label} {one.letter}", f"{split.rank}", note) for one in automatic]
+    elif chosen.method.summary():
+        pairs.append((chosen.method.title, chosen.method.summary(), "its sizes"))
+    if trained is None:
+        return [*pairs, ("Trainable parameters", "-", "counted when the run starts")]
+    share = f"{trained / info.parameters:.2%} of {si(info.parameters)}" if info.parameters else ""
+    spare = ""
+    if split is not None:
+        left = split.left_over
+        more = f"; {-left:,} more than PT" if left else "; as many as PT"
+        spare = f"; {left:,} of PT's left over" if left > 0 else more
+    about = (f"{trained:,} within PT's budget" if tower and split else share) + spare
+    pairs.append(("Trainable parameters", f"{trained + projection:,}", about))
+    if tower is not None:
+        pairs.append(
+            ("Projection", f"{projection:,}", f"of them, from image to text: {tower.width} x d + d, in PT too")
+        )
+    return pairs
+
+
 def _basis(expectation: Expectation) -> str:
-    if not expectation.points:
-        return "The cost model knows the families T5, GPT-2 and LLaMA: no FLOPs, memory or time for this backbone."
+    if expectation.note is not None:
+        return text(expectation.note)
     tower = expectation.tower
     image = f" and {tower.positions} positions of an image" if tower else ""
     once = " The image encoder's look at each image comes before, once, and is kept." if tower else ""
@@ -66,7 +80,7 @@ def _bytes(number: float) -> str:
 
 
 def trade_off_figure(expectation: Expectation) -> go.Figure | None:
-    """Cost over m in per cent of PT's, with the chosen m marked; None where the cost model cannot say."""
+    """Cost over m in per cent of PT's, with the chosen m marked; None where nothing is traded or known."""
     if not expectation.points:
         return None
     points, pt = expectation.points, expectation.points[-1]
@@ -80,7 +94,8 @@ def trade_off_figure(expectation: Expectation) -> go.Figure | None:
             "dash",
         ),
     )
-    chosen = expectation.dept.split.num_virtual_tokens
+    split = expectation.chosen.split
+    chosen = None if split is None else split.num_virtual_tokens
     figure = go.Figure()
     for name, values, color, dash in lines:
         figure.add_scatter(

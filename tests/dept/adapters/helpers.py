@@ -10,8 +10,10 @@ from torch import Tensor
 from transformers import GPT2Config, GPT2LMHeadModel, T5Config, T5ForConditionalGeneration
 
 from dept.errors import AdapterError
+from dept.methods.contract import MethodConfig
+from dept.methods.dept import DeptConfig
+from dept.methods.prompt_tuning import PromptTuningConfig
 from dept.prompted import PromptedModel, get_prompted_model
-from dept.runs.settings import DeptConfig, MethodConfig, PromptTuningConfig
 
 DEPT = DeptConfig(num_virtual_tokens=3, rank=2, max_seq_length=12, low_rank_alpha=4, budget_tokens=10)
 PT = PromptTuningConfig(num_virtual_tokens=5)

@@ -16,8 +16,10 @@ from transformers import PreTrainedModel, T5Config, T5ForConditionalGeneration
 
 from dept.adapters.store import read_adapter_config, save_adapter
 from dept.errors import AdapterError
+from dept.methods.contract import MethodConfig
+from dept.methods.dept import DeptConfig
+from dept.methods.prompt_tuning import PromptTuningConfig
 from dept.prompted import PromptedModel, get_prompted_model
-from dept.runs.settings import DeptConfig, MethodConfig, PromptTuningConfig
 from dept.tasks import load_task
 
 Files = dict[str, bytes]

@@ -12,7 +12,7 @@ import pytest
 import torch
 
 import dept
-from dept.backbones.load import backbone_info, default_learning_rates, load_backbone
+from dept.backbones.load import backbone_info, load_backbone, registered_rates
 from dept.basics.files import read_json
 from dept.data.encoding import label_token_ids
 from dept.tasks import load_task
@@ -35,7 +35,7 @@ def test_small_and_whole() -> None:
     assert backbone.num_parameters() == info.parameters
     assert backbone.get_input_embeddings().weight.shape == (len(tokenizer), info.hidden_size)
     assert not any(weight.requires_grad for weight in backbone.parameters())
-    assert default_learning_rates(backbone) == (info.prompt_lr, info.low_rank_lr)
+    assert registered_rates(backbone) == info.rates and {"prompt", "low_rank", "projection"} <= info.rates.keys()
     shape = load_backbone("random:mini-t5")[0]
     assert shape.config.to_diff_dict().keys() >= {"d_model", "d_ff"}
     assert [tuple(weight.shape) for weight in shape.parameters()] == [tuple(w.shape) for w in backbone.parameters()]

@@ -26,18 +26,25 @@ from transformers import (
 )
 
 import dept.backbones.smollm2
+from dept import TrainConfig
 from dept.backbones import known as known_backbones
 from dept.backbones.embeddings import embedding_rms, input_embeddings
 from dept.backbones.fingerprints import fingerprint
 from dept.backbones.known import default_backbone, list_backbones, registry
-from dept.backbones.load import backbone_info, default_learning_rates, freeze, load_backbone
+from dept.backbones.load import backbone_info, freeze, load_backbone
 from dept.backbones.random_weights import random_backbone
 from dept.errors import BackboneError, ConfigError
+from dept.training.prepare import default_rates
 
 ALIASES = [
     *("t5-small", "t5-base", "t5-large", "gpt2", "gpt2-medium", "gpt2-large"),
     *("llama-2-7b", "llama-2-13b", "smollm2-135m", "mini-t5"),
 ]
+
+
+def default_learning_rates(model: PreTrainedModel) -> tuple[float, float]:
+    rates = default_rates(TrainConfig(), model, with_images=False)
+    return rates["prompt_lr"], rates["low_rank_lr"]
 
 
 def tiny_t5(seed: int = 0) -> T5ForConditionalGeneration:
@@ -418,7 +425,7 @@ def test_no_rates_from_embeddings_that_are_zero() -> None:
     model = tiny_llama()
     with torch.no_grad():
         input_embeddings(model).zero_()
-    with pytest.raises(BackboneError, match="set prompt_lr and low_rank_lr"):
+    with pytest.raises(BackboneError, match="zero or not finite"):
         default_learning_rates(model)
 
 

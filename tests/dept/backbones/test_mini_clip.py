@@ -106,7 +106,9 @@ def test_a_run_says_where_its_tower_is_from(tmp_path: Path, monkeypatch: pytest.
     assert result["vision_backbone"]["name"] == result["config"]["vision_backbone"] == "mini-clip"
     assert result["vision_backbone"]["source"] == "embedded"
     assert (
-        result["config"]["projection_lr"] == backbone_info("mini-t5").projection_lr != result["config"]["low_rank_lr"]
+        result["config"]["projection_lr"]
+        == backbone_info("mini-t5").rates["projection"]
+        != result["config"]["low_rank_lr"]
     )
 
 

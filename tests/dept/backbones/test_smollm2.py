@@ -10,7 +10,7 @@ import pytest
 import dept.backbones.smollm2
 from dept.backbones.fingerprints import fingerprint
 from dept.backbones.known import registry
-from dept.backbones.load import backbone_info, default_learning_rates, load_backbone
+from dept.backbones.load import backbone_info, load_backbone, registered_rates
 from dept.errors import BackboneError
 
 
@@ -83,8 +83,7 @@ def test_smollm2_speaks_english_and_is_unpacked_once(monkeypatch: pytest.MonkeyP
     generate: Any = backbone.generate
     answer = generate(**question, max_new_tokens=3, do_sample=False)[0]
     assert str(tokenizer.decode(answer)).startswith("The capital of France is Paris")
-    prompt_lr, low_rank_lr = default_learning_rates(backbone)
-    assert (prompt_lr, low_rank_lr) == (0.004, 0.002)
+    assert registered_rates(backbone) == {"prompt": 0.004, "low_rank": 0.002}
 
     # The registered shape is that of the file, and the second load reads the unpacked weights.
     for key, value in registry()["smollm2-135m"]["config"].items():

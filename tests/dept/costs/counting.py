@@ -13,6 +13,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForSeq2SeqLM
 
 from dept import DeptConfig, PromptedModel, get_prompted_model
 from dept.backbones.random_weights import random_backbone
+from dept.methods.contract import MethodConfig
 
 
 def _fused(query: Any, key: Any, value: Any, *args: Any, **kwargs: Any) -> int:
@@ -31,10 +32,7 @@ _CPU_ATTENTION = {
 
 
 def prompted(config: Mapping[str, Any], num_virtual_tokens: int, rank: int) -> PromptedModel:
-    """A model of a config's shape with random weights, in training mode as the training loop has it."""
-    shape = AutoConfig.for_model(**config)
-    auto_class = AutoModelForSeq2SeqLM if shape.is_encoder_decoder else AutoModelForCausalLM
-    backbone = random_backbone(auto_class, shape, torch.float32)
+    """DePT's model of a config's shape."""
     method = DeptConfig(
         num_virtual_tokens=num_virtual_tokens,
         rank=rank,
@@ -42,6 +40,14 @@ def prompted(config: Mapping[str, Any], num_virtual_tokens: int, rank: int) -> P
         budget_tokens=10_000,
         prompt_init="random",
     )
+    return adapted(config, method)
+
+
+def adapted(config: Mapping[str, Any], method: MethodConfig) -> PromptedModel:
+    """A model of a config's shape with random weights, in training mode as the training loop has it."""
+    shape = AutoConfig.for_model(**config)
+    auto_class = AutoModelForSeq2SeqLM if shape.is_encoder_decoder else AutoModelForCausalLM
+    backbone = random_backbone(auto_class, shape, torch.float32)
     return get_prompted_model(backbone, method).train()
 
 

@@ -14,8 +14,18 @@ from dept.costs.trade_off import trade_off
 from dept.errors import BudgetError
 from dept.evaluation.label_scoring import LabelTrie, score_labels
 from dept.methods.budget import rank_for
+from dept.methods.contract import Facts, Footprint, MethodConfig, Start
+from dept.methods.registry import method_config
 from dept.prompted import PromptedModel
-from tests.dept.costs.counting import LiveBytes, count_flops, count_kept_bytes, prompted, sources, training_batch
+from tests.dept.costs.counting import (
+    LiveBytes,
+    adapted,
+    count_flops,
+    count_kept_bytes,
+    prompted,
+    sources,
+    training_batch,
+)
 
 WITHIN = 0.05  # what is promised
 
@@ -61,6 +71,73 @@ def test_a_training_step(name: str, step: tuple[int, int, int, int, int, bool]) 
     counted = step_counts(CONFIGS[name], *step)
     assert model.flops == pytest.approx(counted.flops, rel=0.001)
     assert model.activation_bytes == pytest.approx(counted.activation_bytes, rel=WITHIN)
+
+
+# Every method that acts inside the backbone or on each token, and a sum of two.
+INSIDE: dict[str, dict[str, Any]] = {
+    "lora": {"lora_rank": 32},
+    "lora, all layers": {"lora_rank": 8, "lora_targets": "q,k,v,o,up,down", "lora_dropout": 0.0},
+    "bitfit": {},
+    "adept": {"num_virtual_tokens": 20},
+    "lopt": {"num_virtual_tokens": 20},
+    "dept+lora": {"num_virtual_tokens": 20, "rank": 8},
+}
+FAMILIES = ("t5-small", "gpt2", "llama, groups")
+
+
+def method_of(name: str, values: dict[str, Any]) -> tuple[MethodConfig, Shape, Footprint]:
+    """A method's resolved config, the backbone's shape, and what it adds."""
+    shape = Shape.from_config(values)
+    facts = Facts(hidden_size=shape.hidden_size, shape=shape)
+    config = method_config(name.partition(",")[0]).from_settings(INSIDE[name]).resolved(facts)
+    return config, shape, config.footprint(facts)
+
+
+@pytest.mark.parametrize("step", [(17, 4, 2, True), (64, 2, 3, False)], ids=str)
+@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("name", INSIDE)
+def test_a_training_step_of_another_method(name: str, family: str, step: tuple[int, int, int, bool]) -> None:
+    config, shape, added = method_of(name, CONFIGS[family])
+    model = adapted(CONFIGS[family], config)
+    *sizes, padding = step
+    arguments = training_batch(model, *step)
+    cost = step_cost(shape, added.positions, added.rank, *sizes, added=added, padding=padding)
+    assert cost.flops == pytest.approx(count_flops(lambda: model(**arguments).loss.backward()), rel=0.006)
+    kept = count_kept_bytes(model, lambda: model(**arguments))
+    assert cost.activation_bytes == pytest.approx(kept, rel=0.065)
+
+
+@pytest.mark.parametrize("decoding", ["label_scoring", "generate"])
+@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("name", INSIDE)
+def test_a_batch_of_predictions_of_another_method(name: str, family: str, decoding: Any) -> None:
+    config, shape, added = method_of(name, CONFIGS[family])
+    model = adapted(CONFIGS[family], config).eval().requires_grad_(False)
+    model.generation_config.eos_token_id = None
+    model.generation_config.decoder_start_token_id = 0
+    run = decode(model, sources(model, 17, 4, True), decoding, 1)
+    run()
+    sizes = added.positions, added.rank, 17, 4, 4
+    cached = model.cache_prompt and added.positions > 0
+    cost = inference_cost(shape, *sizes, decoding=decoding, cached_prompt=cached, added=added)
+    assert cost.flops == pytest.approx(count_flops(run), rel=0.01)  # BitFit's head gives the whole vocabulary's logits
+
+
+def test_what_begins_first_counts_where_methods_are_joined() -> None:
+    joined = Footprint.together(
+        (
+            Footprint(positions=20),
+            Footprint(flops_per_token=7, start=Start.PROJECTIONS, decoder_start=Start.PROJECTIONS),
+        )
+    )
+    assert joined == Footprint(20, flops_per_token=7, decoder_start=Start.PROJECTIONS)
+
+
+def test_nothing_before_the_first_trained_thing_is_computed_backward() -> None:
+    shape = shape_of("t5-base")
+    costs = [step_cost(shape, 0, 0, 45, 16, added=Footprint(start=start, decoder_start=start)) for start in Start]
+    assert costs[0].flops > costs[1].flops > costs[2].flops > 0.9 * costs[0].flops
+    assert costs[0].activation_bytes > costs[1].activation_bytes
 
 
 def decode(model: PromptedModel, batch: dict[str, Any], decoding: str, branches: int) -> Callable[[], object]:

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dept.errors import BudgetError
-from dept.methods.budget import Split, budget_table, rank_for, split_of
+from dept.methods.budget import BudgetSplit, budget_table, rank_for, split_of
 
 HIDDEN_SIZES = {"t5-small": 512, "t5-base": 768, "t5-large": 1024, "gpt2-large": 1280, "llama-2-7b": 4096}
 
@@ -58,7 +58,7 @@ def test_rank_is_the_largest_within_the_budget(size: int, length: int, budget: i
 
 def test_an_explicit_split_over_the_budget_says_by_how_much() -> None:
     split = split_of(60, 30, 768, max_seq_length=348)  # the paper's MultiRC
-    assert split == Split(60, 30, 79_560, -2_760, 408)
+    assert split == BudgetSplit(60, 30, 79_560, -2_760, 408)
     assert split.over_budget
 
 

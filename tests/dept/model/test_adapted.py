@@ -33,8 +33,7 @@ _MODELS = {kind: prompted(kind, m=2, s=6) for kind in ("t5", "gpt2", "llama", "o
 
 
 def update_table(model: PromptedModel) -> Tensor:
-    assert model.low_rank_update is not None
-    return model.low_rank_update(model.low_rank_update.max_seq_length).detach()
+    return model.low_rank_update(model.low_rank_update.max_source_tokens).detach()
 
 
 def word_embeddings(model: PromptedModel, ids: Tensor) -> Tensor:
@@ -47,7 +46,6 @@ def word_embeddings(model: PromptedModel, ids: Tensor) -> Tensor:
 @pytest.mark.parametrize("kind", KINDS)
 def test_embeddings_are_prompt_then_updated_tokens(kind: str) -> None:
     model = prompted(kind)
-    assert model.soft_prompt is not None
     rows = [tokens(7, 1), tokens(4, 2), tokens(1, 3)]
     table = update_table(model)
     for side in ("left", "right"):
@@ -205,7 +203,7 @@ def test_loss_is_the_mean_over_the_labels(kind: str) -> None:
 def test_without_prompt_and_update_effect_the_backbone_answers_as_it_is(kind: str) -> None:
     raw = backbone(kind)
     model = get_prompted_model(raw, DeptConfig(num_virtual_tokens=0, rank=2, max_seq_length=12))
-    assert model.soft_prompt is None and list(model.adapter_tensors()) == ["low_rank_a", "low_rank_b"]
+    assert model.num_virtual_tokens == 0 and list(model.adapter_tensors()) == ["low_rank_a", "low_rank_b"]
     batch = padded([tokens(6, 1), tokens(4, 2)])
     labels = labels_for(model, batch)
     ours, theirs = model.eval()(**batch, labels=labels), raw(**batch, labels=labels)
@@ -280,7 +278,7 @@ def test_trainable_parameters_are_counted_and_printed(capsys: pytest.CaptureFixt
 
 def test_rank_auto_spends_the_budget() -> None:
     model = get_prompted_model(backbone("t5"), DeptConfig(num_virtual_tokens=40, max_seq_length=16))
-    assert model.method_config.rank == 30 and model.trainable_parameters() == 1600  # type: ignore[union-attr]
+    assert model.method_config.to_dict()["rank"] == 30 and model.trainable_parameters() == 1600
 
 
 def test_a_rank_over_the_budget_warns_and_runs() -> None:

@@ -32,7 +32,6 @@ KEYS = [*ADAPTER_KEYS, "visual_projection.projection_weight", "visual_projection
 
 def test_prompt_image_and_updated_text_stand_in_that_order() -> None:
     model = seeing("t5")
-    assert model.soft_prompt is not None and model.visual_projection is not None and model.low_rank_update is not None
     rows = [tokens(5, 1), tokens(3, 2)]
     batch = padded(rows, "left")  # put last for T5 all the same
     seen = features(2)
@@ -179,7 +178,7 @@ def test_saved_and_loaded_model_gives_the_same(kind: str, tmp_path: Path) -> Non
     expected = model(**batch, labels=labels, visual_features=features(1)).logits
     assert torch.equal(loaded(**batch, labels=labels, visual_features=features(1)).logits, expected)
     card = (tmp_path / "adapter" / "README.md").read_text()
-    assert f"| of these, visual projection | {16 * WIDTH + 16:,} |" in card
+    assert f"| of these, the visual projection | {16 * WIDTH + 16:,} |" in card
     assert f"load_tower('{tmp_path / 'clip'}')" in card
     from dept.adapters.store import read_adapter_config
 

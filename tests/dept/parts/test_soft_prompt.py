@@ -5,28 +5,36 @@ import math
 import pytest
 import torch
 
+from dept.backbones.embeddings import word_embeddings
+from dept.parts.contract import Inputs, Route
 from dept.parts.low_rank_update import LowRankUpdate
 from dept.parts.soft_prompt import SoftPrompt, prompt_at_random, prompt_from_text, prompt_from_vocabulary
+from tests.dept.tiny_models import HIDDEN_SIZE, backbone
 
 
-def test_soft_prompt_is_repeated_for_each_row_and_is_a_copy() -> None:
-    vectors = torch.randn(4, 8, dtype=torch.bfloat16)
-    prompt = SoftPrompt(vectors)
+def test_soft_prompt_stands_before_each_row_in_its_dtype_and_is_a_copy() -> None:
+    frozen = backbone("t5").bfloat16()
+    prompt = SoftPrompt(4, HIDDEN_SIZE, "vocabulary")
+    prompt.initialise(frozen, None)
     assert prompt.prompt_embeddings.dtype == torch.float32
-    assert torch.equal(prompt(3), vectors.float().expand(3, 4, 8))
-    vectors.zero_()
-    assert prompt.prompt_embeddings.abs().sum() > 0
-    alone = torch.randn(4, 8)
-    prompt = SoftPrompt(alone)
+    embeds = torch.randn(3, 5, HIDDEN_SIZE, dtype=torch.bfloat16)
+    mask = torch.ones(3, 5, dtype=torch.long)
+    inputs = prompt.embed(Inputs(embeds, mask, mask), Route())
+    assert torch.equal(inputs.embeds[:, 4:], embeds)
+    assert torch.equal(inputs.embeds[:, :4], prompt.prompt_embeddings.bfloat16().expand(3, 4, HIDDEN_SIZE))
+    assert inputs.mask.sum() == 3 * 9 and inputs.source[:, :4].sum() == 0
+    rows = word_embeddings(frozen).float()
+    assert all((row == rows).all(1).any() for row in prompt.prompt_embeddings)
     with torch.no_grad():
         prompt.prompt_embeddings.zero_()
-    assert alone.abs().sum() > 0
+    assert word_embeddings(frozen).abs().sum() > 0
 
 
 @pytest.mark.parametrize(("alpha", "scale"), [(8.0, 8 / math.sqrt(6)), (None, 1.0), (2.0, 2 / math.sqrt(6))])
 def test_update_is_the_scaled_product(alpha: float | None, scale: float) -> None:
     update = LowRankUpdate(10, 6, 16, alpha=alpha)
     assert update.low_rank_a.shape == (10, 6) and update.low_rank_b.shape == (6, 16)
+    torch.nn.init.normal_(update.low_rank_a)
     torch.nn.init.normal_(update.low_rank_b)
     torch.testing.assert_close(update(10), scale * update.low_rank_a @ update.low_rank_b)
     torch.testing.assert_close(update(3), update(10)[:3])
@@ -36,6 +44,7 @@ def test_update_is_the_scaled_product(alpha: float | None, scale: float) -> None
 def test_update_starts_at_zero_with_a_drawn_as_said(init: str) -> None:
     torch.manual_seed(0)
     update = LowRankUpdate(400, 25, 16, init=init)  # type: ignore[arg-type]
+    update.initialise(backbone("t5"), None)
     assert not update(400).any()
     a = update.low_rank_a.detach()
     if init == "kaiming":  # uniform within sqrt(6 / ((1 + 5) * fan_in)), fan_in = rank

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 from pathlib import Path
 
 import pytest
@@ -12,18 +13,20 @@ from dept.errors import BudgetError, ConfigError
 from lab.basics.commas import numbers, words
 from lab.bench.batches import source_batches
 from lab.bench.config import BenchConfig, Group
+from lab.bench.cost import needed_bytes, pass_cost
 from lab.bench.figures import family, relative_cost, relative_speed, samples_per_second
 from lab.bench.lengths import Lengths
-from lab.bench.plan import MeasuredPair, Measurement, Pair, Variant, groups, job_of, pairs
+from lab.bench.plan import MeasuredPair, MeasureJob, Measurement, Pair, groups, job_of, pairs
 from lab.bench.read import read_bench
 from lab.bench.report import left_out, paper_rows, provenance, rows, write_report
 from lab.bench.run import Bench, run_bench, schedule
 from lab.bench.summary import best_matmul, does_not_fit, summarise
+from lab.bench.variant import BACKBONE, variant_of
 from lab.cli import main
 from lab.paper.numbers import FIGURE_4, TABLE_6
 
-PT = Variant("prompt_tuning", 100)
-DEPT = Variant("dept", 20, 53)
+PT = variant_of("prompt_tuning", {"num_virtual_tokens": 100})
+DEPT = variant_of("dept", {"num_virtual_tokens": 20, "rank": 53})
 TRAIN = Group("train", "random:t5-small", "padded:256")
 INFERENCE = Group("inference", "random:t5-small", "padded:256")
 
@@ -124,6 +127,11 @@ def test_lists_are_read() -> None:
         (["--batch-size", "0"], "--batch-size must be at least 1"),
         (["--dtype", "int8"], "--dtype: 'int8' is none of"),
         (["--backbones", "random:t5-tiny"], "t5-tiny"),
+        (["--methods", "prefix"], "method must be one of dept, prompt_tuning"),
+        (["--methods", "dept"], "--methods: dept is compared anyway"),
+        (["--methods", "peft"], "method peft needs --peft-config FILE"),
+        (["--methods", "lora", "--set", "rank=3"], "--set rank=3: name=value of one of lora_alpha, "),
+        (["--methods", "lora", "--set", "lora_rank=0"], "lora_rank must be between 1 and 10,000, not 0"),
         (["--lengths", "task:sst9"], "unknown task 'sst9'"),
         (["--lengths", "task:sst2", "--tokenizer", "/nowhere"], "name one with --tokenizer FOLDER"),
     ],
@@ -149,6 +157,36 @@ def test_dept_stands_beside_pt_at_the_same_budget() -> None:
         BenchConfig(virtual_tokens=(120,))
 
 
+def test_other_methods_stand_beside_pt_too() -> None:
+    names = ("bitfit", "lora", "adept", "lopt", "dept+lora")
+    config = BenchConfig(virtual_tokens=(20,), methods=names, method_settings=("lora_rank=8", "lopt-rank=4"))
+    compared = pairs(config, TRAIN)
+    assert {pair.baseline for pair in compared} == {PT}
+    shown = ["DePT m=20", "BitFit", "LoRA", "ADePT m=60", "LoPT m=100", "DePT + LoRA m=40"]
+    assert [pair.variant.name for pair in compared] == shown
+    settings = [dict(pair.variant.settings) for pair in compared]
+    assert settings[2]["lora_rank"] == settings[5]["lora_rank"] == 8 and settings[4]["lopt_rank"] == 4
+    assert (settings[3]["adept_rank"], settings[5]["rank"]) == (19, 40), "the budget's, resolved"
+    saved = json.loads(json.dumps([pair.to_dict() for pair in compared]))
+    assert [Pair.from_dict(pair) for pair in saved] == compared
+    assert [(pair["variant"]["num_virtual_tokens"], pair["variant"]["rank"]) for pair in saved] == [
+        (20, 53), (0, 0), (0, 0), (60, 0), (100, 0), (40, 40)
+    ]  # fmt: skip
+    cached = pairs(config, Group("inference", "random:gpt2", "fixed:45", "cached"))
+    assert {pair.variant.cache_prompt for pair in cached} == {True}
+
+
+def test_a_method_of_peft_is_benched_by_its_own_config(tmp_path: Path) -> None:
+    file = tmp_path / "adapter_config.json"
+    file.write_text(
+        json.dumps({"peft_type": "IA3", "target_modules": ["k", "v", "wo"], "feedforward_modules": ["wo"]})
+    )
+    config = BenchConfig(virtual_tokens=(20,), methods=("peft",), method_settings=(f"peft_config={file}",))
+    job = job_of(config, TRAIN, pairs(config, TRAIN)[-1].variant, [[8]])
+    assert MeasureJob.from_dict(json.loads(json.dumps(job.to_dict()))) == job
+    assert pass_cost(job) is None and needed_bytes(job) > 0, "what it costs is not known from sizes"
+
+
 def test_decoder_only_inference_exists_twice() -> None:
     config = BenchConfig(backbones=("random:gpt2", "random:t5-small"), virtual_tokens=(20,))
     found = list(groups(config))
@@ -161,7 +199,7 @@ def test_decoder_only_inference_exists_twice() -> None:
     ]
     cached = pairs(config, found[3])
     assert all(pair.variant.cache_prompt for pair in cached)
-    assert cached[-1].baseline.method == "backbone"
+    assert cached[-1].baseline.method == BACKBONE
     assert cached[-1].variant == dataclasses.replace(PT, cache_prompt=True)
     assert not any(v.cache_prompt for pair in pairs(config, found[2]) for v in (pair.baseline, pair.variant))
 
@@ -263,13 +301,34 @@ def test_figures_hold_the_measured_ratios_and_the_papers_numbers_apart() -> None
     assert list(printed[0].y) == [pytest.approx(178.3 / 167.3)]
 
 
+def test_other_methods_are_marks_in_the_figures() -> None:
+    measured = [
+        MeasuredPair(Pair(group, PT, variant_of("lora", {"lora_rank": 8})), 0, made(4.0, 1000), made(3.0, 900))
+        for group in (TRAIN, INFERENCE)
+    ]
+    summaries = summarise([*made_pairs(), *made_pairs(INFERENCE), *measured])
+    [(_, cost)] = relative_cost(summaries)
+    marks = {trace.name: (list(trace.x), list(trace.y)) for trace in cost.data if "LoRA" in trace.name}
+    assert marks == {"LoRA: training time, ours": ([0], [75.0]), "LoRA: peak memory, ours": ([0], [90.0])}
+    [(_, speed)] = samples_per_second(summaries)
+    assert [(trace.name, list(trace.x), list(trace.text)) for trace in speed.data] == [
+        ("DePT, ours", ["20"], ["2.00x"]), ("PT, ours", ["100"], [""]), ("LoRA, ours", ["LoRA"], ["1.33x"])
+    ]  # fmt: skip
+    [(_, relative)] = relative_speed(summaries)
+    assert not any("LoRA" in trace.name for trace in relative.data), "it has no m to draw it over"
+
+
 def test_families_are_the_papers() -> None:
     names = ("random:t5-small", "t5-large", "random:gpt2-medium", "random:llama-2-7b", "/my/model")
     assert [family(name) for name in names] == ["T5", "T5", "GPT-2", "LLaMA-2", "/my/model"]
 
 
 def test_the_papers_rows_stand_beside_ours() -> None:
-    llama = Pair(Group("inference", "random:llama-2-13b", "fixed:17", "plain"), PT, Variant("dept", 60, 38))
+    llama = Pair(
+        Group("inference", "random:llama-2-13b", "fixed:17", "plain"),
+        PT,
+        variant_of("dept", {"num_virtual_tokens": 60, "rank": 38}),
+    )
     too_large = MeasuredPair(llama, 0, Measurement(fits=False), Measurement(fits=False))
     bench = Bench(BenchConfig(), measured=[*made_pairs(INFERENCE), too_large])
     lines = paper_rows(bench, FIGURE_4)

@@ -21,22 +21,26 @@ from torch.utils.flop_counter import FlopCounterMode
 from dept.backbones.load import load_backbone
 from dept.backbones.tower_sizes import TowerInfo
 from dept.errors import RunError
+from dept.methods.known_facts import known_facts
 from lab.bench import worker as bench_worker
 from lab.bench.config import BenchConfig, Group
 from lab.bench.cost import pass_cost
-from lab.bench.plan import Job, Measurement, Variant, job_of
+from lab.bench.plan import MeasureJob, Measurement, job_of, pairs
 from lab.bench.run import measure_apart, run_bench
+from lab.bench.variant import BACKBONE, Variant, variant_of
 from lab.cli import main
 
-PT = Variant("prompt_tuning", 100)
-DEPT = Variant("dept", 20, 53)
+PT = variant_of("prompt_tuning", {"num_virtual_tokens": 100})
+DEPT = variant_of("dept", {"num_virtual_tokens": 20, "rank": 53})
+
+REST = ("adept", "lopt", "dept+lora")  # measured by the slow tests
 
 
 def made(seconds: float) -> Measurement:
     return Measurement(fits=True, pass_seconds=(seconds,), samples=16, steps=1, peak_bytes=100, matmul_peak=1e3)
 
 
-def tiny_job(folder: Path, what: str = "train", variant: Variant = DEPT) -> Job:
+def tiny_job(folder: Path, what: str = "train", variant: Variant = DEPT) -> MeasureJob:
     config = BenchConfig(batch_size=3, passes=2, threads=1)
     group = Group(what, f"random:{folder}", "fixed:6")
     return dataclasses.replace(job_of(config, group, variant, [[6, 6, 6], [3, 2, 4]]), count_flops=True)
@@ -59,7 +63,7 @@ def quick_peak(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         ("memory", PT),
         ("inference", DEPT),
         ("inference", dataclasses.replace(PT, cache_prompt=True)),
-        ("inference", Variant("backbone", 0, cache_prompt=True)),
+        ("inference", variant_of(BACKBONE, cache_prompt=True)),
         ("decoding", dataclasses.replace(DEPT, decoding="release")),
     ],
     ids=["train", "memory", "plain", "cached", "backbone", "release"],
@@ -79,12 +83,30 @@ def test_every_kind_of_measurement(kind: str, what: str, variant: Variant, reque
 
 @pytest.mark.usefixtures("quick_peak")
 @pytest.mark.parametrize("kind", ["tiny_t5", "tiny_gpt2"])
+@pytest.mark.parametrize("what", ["train", "inference", "decoding"])
+@pytest.mark.parametrize("method", ["bitfit", "lora", *(pytest.param(name, marks=pytest.mark.slow) for name in REST)])
+def test_every_method_is_measured(method: str, what: str, kind: str, request: pytest.FixtureRequest) -> None:
+    folder = request.getfixturevalue(kind)
+    small = BenchConfig(batch_size=2, passes=1, threads=1, lengths=("fixed:6",), max_seq_length=16)
+    config = dataclasses.replace(small, virtual_tokens=(20,), methods=(method,))
+    group = Group(what, f"random:{folder}", "fixed:6")
+    variant = pairs(config, group)[-1].variant
+    job = dataclasses.replace(job_of(config, group, variant, [[6, 6]]), count_flops=True)
+    measured, facts = bench_worker.measure(job), known_facts(job.backbone, 16)
+    assert measured.fits and measured.flops is not None
+    assert measured.trainable_parameters == sum(variant.config(16).resolved(facts).counts(facts).values())
+    cost = pass_cost(job)
+    assert cost is not None and cost.flops == pytest.approx(measured.flops, rel=0.15)
+
+
+@pytest.mark.usefixtures("quick_peak")
+@pytest.mark.parametrize("kind", ["tiny_t5", "tiny_gpt2"])
 @pytest.mark.parametrize(
     ("what", "variant"),
     [
         ("train", DEPT),
         ("inference", PT),
-        ("inference", Variant("backbone", 0, cache_prompt=True)),
+        ("inference", variant_of(BACKBONE, cache_prompt=True)),
         ("decoding", dataclasses.replace(DEPT, decoding="release")),
     ],
     ids=["train", "plain", "backbone", "release"],
@@ -94,7 +116,7 @@ def test_images_stand_before_every_source(
 ) -> None:
     blind = tiny_job(request.getfixturevalue(kind), what, variant)
     job = dataclasses.replace(blind, tower=TowerInfo("made up", width=24, positions=16, flops=0))
-    assert Job.from_dict(json.loads(json.dumps(job.to_dict()))) == job
+    assert MeasureJob.from_dict(json.loads(json.dumps(job.to_dict()))) == job
     assert job.width((3, 2, 4)) == blind.width((3, 2, 4)) + 16
     seeing, without = bench_worker.measure(job), bench_worker.measure(blind)
     assert seeing.fits and seeing.flops is not None and without.flops is not None
@@ -127,7 +149,7 @@ def test_inference_works_as_the_variant_says(tiny_gpt2: Path) -> None:
     """The cached way computes fewer positions than the plain one; no prompt at all the fewest."""
     flops = [
         bench_worker.measure(dataclasses.replace(tiny_job(tiny_gpt2, "inference", variant), passes=1)).flops or 0
-        for variant in (PT, dataclasses.replace(PT, cache_prompt=True), Variant("backbone", 0, cache_prompt=True))
+        for variant in (PT, dataclasses.replace(PT, cache_prompt=True), variant_of(BACKBONE, cache_prompt=True))
     ]
     assert flops[0] > 2 * flops[1] > 2 * flops[2]
 
@@ -178,7 +200,7 @@ def test_what_does_not_fit_is_said_and_the_rest_goes_on(
 ) -> None:
     asked: list[str] = []
 
-    def measure(job: Job) -> Measurement:
+    def measure(job: MeasureJob) -> Measurement:
         asked.append(job.variant.name)
         return Measurement(False, "too large") if job.variant.method == "prompt_tuning" else made(1.0)
 
@@ -196,7 +218,7 @@ def test_what_does_not_fit_is_said_and_the_rest_goes_on(
 def test_a_stop_keeps_what_was_measured(tiny_t5: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     answers = iter([made(2.0), made(1.0), made(2.0)])
 
-    def measure(job: Job) -> Measurement:
+    def measure(job: MeasureJob) -> Measurement:
         found = next(answers, None)
         if found is None:
             raise KeyboardInterrupt

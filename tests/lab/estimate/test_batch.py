@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,9 @@ from dept import TrainConfig
 from dept.backbones.shape import shape_of
 from dept.backbones.tower_sizes import tower_info
 from dept.costs.flops import inference_cost, step_cost
-from dept.errors import BackboneError
+from dept.errors import BackboneError, ConfigError
+from dept.methods.known_facts import known_facts
+from dept.methods.registry import method_config
 from lab.estimate.batch import Estimate, Pace, estimate, measured_pace, run_cost, workload
 from lab.sweep.grid import read_sweep, trials
 from lab.sweep.run import to_do
@@ -74,6 +77,30 @@ def test_images_are_positions_of_every_batch_and_one_look_of_the_encoder() -> No
     assert workload(RTE).images == run_cost(RTE).features == 0
 
 
+def test_other_methods_cost_what_they_add_and_no_prompt() -> None:
+    shape, source = shape_of("t5-base"), workload(RTE).source_tokens
+    plain = inference_cost(shape, 0, 0, source, 64, 2).flops
+    costs = {}
+    for method in ("bitfit", "lora", "adept", "lopt"):
+        config = TrainConfig(task="rte", backbone="t5-base", preset="paper", method=method)
+        facts = known_facts("t5-base")
+        added = config.method_config().resolved(facts).footprint(facts)
+        costs[method] = run_cost(config)
+        step = step_cost(shape, added.positions, added.rank, source, 16, 2, added=added)
+        assert costs[method].training == 30_000 * step.flops
+    assert costs["bitfit"].test == 139 * plain // 64
+    assert costs["bitfit"].training < costs["lora"].training < costs["adept"].training < costs["lopt"].training
+    both = TrainConfig(task="rte", backbone="t5-base", preset="paper", method="dept+lora", num_virtual_tokens=40)
+    assert run_cost(both).training > run_cost(RTE).training
+
+
+def test_a_config_of_peft_has_no_cost_and_says_why() -> None:
+    values = json.dumps({"peft_type": "IA3", "target_modules": ["k", "v"], "feedforward_modules": []})
+    config = TrainConfig(task="rte", backbone="t5-base", method="peft", peft_config=values)
+    with pytest.raises(ConfigError, match="measured on the backbone itself"):
+        run_cost(config)
+
+
 def test_a_backbone_of_unknown_shape_has_no_cost() -> None:
     with pytest.raises(BackboneError, match="some/model"):
         run_cost(dataclasses.replace(RTE, backbone="some/model"))
@@ -94,8 +121,11 @@ def test_a_batch_in_time_and_money() -> None:
 
 
 @pytest.mark.slow
-def test_the_pace_is_measured_with_the_runs_own_shape(tiny_t5: Path) -> None:
-    config = TrainConfig(task="rte", backbone=str(tiny_t5), data="sample", num_virtual_tokens=4, budget_tokens=20)
+@pytest.mark.parametrize("method", ["dept", "prompt_tuning", "lora", "bitfit"])
+def test_the_pace_is_measured_with_the_runs_own_shape(tiny_t5: Path, method: str) -> None:
+    sizes = {"num_virtual_tokens": 4} if "num_virtual_tokens" in method_config(method).own_settings() else {}
+    asked = {"task": "rte", "backbone": str(tiny_t5), "data": "sample", "method": method, "budget_tokens": 20}
+    config = TrainConfig.from_dict(asked | sizes)
     pace = measured_pace(config)
     assert pace is not None
     assert 1e6 < pace.flops_per_s < 1e14

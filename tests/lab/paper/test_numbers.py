@@ -235,11 +235,13 @@ def test_table_8_line_by_line(text: list[str]) -> None:
 
 
 def test_what_the_paper_preset_trains_is_table_8() -> None:
-    from dept.training.prepare import resolve
+    from dept.runs.resolve import resolve
+
+    open_rates = {"prompt_lr": 0.01, "low_rank_lr": 0.01}
 
     for task in list_tasks():
         rows = counts_from_hub(task)["train"]
-        config = resolve(TrainConfig(task=task.name, preset="paper"), task, rows, True, {})
+        config = resolve(TrainConfig(task=task.name, preset="paper"), task, rows, True, open_rates)
         table = paper.settings()
         assert config.max_steps == table.steps(task.name, rows)
         assert config.eval_every == table.eval_every

@@ -14,13 +14,15 @@ from typing import Any
 import nbformat
 import pytest
 
-from dept.errors import ConfigError, DataError
+from dept.errors import ConfigError, DataError, DeptError
+from dept.methods.registry import method_names
 from dept.runs.settings import TrainConfig
 from dept.tasks.registry import TASK_NAMES
 from lab.cli import main
 from lab.jobs.job import is_executed
 from lab.jobs.notebook import declared
 from lab.reproduce.plan import NOTEBOOK, SMALL_TOWER, Request, config_of, notebook_file, parameters, plan
+from lab.reproduce.preset import Preset, preset, preset_names
 from tests.lab.reproduce.helpers import Command, left_over, marked
 
 STEPS = 60  # enough to be killed among them
@@ -57,6 +59,47 @@ def test_the_paper_preset_has_table_8s_settings() -> None:
     assert config_of(chosen, "rte", "dept", 1).vision_backbone is None
 
 
+def test_every_preset_is_read_and_checked() -> None:
+    assert preset_names() == ("smoke", "sample", "paper")
+    for name in preset_names():
+        assert preset(name).settings["data"] in ("sample", "hub")
+    of_methods = {"dept": {"tasks": {"rte": {"num_virtual_tokens": 20}}}}
+    made = Preset.from_dict({"settings": {"max_steps": 5}, "methods": of_methods})
+    assert made.of("dept+lora", "rte") == {"max_steps": 5, "num_virtual_tokens": 20}
+    assert made.of("lora", "rte") == made.of("dept", "cb") == {"max_steps": 5}
+    for values, message in (
+        ({"settings": {"max_step": 5}}, "unknown setting 'max_step'"),
+        ({"settings": {"seed": 5}}, "seed is no setting of a preset"),
+        ({"settings": {}, "methods": {"lorra": {}}}, "method must be one of"),
+        ({"settings": {}, "methods": {"dept": {"tasks": {"rtee": {}}}}}, "unknown task 'rtee'"),
+        ({"settings": {}, "methods": {"dept": {"settings": {"lora_rank": 4}}}}, "lora_rank belongs to LoRA"),
+        ({"setting": {}}, "a preset has settings and methods"),
+    ):
+        with pytest.raises(DeptError, match=message):
+            Preset.from_dict(values)
+
+
+def test_every_method_has_its_own_part_of_the_settings(tmp_path: Path) -> None:
+    peft = json.dumps({"peft_type": "IA3", "target_modules": ["k", "v"], "feedforward_modules": []})
+    settings = {"lora_rank": 4, "lora_lr": 1e-3, "num_virtual_tokens": 4, "peft_config": peft}
+    methods = (*method_names(), "dept+lora")
+    planned = plan(Request(tasks=("rte",), methods=methods, settings=settings), tmp_path)
+    configs = {job.config.method: job.config for job in planned.jobs}
+    assert list(configs)[0] == "prompt_tuning" and set(configs) == set(methods)
+    assert {method for method, config in configs.items() if config.lora_rank == 4} == {"lora", "dept+lora"}
+    assert {method for method, config in configs.items() if config.num_virtual_tokens == 4} == {
+        "dept", "prompt_tuning", "adept", "lopt", "dept+lora"
+    }  # fmt: skip
+    assert len({job.folder for job in planned.jobs}) == len(methods)
+    names = declared(notebook_file(NOTEBOOK))
+    for config in configs.values():
+        given = parameters(config, names)
+        others = given.pop("settings")
+        assert TrainConfig.from_dict({**given, **others}) == config
+    with pytest.raises(ConfigError, match="lora_rank belongs to LoRA: add it to --methods"):
+        Request(methods=("dept", "bitfit"), settings={"lora_rank": 4})
+
+
 def test_settings_reach_the_notebook_by_name_or_among_the_others() -> None:
     names = declared(notebook_file(NOTEBOOK))
     assert set(names) - {"settings", "track"} < set(FIELDS)
@@ -74,7 +117,9 @@ def test_settings_reach_the_notebook_by_name_or_among_the_others() -> None:
     ("flags", "message"),
     [
         (["--preset", "tiny"], "--preset: 'tiny' is none of smoke, sample, paper"),
-        (["--methods", "lora"], "--methods: 'lora' is none of"),
+        (["--methods", "loria"], "--methods: method must be one of dept, prompt_tuning, bitfit"),
+        (["--methods", "dept,peft"], "method peft needs --peft-config FILE"),
+        (["--methods", "dept+prompt_tuning"], "--methods: method dept+prompt_tuning: both parts train prompt"),
         (["--seeds", "a"], "--seeds takes whole numbers"),
         (["--tasks", "rte2"], "unknown task 'rte2'"),
         (["--engine", "slurm"], "--engine: 'slurm' is none of local, ray"),
@@ -291,3 +336,15 @@ def test_a_lost_notebook_is_made_again_from_its_finished_run(batch: Path, flags:
     assert "4 of 4 runs completed (3 of them before)" in out
     assert is_executed(book)
     assert (run / "result.json").stat().st_mtime_ns == trained, "the run is not repeated"
+
+
+@pytest.mark.slow
+def test_other_methods_are_reproduced(tiny_t5: Path, tmp_path: Path) -> None:
+    output = tmp_path / "batch"
+    asked = ["--tasks", "sst2", "--methods", "bitfit,lora", "--backbone", tiny_t5, "--workers", "1"]
+    code, out, err = Command("reproduce", *asked, "--cpus-per-job", "1", "--output-dir", output).finish()
+    assert code == 0, err
+    assert "2 of 2 runs completed" in out
+    assert sorted(name.rsplit("-", 1)[0] for name in results(output)) == ["sst2-bitfit-seed42", "sst2-lora-seed42"]
+    index = (output / "index.html").read_text()
+    assert ">BitFit<" in index and ">LoRA<" in index

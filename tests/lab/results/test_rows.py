@@ -13,7 +13,7 @@ from dept.basics.files import read_json, write_json
 from lab.cli import main
 from lab.paper import numbers as paper
 from lab.results.paper_figures import figures, learning_rates, missing, score_over_length, score_over_parameters
-from lab.results.render import as_csv, as_html, as_latex, as_markdown
+from lab.results.render import as_csv, as_html, as_latex, as_markdown, split_and_rates
 from lab.results.rows import Results, read_results
 from tests.lab.made_runs import made_run
 
@@ -254,12 +254,15 @@ def test_the_command_writes_its_files(tmp_path: Path, capsys: pytest.CaptureFixt
 def test_a_real_benchmark_is_read_back_as_it_was(tmp_path: Path) -> None:
     from dept.basics.files import write_json
     from lab.bench.config import BenchConfig, Group
-    from lab.bench.plan import MeasuredPair, Measurement, Pair, Variant
+    from lab.bench.plan import MeasuredPair, Measurement, Pair
     from lab.bench.read import find_benches
     from lab.bench.run import Bench
+    from lab.bench.variant import variant_of
 
     pair = Pair(
-        Group("train", "random:t5-small", "padded:256"), Variant("prompt_tuning", 100), Variant("dept", 20, 53)
+        Group("train", "random:t5-small", "padded:256"),
+        variant_of("prompt_tuning", {"num_virtual_tokens": 100}),
+        variant_of("dept", {"num_virtual_tokens": 20, "rank": 53}),
     )
     side = Measurement(fits=True, pass_seconds=(2.0, 1.0), samples=16, steps=1, peak_bytes=100, threads=1)
     bench = Bench(BenchConfig(), [MeasuredPair(pair, 0, side, None)], [pair], status="stopped")
@@ -267,3 +270,21 @@ def test_a_real_benchmark_is_read_back_as_it_was(tmp_path: Path) -> None:
     ((file, read),), damaged = find_benches(tmp_path)
     assert (file, damaged) == (tmp_path / "bench.json", [])
     assert read == bench
+
+
+def test_other_peoples_methods_have_their_own_columns(tmp_path: Path) -> None:
+    for method in ("dept", "bitfit", "lora", "adept"):
+        made_run(tmp_path / method, method=method)
+    made_run(tmp_path / "lora2", method="lora", lora_rank=8, lora_lr=1e-3)
+    results = read_results(tmp_path)
+    lines = list(csv.DictReader(io.StringIO(as_csv(results))))
+    by_run = {Path(line["runs"]).name: line for line in lines}
+    assert list(lines[0])[26] == "runs", "new columns come last"
+    assert by_run["bitfit"]["bias_lr"] == "0.0003" and by_run["bitfit"]["lora_lr"] == by_run["dept"]["bias_lr"] == ""
+    assert (by_run["lora"]["lora_lr"], by_run["lora"]["lora_rank"], by_run["lora"]["rank"]) == ("0.0003", "32", "0")
+    own = by_run["dept"]
+    assert (own["prompt_lr"], own["low_rank_lr"], own["rank"]) == ("0.3", "0.0005", "45")
+    said = {row.runs[0].path.name: split_and_rates(row, results.rows) for row in results.rows}
+    assert said["bitfit"] == "-" and said["dept"] == "m = 40, r = 45"
+    assert (said["lora"], said["lora2"]) == ("r = 32, rate 0.0003", "r = 8, rate 0.001")
+    assert {row.runs[0].path.name: row.marks for row in results.rows}["bitfit"] == (), "no marks of a budget"

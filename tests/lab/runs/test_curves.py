@@ -27,7 +27,7 @@ def test_a_growing_file_is_read_once_and_half_a_line_later(tmp_path: Path) -> No
     two = reader.read(file, one.version)
     assert two is not None and two.loss.values == [3.0, 2.0] and two.loss_mean_of == 1
     assert two.validation["accuracy"].steps == [2] and two.validation["accuracy"].values == [75.0]
-    assert two.prompt_lr.values == [0.1, 0.2] and two.low_rank_lr.values == []
+    assert {name: series.values for name, series in two.rates.items()} == {"prompt": [0.1, 0.2]}
     assert (two.step, two.elapsed_s) == (2, 1.0)
 
 
@@ -45,7 +45,7 @@ def test_damaged_lines_and_values_that_are_no_numbers_are_left_out(tmp_path: Pat
     file = tmp_path / "metrics.jsonl"
     file.write_text('{"step": 1, "split"\n[1]\n{"step": "x"}\n\n' + _line(2, None) + _line(3, 0.5))
     curves = CurveReader().read(file)
-    assert curves is not None and curves.loss.steps == [3] and curves.prompt_lr.steps == [2, 3]
+    assert curves is not None and curves.loss.steps == [3] and curves.rates["prompt"].steps == [2, 3]
 
 
 @pytest.mark.parametrize("steps", [MOST_POINTS, MOST_POINTS + 1, 30_000])
@@ -62,4 +62,4 @@ def test_a_long_run_has_no_more_points_than_a_chart_shows(tmp_path: Path, steps:
     # Each point is the mean of its group, named by its last step.
     size = curves.loss_mean_of
     assert curves.loss.values[0] == pytest.approx((1 + size) / 2) and curves.loss.steps[0] == size
-    assert curves.prompt_lr.values[0] == pytest.approx(size / 10)
+    assert curves.rates["prompt"].values[0] == pytest.approx(size / 10)

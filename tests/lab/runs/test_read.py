@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import functools
+import html
 import json
 import operator
 import os
@@ -17,6 +18,7 @@ import pytest
 
 from dept.data.names import Source
 from dept.errors import RunError
+from dept.methods.registry import method_config
 from dept.training.result import SCHEMA_VERSION
 from lab.cli import main
 from lab.results.paper_figures import figures
@@ -127,6 +129,36 @@ def test_list_show_and_compare(
     assert "sample data" in page.read_text()
     assert main(["runs", "compare", str(tmp_path / "a")]) == 2
     assert main(["runs", "compare", str(tmp_path / "a"), str(tmp_path / "b"), "--output", str(page)]) == 2
+
+
+@pytest.mark.parametrize(
+    ("method", "title", "rate"),
+    [("bitfit", "BitFit", "Learning rate of the biases"), ("lora", "LoRA", "Learning rate of LoRA's matrices")],
+)
+def test_runs_of_other_peoples_methods_are_listed_shown_and_compared(
+    method: str,
+    title: str,
+    rate: str,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("COLUMNS", "200")
+    made_run(tmp_path / "own", method=method)
+    made_run(tmp_path / "pt", method="prompt_tuning")
+    assert main(["runs", "list", str(tmp_path)]) == 0
+    assert title in capsys.readouterr().out
+    assert main(["runs", "show", str(tmp_path / "own")]) == 0
+    shown = capsys.readouterr().out
+    assert f"method {method}" in shown and f"{method_config(method).groups[0].setting_name} 0.0003" in shown
+    assert "low_rank_alpha" not in shown, "other methods' settings are left out"
+    page = tmp_path / "page.html"
+    assert main(["runs", "compare", str(tmp_path / "own"), str(tmp_path / "pt"), "--output", str(page)]) == 0
+    assert title in capsys.readouterr().out
+    written = page.read_text()
+    for heading in (rate, "Learning rate of the prompt"):
+        assert html.escape(heading) in written
+    assert "Learning rate of A and B" not in written
 
 
 def test_prune_asks_and_takes_only_what_was_asked_for(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

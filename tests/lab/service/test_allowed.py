@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from dept.errors import ConfigError, DeptError
+from dept.methods.registry import method_names
 from lab.service.allowed import SETTINGS, Allowed
 from lab.service.limits import Limits
 
@@ -184,3 +185,41 @@ def test_bad_folders_of_the_operator_are_named(tmp_path: Path) -> None:
     assert Allowed.named(data_folders=(one, one)).data_folders == {"rows": one}
     with pytest.raises(ConfigError, match="one/rows and .*other/rows would go by the same name"):
         Allowed.named(data_folders=(one, other))
+
+
+PEFT = {"peft_type": "LORA", "r": 4, "target_modules": ["q", "v"], "loftq_config": {}, "rank_pattern": {"q": 2}}
+
+
+@pytest.mark.parametrize("method", [*method_names(), "dept+lora"])
+def test_every_method_passes(method: str) -> None:
+    more = {"peft_config": json.dumps(PEFT)} if method == "peft" else {}
+    config = _check(Allowed(), method=method, **more)
+    assert config.method == method
+    for group in config.method_class.groups:
+        rated = _check(Allowed(), method=method, **more, **{group.setting_name: 1e-3})
+        assert rated.rates()[group.name] == 1e-3
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("/etc/passwd", "a file cannot be named"),
+        ("adapter_config.json", "a file cannot be named"),
+        ("  ", "must be JSON text"),
+        (7, "must be JSON text"),
+        ("{", "is not JSON"),
+        (json.dumps({**PEFT, "r": 10**6}), "r may be at most 1,000"),
+        (json.dumps({**PEFT, "rank_pattern": {"q": 10**6}}), "rank_pattern may be at most 1,000"),
+        (
+            json.dumps({**PEFT, "megatron_config": {"a": 1}, "megatron_core": "os"}),
+            "megatron_config may hold no objects",
+        ),
+        (json.dumps({**PEFT, "corda_config": {"cache_file": "/etc/x"}}), "corda_config may hold no objects"),
+        (json.dumps({**PEFT, "target_modules": [["q"]]}), "target_modules may hold no objects"),
+        ("{" + " " * 5000 + "}", "longer than 5,000"),
+    ],
+)
+def test_a_json_setting_of_a_browser_is_a_flat_object(text: Any, said: str) -> None:
+    with pytest.raises(ConfigError, match=f"peft_config.*{said}") as fault:
+        _check(Allowed(), method="peft", peft_config=text)
+    assert "\n" not in str(fault.value)

@@ -67,6 +67,35 @@ def test_rows_points_and_seeds_in_the_order_of_the_grid(tmp_path: Path) -> None:
     ], "the same grid finds the same folders"
 
 
+def test_a_row_has_its_methods_own_part_of_the_grid(tmp_path: Path) -> None:
+    values = {
+        "settings": {"data": "sample", "backbone": "random:t5-small", "task": "rte", "num_virtual_tokens": 20},
+        "compare": {"method": ["dept", "lora", "bitfit", "dept+lora"]},
+        "choose": {"lora_rank": [2, 4], "lora_lr": [1e-3], "bias_lr": [1e-3, 1e-4]},
+    }
+    runs = trials(Sweep.from_dict("own", values), tmp_path)
+    assert [(run.group["method"], *run.point.items()) for run in runs] == [
+        ("dept",),
+        ("lora", ("lora_rank", 2), ("lora_lr", 1e-3)),
+        ("lora", ("lora_rank", 4), ("lora_lr", 1e-3)),
+        ("bitfit", ("bias_lr", 1e-3)),
+        ("bitfit", ("bias_lr", 1e-4)),
+        ("dept+lora", ("lora_rank", 2), ("lora_lr", 1e-3)),
+        ("dept+lora", ("lora_rank", 4), ("lora_lr", 1e-3)),
+    ]
+    assert [run.job.config.num_virtual_tokens for run in runs] == [20, None, None, None, None, 20, 20]
+    for compared, message in (
+        (["dept", "bitfit"], "lora_rank belongs to LoRA: set the method"),
+        (["lorra"], "sweep own: method must be one of"),
+    ):
+        with pytest.raises(ConfigError, match=message):
+            trials(Sweep.from_dict("own", {**values, "compare": {"method": compared}}), tmp_path)
+    case = {"cases": {"LoRA": {"method": "lora", "rank": 4}}}
+    with pytest.raises(ConfigError, match="rank belongs to DePT; the method here is LoRA"):
+        trials(Sweep.from_dict("own", {"settings": {"data": "sample"}, **case}), tmp_path)
+    assert parse_setting("lora-rank=4,8") == ("lora_rank", [4, 8])
+
+
 def test_cases_are_rows_of_their_own_and_search_their_own_lists(tmp_path: Path) -> None:
     values = {
         "settings": {"data": "sample", "backbone": "random:t5-small", "num_virtual_tokens": 20},

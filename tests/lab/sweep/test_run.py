@@ -17,10 +17,11 @@ import pytest
 from dept.basics.files import read_json
 from dept.errors import RunError
 from lab.cli import main
+from lab.estimate.batch import Pace
 from lab.jobs.job import Resources
 from lab.jobs.pruning import curve
 from lab.sweep.grid import Sweep, read_sweep
-from lab.sweep.outcome import Plan, Swept
+from lab.sweep.outcome import SweepPlan, Swept
 from lab.sweep.run import preview, run_sweep, to_do
 from tests.lab.sweep.helpers import InProcess
 
@@ -69,7 +70,7 @@ def results(folder: Path) -> list[dict[str, Any]]:
 
 
 def test_only_the_chosen_are_tested_and_the_files_say_so(grid: Path, tmp_path: Path, one_thread: None) -> None:
-    plan, folder, engine = Plan(read_sweep(str(grid))), tmp_path / "sweep", InProcess()
+    plan, folder, engine = SweepPlan(read_sweep(str(grid))), tmp_path / "sweep", InProcess()
     swept = run_sweep(plan, folder, engine)
     assert swept.status == "completed"
     assert [job.test for job in engine.made] == [False] * 6 + [True] * 2
@@ -102,12 +103,35 @@ def test_only_the_chosen_are_tested_and_the_files_say_so(grid: Path, tmp_path: P
     assert preview(plan, folder, workers=1, pace=None, price_per_hour=None) == []
 
 
+def test_a_grid_over_the_settings_of_another_method(grid: Path, tmp_path: Path, one_thread: None) -> None:
+    settings = {**read_sweep(str(grid)).settings, "task": "cb", "method": "lora", "lora_lr": 0.01}
+    del settings["low_rank_lr"], settings["num_virtual_tokens"]
+    plan, folder = SweepPlan(Sweep("own", settings=settings, choose={"lora_rank": (2, 4)})), tmp_path / "sweep"
+    swept = run_sweep(plan, folder, InProcess())
+    assert swept.status == "completed"
+    [(_, point, _, test)] = outcome(folder)
+    assert point["lora_rank"] in (2, 4) and test is not None
+    report = (folder / "sweep.md").read_text()
+    assert f"| lora_rank {point['lora_rank']} | LoRA: r = {point['lora_rank']} | LoRA's matrices 0.01 |" in report
+    [line, *rest] = preview(plan, tmp_path / "other", workers=1, pace=Pace(1e9, "as given"), price_per_hour=None)
+    assert "2 of them to be made" in line and rest[0].startswith("about ")
+
+
+def test_an_unknown_cost_is_one_line(grid: Path, tmp_path: Path) -> None:
+    peft = json.dumps({"peft_type": "IA3", "target_modules": ["k", "v"], "feedforward_modules": []})
+    settings = {**read_sweep(str(grid)).settings, "task": "cb", "method": "peft", "peft_config": peft}
+    del settings["low_rank_lr"], settings["num_virtual_tokens"]
+    plan = SweepPlan(Sweep("own", settings=settings))
+    lines = preview(plan, tmp_path / "sweep", workers=1, pace=None, price_per_hour=None)
+    assert lines[1:] == ["no estimate: what a config of PEFT costs is measured on the backbone itself"]
+
+
 def test_another_sweep_in_the_same_folder_is_refused(grid: Path, tmp_path: Path) -> None:
-    plan, folder = Plan(read_sweep(str(grid))), tmp_path / "sweep"
+    plan, folder = SweepPlan(read_sweep(str(grid))), tmp_path / "sweep"
     folder.mkdir()
     (folder / "sweep.json").write_text(json.dumps(Swept(plan, []).to_dict()))
     with pytest.raises(RunError, match="another sweep .it differs in random"):
-        run_sweep(Plan(plan.sweep, draw=2), folder, InProcess())
+        run_sweep(SweepPlan(plan.sweep, draw=2), folder, InProcess())
     (folder / "sweep.json").write_text("[]")
     with pytest.raises(RunError, match="no sweep's"):
         run_sweep(plan, folder, InProcess())
@@ -117,7 +141,7 @@ def test_another_sweep_in_the_same_folder_is_refused(grid: Path, tmp_path: Path)
 def test_a_failed_run_leaves_the_others_and_is_told(grid: Path, tmp_path: Path, one_thread: None) -> None:
     values = {"task": ("stsb",)}, {"decoding": ("label_scoring", "generate")}  # a score from 0 to 5 has no labels
     settings = {**read_sweep(str(grid)).settings, "prompt_lr": 0.1}
-    plan = Plan(Sweep("own", settings=settings, compare=values[0], choose=values[1]))
+    plan = SweepPlan(Sweep("own", settings=settings, compare=values[0], choose=values[1]))
     swept = run_sweep(plan, tmp_path / "sweep", InProcess())
     assert swept.status == "incomplete"
     [(name, reason)] = swept.failures.items()
@@ -133,7 +157,7 @@ def test_a_failed_run_leaves_the_others_and_is_told(grid: Path, tmp_path: Path, 
 def test_pruned_runs_are_out_and_stay_out(grid: Path, tmp_path: Path, one_thread: None) -> None:
     rates = [0.001, 3.0, 0.3, 1.0, 0.03, 0.1]
     sweep = read_sweep(str(grid)).with_setting("task", ["sst2"]).with_setting("prompt_lr", rates)
-    plan, folder, engine = Plan(sweep, prune="halving"), tmp_path / "sweep", InProcess()
+    plan, folder, engine = SweepPlan(sweep, prune="halving"), tmp_path / "sweep", InProcess()
     swept = run_sweep(plan, folder, engine)
     assert swept.status == "completed"
     [choice] = swept.choices
@@ -199,7 +223,7 @@ def test_it_says_what_it_takes_and_asks_first(
 
 @pytest.mark.slow
 def test_a_killed_sweep_goes_on_and_chooses_the_same(grid: Path, tmp_path: Path, one_thread: None) -> None:
-    plan, undisturbed, killed = Plan(read_sweep(str(grid))), tmp_path / "undisturbed", tmp_path / "killed"
+    plan, undisturbed, killed = SweepPlan(read_sweep(str(grid))), tmp_path / "undisturbed", tmp_path / "killed"
     run_sweep(plan, undisturbed, InProcess())
 
     command = [sys.executable, "-m", "lab.cli", "sweep", str(grid), "--output-dir", str(killed), "--yes"]

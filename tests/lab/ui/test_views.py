@@ -1,6 +1,7 @@
 """What the tabs write as HTML and figures: whatever a visitor named stands there as text."""
 
 import dataclasses
+import html
 from typing import Any
 
 import pytest
@@ -14,7 +15,7 @@ from lab.ui.components.inputs import Amount, Choice, Choices, Figure, LogSlider
 from lab.ui.runs import shared_curves
 from lab.ui.runs.predictions import predictions_view
 from lab.ui.runs.shared_curves import SharedCurves
-from lab.ui.runs.view import curve_figures, log_text, run_head, run_list, status_words, together
+from lab.ui.runs.view import FIGURES, curve_figures, log_text, run_head, run_list, status_words, together
 from lab.ui.train.own_rows import guessed
 
 SCRIPT = "<script>alert(1)</script>"
@@ -43,7 +44,8 @@ def summary(run_id: str = "sst2-dept-1", **changes: Any) -> RunSummary:
 
 def curves(steps: int, metric: str = "accuracy") -> Curves:
     line = Series(list(range(1, steps + 1)), [1.0] * steps)
-    return Curves("v", line, 1, line, line, {metric: Series([0, steps], [50.0, 60.0])}, steps, 1.0)
+    validation = {metric: Series([0, steps], [50.0, 60.0])}
+    return Curves("v", line, 1, {"prompt": line, "low_rank": line}, validation, steps, 1.0)
 
 
 def test_words_of_visitors_are_text() -> None:
@@ -51,7 +53,7 @@ def test_words_of_visitors_are_text() -> None:
         request={"task": SCRIPT, "method": SCRIPT, "backbone": SCRIPT, "data": SCRIPT}, status="failed", error=SCRIPT
     )
     drawn = together([run])
-    for html in (
+    for page in (
         run_list([run], drawn),
         run_head(run),
         log_text([SCRIPT]),
@@ -59,8 +61,8 @@ def test_words_of_visitors_are_text() -> None:
         facts([(SCRIPT, SCRIPT, SCRIPT)]),
         table([SCRIPT], [[SCRIPT]], caption=SCRIPT),
     ):
-        assert "<script" not in html
-        assert "&lt;script" in html
+        assert "<script" not in page
+        assert "&lt;script" in page
 
 
 def test_predictions_stand_beside_their_pictures() -> None:
@@ -109,9 +111,11 @@ def test_methods_keep_their_colours_and_runs_their_names() -> None:
 def test_curves_keep_their_zoom_while_they_grow() -> None:
     (each,) = together([summary()])
     before, after = (curve_figures([(each, curves(steps))]) for steps in (5, 40))
-    assert len(before) == len(after) == 4
-    for one, other in zip(before, after, strict=True):
-        assert one is not None and other is not None
+    assert len(before) == len(after) == len(FIGURES)
+    pairs = [(one, other) for one, other in zip(before, after, strict=True) if one is not None and other is not None]
+    titles = ["Training loss", "Validation accuracy", "Learning rate of the prompt", "Learning rate of A and B"]
+    assert [one.layout.title.text for one, _ in pairs] == titles
+    for one, other in pairs:
         assert one.layout.uirevision == other.layout.uirevision
         assert tuple(one.layout.xaxis.range) == tuple(other.layout.xaxis.range) == (0, 60)
     assert before[1] is not None and "accuracy" in before[1].layout.title.text
@@ -145,3 +149,27 @@ def test_components_take_what_a_browser_sends() -> None:
 def test_columns_of_a_table_are_guessed() -> None:
     rows = ({"id": "1", "text": "so good", "label": "yes"}, {"id": "2", "text": "so bad", "label": "no"})
     assert guessed(Table("0" * 24, "t.csv", ("id", "text", "label"), 2, rows)) == (["text"], "label")
+
+
+@pytest.mark.parametrize(
+    ("asked", "said"),
+    [
+        ({"method": "dept", "num_virtual_tokens": 40.0, "low_rank_lr": 5e-4}, ["m = 40", "A and B", "0.0005"]),
+        ({"method": "prompt_tuning", "budget_tokens": 50}, ["l = 50", "its own"]),
+        ({"method": "bitfit", "bias_lr": 3e-4}, ["BitFit on sst2", "the biases", "0.0003"]),
+        ({"method": "lora", "lora_rank": 8}, ["LoRA on sst2", "r = 8", "Rate of LoRA's matrices"]),
+        ({"method": "dept+lora"}, ["DePT + LoRA on sst2", "r = 32", "Rate of the prompt", "Rate of LoRA's matrices"]),
+    ],
+)
+def test_a_runs_head_says_its_methods_sizes_and_rates(asked: dict[str, Any], said: list[str]) -> None:
+    request = {"task": "sst2", "backbone": "t5-small", "data": "sample", **asked}
+    shown = html.unescape(run_head(summary(request=request)))
+    assert [each for each in said if each not in shown] == []
+
+
+def test_a_method_has_a_figure_for_each_of_its_rates() -> None:
+    (each,) = together([summary(request={"task": "sst2", "method": "lora", "backbone": "t5-small"})])
+    line = Series([1], [1e-4])
+    drawn = curve_figures([(each, Curves("v", line, 1, {"lora": line}, {}, 1, 1.0))])
+    _, _, *rates = [figure.layout.title.text for figure in drawn if figure is not None]
+    assert rates == ["Learning rate of LoRA's matrices"]

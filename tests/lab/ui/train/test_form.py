@@ -8,12 +8,28 @@ import pytest
 import yaml
 
 from dept.basics.settings_file import read_config
+from dept.methods.combined import SUM
+from dept.methods.registry import DEFAULT_METHOD, method_names
 from dept.runs.settings import TrainConfig
+from lab.paper import numbers as paper
 from lab.service.allowed import Allowed
 from lab.service.limits import Limits
 from lab.service.owners import new_token, visitor
 from lab.service.queue import RunQueue
-from lab.ui.train.form import PRESETS, Form, as_yaml, commands, problems, requests, settings
+from lab.ui.train.form import (
+    FIELDS,
+    as_yaml,
+    commands,
+    default_of,
+    help_of,
+    label_of,
+    method_choices,
+    presets,
+    problems,
+    requests,
+    settings,
+    shown_fields,
+)
 
 WHO = visitor(new_token())
 
@@ -24,8 +40,9 @@ def queue(tmp_path: Path, tiny_t5: Path) -> RunQueue:
     return RunQueue(tmp_path / "runs", Limits(steps=3000), allowed)
 
 
-def form(**changes: Any) -> Form:
+def form(**changes: Any) -> dict[str, Any]:
     values = {
+        **{name: default_of(name, DEFAULT_METHOD) for name in FIELDS},
         "backbone": "t5-small",
         "task": "sst2",
         "data": "sample",
@@ -40,7 +57,7 @@ def form(**changes: Any) -> Form:
         "eval_every": 20,
         "seed": 42,
     }
-    return Form(**{**values, **changes})
+    return {**values, **changes}
 
 
 def test_both_methods_are_two_runs_at_one_budget() -> None:
@@ -55,11 +72,11 @@ def test_settings_of_images_go_with_tasks_that_have_images(queue: RunQueue) -> N
     for asked in requests(seeing):
         assert (asked["vision_backbone"], asked["projection_lr"]) == ("random:clip-vit-base-patch32", 0.01)
     assert problems(seeing, queue, WHO) == {}
-    blind = seeing._replace(task="sst2")
+    blind = {**seeing, "task": "sst2"}
     assert not {"vision_backbone", "projection_lr"} & set(requests(blind)[0]) and problems(blind, queue, WHO) == {}
-    wrong = seeing._replace(vision_backbone="/etc", projection_lr=-1.0)
+    wrong = {**seeing, "vision_backbone": "/etc", "projection_lr": -1.0}
     assert list(problems(wrong, queue, WHO)) == ["vision_backbone"]
-    assert list(problems(seeing._replace(projection_lr=-1.0), queue, WHO)) == ["projection_lr"]
+    assert list(problems({**seeing, "projection_lr": -1.0}, queue, WHO)) == ["projection_lr"]
 
 
 def test_a_form_that_is_right_has_no_problems(queue: RunQueue) -> None:
@@ -78,7 +95,7 @@ def test_a_form_that_is_right_has_no_problems(queue: RunQueue) -> None:
         ({"task": "<script>"}, "task", "choose one of"),
         ({"backbone": "/etc"}, "backbone", "choose one of"),
         ({"data": "../.."}, "data", "choose one of"),
-        ({"method": "lora"}, "method", "choose DePT"),
+        ({"method": "magic"}, "method", "must be one of dept"),
     ],
 )
 def test_each_fault_stands_beside_its_field(queue: RunQueue, changes: dict[str, Any], field: str, words: str) -> None:
@@ -123,6 +140,45 @@ def test_own_rows_come_with_the_command_that_makes_their_task() -> None:
 
 
 def test_presets_name_fields_of_the_form() -> None:
-    for preset in PRESETS.values():
-        assert set(preset) <= set(Form._fields)
-        assert Form(**{**form()._asdict(), **preset})
+    assert list(presets()) == ["Quick look", "Sample run", "Paper (Table 8)"]
+    for values in presets().values():
+        assert set(values) <= set(FIELDS) and None not in values.values()
+
+
+def test_the_papers_preset_is_table_8() -> None:
+    values, table = presets()["Paper (Table 8)"], paper.settings()
+    for name in ("max_steps", "eval_every", "batch_size", "max_seq_length", "budget_tokens"):
+        assert values[name] == getattr(table, name), name
+    for name in ("prompt_lr", "low_rank_lr", "num_virtual_tokens"):
+        assert values[name] in getattr(table, name), name
+
+
+PEFT = '{"peft_type": "LORA", "r": 4, "target_modules": ["q", "v"]}'
+
+
+@pytest.mark.parametrize("method", [*method_names(), "dept+lora"])
+def test_every_method_is_on_the_form_and_passes_the_pages_check(queue: RunQueue, method: str) -> None:
+    assert method in dict(map(reversed, method_choices())) or SUM in method  # type: ignore[arg-type]
+    filled = form(method=method, peft_config=PEFT, num_virtual_tokens=default_of("num_virtual_tokens", method))
+    assert problems(filled, queue, WHO) == {}
+    (asked,) = requests(filled)
+    config = queue.check(asked, WHO)
+    names = set(config.method_class.setting_names())
+    assert config.method == method and shown_fields(filled) >= names & set(FIELDS) - {"num_virtual_tokens"}
+    others = {name for name in asked if FIELDS[name].of == "method" and name not in names}
+    assert others <= {"method", "budget_tokens"}
+    for name in names & set(FIELDS):
+        assert label_of(name) and help_of(name).endswith((".", "}")), name
+    file = as_yaml(settings(config, asked))
+    assert TrainConfig.from_dict({**yaml.safe_load(file), "output_dir": config.output_dir}) == config
+
+
+def test_a_form_speaks_of_other_peoples_methods_as_their_settings_do() -> None:
+    assert label_of("num_virtual_tokens") == "m, prompt length" and label_of("lora_rank") == "r, LoRA's rank"
+    assert help_of("lora_lr") == "LoRA's maximum rate; empty: 3e-4." and help_of("lora_rank") == "r of LoRA's updates."
+
+
+def test_a_json_setting_is_told_beside_its_field(queue: RunQueue) -> None:
+    for text, said in ((None, "JSON is needed"), ("/etc/passwd", "must be JSON text"), ("{", "not JSON")):
+        wrong = problems(form(method="peft", peft_config=text), queue, WHO)
+        assert list(wrong) == ["peft_config"] and said in wrong["peft_config"]

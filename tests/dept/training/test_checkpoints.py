@@ -125,15 +125,21 @@ def test_a_stop_signal_saves_and_says_how_to_go_on(tiny_t5: Path, tmp_path: Path
     assert "Traceback" not in err
 
 
-@pytest.mark.parametrize("backbone", ["tiny_t5", "tiny_gpt2"])
-def test_two_processes_train_as_one(tmp_path: Path, backbone: str, request: pytest.FixtureRequest) -> None:
+@pytest.mark.parametrize(
+    ("backbone", "method"), [("tiny_t5", "dept"), ("tiny_gpt2", "dept"), ("tiny_t5", "dept+lora")]
+)
+def test_two_processes_train_as_one(
+    tmp_path: Path, backbone: str, method: str, request: pytest.FixtureRequest
+) -> None:
     """61 rows in batches of 8: one batch of an epoch has 5 rows, which two processes share unevenly."""
     folder = without_dropout(request.getfixturevalue(backbone), tmp_path / "backbone")
-    finish(command(folder, tmp_path / "one", "--max-steps", "20", "--gradient-accumulation", "2"))
+    more = ["--max-steps", "20", "--gradient-accumulation", "2", "--method", method]
+    more += ["--lora-rank", "2", "--lora-dropout", "0"] if "lora" in method else []
+    finish(command(folder, tmp_path / "one", *more))
     # `--cpu` alone starts several processes through mpirun only; this is torchrun, the processes on the CPU.
     launch = [sys.executable, "-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes", "2"]
     launch += ["--num_machines", "1", "--mixed_precision", "no", "--dynamo_backend", "no", "--main_process_port", "0"]
-    arguments = command(folder, tmp_path / "two", "--max-steps", "20", "--gradient-accumulation", "2")
+    arguments = command(folder, tmp_path / "two", *more)
     done = subprocess.run(
         [*launch, "-m", "dept.cli", *arguments],
         env={**environment(), "ACCELERATE_USE_CPU": "true"},

@@ -1,4 +1,4 @@
-"""`dept`: tasks, budget, train, evaluate, predict.
+"""`dept`: tasks, methods, budget, train, evaluate, predict.
 
 Heavy libraries are imported inside the commands, so that `--help`, `tasks` and `budget` answer at once.
 """
@@ -14,7 +14,7 @@ import typer
 
 from dept.backbones.load import backbone_info
 from dept.errors import ConfigError
-from dept.flags import STOPPED, run_app, with_flags
+from dept.flags import STOPPED, Given, run_app, with_flags
 from dept.methods.budget import BudgetSplit, budget_table
 from dept.runs.settings import Decoding, TrainConfig
 from dept.tasks import Task, list_tasks, load_task
@@ -135,7 +135,7 @@ def _budget_line(split: BudgetSplit) -> str:
 @app.command()
 @with_flags(TrainConfig)
 def train(
-    given: dict[str, Any],
+    given: Given,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in --output-dir.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", help="No progress bar.")] = False,
     no_test: Annotated[bool, typer.Option("--no-test", help="Leave the test rows alone; --resume adds them.")] = False,
@@ -143,6 +143,7 @@ def train(
 ) -> int:
     """Train a prompt on a frozen backbone; keeps the best adapter by validation and tests it."""
     config = TrainConfig.from_dict({**_settings_to_resume(given, resume), **given})
+    config.check_named(given.flags)
     from dept.training.loop import Silent
     from dept.training.loop import train as run
     from dept.training.progress import Bar

@@ -6,7 +6,7 @@ import os
 import sys
 import typing
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
@@ -57,11 +57,23 @@ def _show_warning(
     print(f"warning: {message}", file=file or sys.stderr)
 
 
+class Given(dict[str, Any]):
+    """What a user set, from a file and by flags.
+
+    Attributes:
+        flags: the names that were given as flags; a file may hold settings of several methods.
+    """
+
+    def __init__(self, values: Mapping[str, Any], flags: Iterable[str] = ()) -> None:
+        super().__init__(values)
+        self.flags = set(flags)
+
+
 def with_flags(config: type[Any]) -> Callable[[Callable[..., C]], Callable[..., C]]:
     """Give a command one flag for each field of a config, and `--config FILE`.
 
     The command's parameter named `given` receives what the user set, the file's values first, flags over them:
-    a dict for `config.from_dict`. Its other parameters stay flags of its own.
+    a `Given` for `config.from_dict`. Its other parameters stay flags of its own.
     """
     kinds = typing.get_type_hints(config)
 
@@ -75,11 +87,12 @@ def with_flags(config: type[Any]) -> Callable[[Callable[..., C]], Callable[..., 
 
         def wrapped(**values: Any) -> C:
             file = values.pop("config")
-            given = read_config(file) if file is not None else {}
+            given = Given(read_config(file) if file is not None else {})
             for field in fields:
                 value = values.pop(field.name)
                 if value is not None:
                     given[field.name] = parse_value(field.name, value, kinds[field.name])
+                    given.flags.add(field.name)
             return command(given=given, **values)
 
         parameters = [_file_flag(), *(_flag(field, kinds[field.name]) for field in fields), *own]

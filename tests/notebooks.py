@@ -16,8 +16,8 @@ ROOT = Path(__file__).resolve().parent.parent
 _PROGRAM = """
 import json, sys
 from pathlib import Path
-from lab.jobs import Notebook
-from lab.notebook_job import execute_notebook
+from lab.jobs.job import Notebook
+from lab.jobs.notebook import execute_notebook
 
 source, output, parameters = sys.argv[1:]
 status, error = execute_notebook(Notebook(Path(source), Path(output), json.loads(parameters)))

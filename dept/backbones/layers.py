@@ -85,7 +85,12 @@ def bias_sizes(shape: Shape) -> dict[str, int]:
 
     T5 and LLaMA kinds have none: they get one at each linear layer and norm of a block, and at the head. A last norm
     outside the blocks gets none (the setting of Table 1's row).
+
+    Raises:
+        ConfigError: a backbone whose linear layers have some biases of their own.
     """
+    if shape.more_biases:
+        raise ConfigError("the biases of a LLaMA kind that has some are counted on the backbone itself")
     sizes = {f"{layer.name}.bias": layer.outputs for layer in linear_layers(shape)}
     sizes |= {f"{name}.bias": shape.hidden_size for name in _NORMS[shape.family](shape)}
     if shape.family != "gpt2":

@@ -25,6 +25,7 @@ class Shape:
         ff_size: inner width of a feed-forward layer.
         gated: whether its activation is multiplied with a second projection (SwiGLU, T5 v1.1).
         dropout, attention_dropout: rates in training mode; attention with dropout is not fused on a CPU.
+        more_biases: whether linear layers have biases that the family's usually have not.
     """
 
     family: Family
@@ -40,6 +41,7 @@ class Shape:
     vocab_size: int
     dropout: float
     attention_dropout: float
+    more_biases: bool = False
 
     @property
     def is_encoder_decoder(self) -> bool:
@@ -127,6 +129,7 @@ def _llama(config: Mapping[str, Any]) -> Shape:
         vocab_size=_size(config, "vocab_size"),
         dropout=0.0,
         attention_dropout=config.get("attention_dropout", 0.0),
+        more_biases=bool(config.get("attention_bias") or config.get("mlp_bias")),
     )
 
 

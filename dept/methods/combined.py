@@ -36,12 +36,15 @@ class Combined(MethodConfig):
     @classmethod
     def from_settings(cls, values: Mapping[str, Any]) -> Self:
         own: dict[str, Any] = {}
-        for member in cls.members:
-            own |= member.from_settings(values).to_dict()
+        for member in cls.members:  # of two defaults for one setting the first member's counts, as in the class
+            own = member.from_settings(values).to_dict() | own
         return cls.from_dict(own)
 
     def settings(self) -> dict[str, Any]:
-        return {name: value for config in self.configs() for name, value in config.settings().items()}
+        return self.to_dict()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _again, (self.members, self.to_dict())
 
     def resolved(self, facts: Facts) -> Self:
         own: dict[str, Any] = {}
@@ -67,6 +70,11 @@ class Combined(MethodConfig):
 
     def start_note(self) -> str | None:
         return next((note for config in self.configs() if (note := config.start_note())), None)
+
+
+def _again(members: tuple[type[MethodConfig], ...], values: dict[str, Any]) -> MethodConfig:
+    """A pickled config's way back: its class is made, not imported."""
+    return combined(members).from_dict(values)
 
 
 @functools.cache

@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from dept.parts.contract import Part
 
 Need = Literal["sources", "tasks", "images"]
-Activation = Literal["relu", "gelu", "gelu_new", "tanh", "silu"]
 
 
 class SourceInfo(NamedTuple):

@@ -18,6 +18,8 @@ from dept.methods.rates import PROJECTION
 from dept.methods.registry import method_config, method_names
 from dept.tasks import load_task
 
+_MOST_SECONDS = 120  # to count on a backbone without weights
+
 
 class Row(NamedTuple):
     """One method on a backbone.
@@ -80,13 +82,13 @@ def _row(
     values = {"max_seq_length": facts.max_seq_length, "peft_config": peft_config}
     counts: dict[str, int] | None = None
     settings: dict[str, Any] = {}
-    try:
+    if peft_config is not None or "peft_config" not in declared.own_settings():  # else there is no config of PEFT's
         config = declared.from_settings(values).resolved(facts)
         settings = config.to_dict()
-        counts = config.counts(facts)
-    except ConfigError:
-        if settings and peft_config is not None:
-            counts = _counted_apart(declared.name, settings, backbone)
+        try:
+            counts = config.counts(facts)
+        except ConfigError:
+            counts = _counted_apart(declared.name, settings, backbone) if peft_config is not None else None
     if facts.tower is not None:
         groups = (*groups, PROJECTION)
         if counts is not None:
@@ -116,9 +118,11 @@ def _counted_apart(method: str, settings: Mapping[str, Any], backbone: str) -> d
         ConfigError: what the process says.
     """
     asked = json.dumps({"method": method, "settings": dict(settings), "backbone": backbone})
-    done = subprocess.run(
-        [sys.executable, "-m", "dept.model.count"], input=asked, capture_output=True, text=True, check=False
-    )
+    command = [sys.executable, "-m", "dept.model.count"]
+    try:
+        done = subprocess.run(command, input=asked, capture_output=True, text=True, check=False, timeout=_MOST_SECONDS)
+    except subprocess.TimeoutExpired:
+        raise ConfigError(f"{method} on {backbone} could not be counted within {_MOST_SECONDS} s") from None
     if done.returncode:
         lines = done.stderr.strip().splitlines()
         raise ConfigError(lines[-1].removeprefix("error: ") if lines else f"{method} could not be counted")

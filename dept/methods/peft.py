@@ -105,8 +105,10 @@ class PeftConfig(MethodConfig):
         return f"{values['peft_type']}{rank}"
 
     def start_note(self) -> str | None:
-        kind = self.values()["peft_type"]
-        return f"PEFT starts {kind} at random" if kind in _RANDOM_START else None
+        values = self.values()
+        kind = values["peft_type"]
+        at_random = any(value is False for name, value in values.items() if name.startswith("init_"))
+        return f"PEFT starts {kind} at random" if at_random or kind in _RANDOM_START else None
 
     def parts(self, backbone: PreTrainedModel, facts: Facts) -> list[Part]:
         from dept.parts.injected import Injected

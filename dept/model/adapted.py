@@ -19,8 +19,10 @@ from transformers.cache_utils import DynamicCache
 from transformers.utils import ModelOutput
 
 from dept.backbones.embeddings import word_embeddings
+from dept.errors import ConfigError
 from dept.methods.contract import Group, MethodConfig
 from dept.methods.rates import PROJECTION
+from dept.model.checks import check_apart, check_places, makes_one_sequence
 from dept.model.loss import IGNORED_LABEL, next_attended, target_loss
 from dept.model.padding import padded_left
 from dept.model.prompt_cache import PromptCache
@@ -65,9 +67,10 @@ class AdaptedModel(nn.Module):
         super().__init__()
         self.backbone = backbone.requires_grad_(False)
         self.method_config = config
-        self.parts = tuple(parts)
-        for part in self.parts:
+        self._keys = tuple(part.key for part in parts)
+        for part in parts:
             self.add_module(part.key, part)
+        check_apart(parts)
         self.cache_prompt = True
         self._prompt_cache: PromptCache | None = None
         forward_arguments = inspect.signature(backbone.forward).parameters
@@ -76,13 +79,29 @@ class AdaptedModel(nn.Module):
         self._handles: list[RemovableHandle | Callable[[], None]] = [
             handle for part in self.parts for handle in part.attach(backbone)
         ]
+        self._owner = id(self)  # of the handles: a shallow copy has them too, and they are not its own
+        try:
+            check_places(self._handles)
+        except ConfigError:
+            self.detach()
+            raise
         hold_parts_alone(self)
+
+    @property
+    def parts(self) -> tuple[Part, ...]:
+        """The method's parts, and the visual projection of a model that reads images."""
+        return tuple(getattr(self, key) for key in self._keys)
+
+    def __del__(self) -> None:
+        """The hooks of a model that nobody holds are taken out of its backbone, which others may hold."""
+        if self.__dict__.get("_owner") == id(self):
+            self.detach()
 
     def detach(self) -> PreTrainedModel:
         """Take the parts' hooks out of the backbone; the backbone, as it was before."""
-        for handle in reversed(self._handles):
+        handles, self._handles = self._handles, []
+        for handle in reversed(handles):
             handle.remove() if isinstance(handle, RemovableHandle) else handle()
-        self._handles = []
         return self.backbone
 
     def acting(self, route: Route | None = None) -> acting:
@@ -155,6 +174,24 @@ class AdaptedModel(nn.Module):
             self.backbone.activation_checkpointing_enable(how, **kwargs)
         else:  # its name in the first releases of transformers 5
             self.backbone.gradient_checkpointing_enable(how, **kwargs)
+
+    def _keep_hooks_acting(self) -> None:
+        """Look for what would compute the backbone's layers without the parts that act there.
+
+        Raises:
+            ValueError: reentrant checkpointing; a copy made by `nn.DataParallel`.
+        """
+        if getattr(self, "_is_replica", False):
+            raise ValueError("this method acts inside the backbone: use one process a GPU, not nn.DataParallel")
+        if not self.training:
+            return
+        for module in self.backbone.modules():
+            checkpoint = getattr(module, "_gradient_checkpointing_func", None)
+            how = getattr(checkpoint, "keywords", None)
+            if how is not None and how.get("context_fn") is not checkpoint_contexts:
+                # It was asked of the backbone itself, which knows no parts.
+                self.gradient_checkpointing_enable({"use_reentrant": False, **how})
+                return
 
     def gradient_checkpointing_disable(self) -> None:
         if hasattr(self.backbone, "activation_checkpointing_disable"):
@@ -266,6 +303,8 @@ class AdaptedModel(nn.Module):
             ValueError: see `embed`; labels outside the kept logits; neither labels nor decoder_input_ids.
         """
         route = Route(adapter_ids, task_ids)
+        if self._handles:
+            self._keep_hooks_acting()
         inputs = self.embed(input_ids, attention_mask, source_mask, visual_features, route)
         reused = None
         if 0 < logits_to_keep <= input_ids.shape[1] and not kwargs:
@@ -348,7 +387,7 @@ class AdaptedModel(nn.Module):
         inputs = self.embed(input_ids, attention_mask, None, visual_features, route)
         if not all(part.keeps_cache for part in self.parts):
             kwargs = {**kwargs, "use_cache": False}
-        if _one_greedy_or_sampled_sequence(kwargs, self.generation_config):
+        if makes_one_sequence(kwargs, self.generation_config):
             reused = self._cached_prompt(len(input_ids))
             if reused is not None:
                 # The embeddings stay whole: transformers takes off what the cache already holds.
@@ -423,12 +462,3 @@ class AdaptedModel(nn.Module):
             f"trainable params: {trainable:,} || all params: {everything:,} || "
             f"trainable%: {100 * trainable / everything:.4f}{visual}"
         )
-
-
-def _one_greedy_or_sampled_sequence(arguments: Mapping[str, Any], defaults: GenerationConfig) -> bool:
-    """Whether `generate` keeps one sequence a row and makes its own cache, which a filled one can stand in for."""
-    if {"past_key_values", "cache_implementation", "assistant_model", "use_cache"} & arguments.keys():
-        return False
-    defaults = arguments.get("generation_config") or defaults
-    counts = (arguments.get(name, getattr(defaults, name, None)) for name in ("num_beams", "num_return_sequences"))
-    return all(count in (None, 1) for count in counts) and defaults.cache_implementation is None

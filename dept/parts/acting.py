@@ -11,7 +11,8 @@ import contextlib
 from contextvars import ContextVar, Token
 from typing import Any
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 
 from dept.parts.contract import Part, Route
 
@@ -94,7 +95,7 @@ class Site:
                 continue
             running.inside.add(self.module)  # the stand-in calls the module itself
             try:
-                return stand_in.forward(*args, **kwargs)
+                return _in_dtype_of(self.module, stand_in.forward(*args, **kwargs))
             finally:
                 running.inside.discard(self.module)
         if self.covered is not None:
@@ -102,11 +103,24 @@ class Site:
         return type(self.module).forward(self.module, *args, **kwargs)
 
 
+def _in_dtype_of(module: nn.Module, output: Any) -> Any:
+    """What a stand-in gives, in the dtype of the module's own weight; autocast chooses for itself."""
+    weight = module._parameters.get("weight")
+    if weight is None or not weight.is_floating_point() or not isinstance(output, Tensor):
+        return output
+    return output if torch.is_autocast_enabled(output.device.type) else output.to(weight.dtype)
+
+
 class Removal:
     """Takes a stand-in away again when it is called."""
 
     def __init__(self, site: Site, entry: tuple[Part, nn.Module]) -> None:
         self._site, self._entry = site, entry
+
+    @property
+    def module(self) -> nn.Module:
+        """Whose place the stand-in takes."""
+        return self._site.module
 
     def __call__(self) -> None:
         self._site.entries.remove(self._entry)

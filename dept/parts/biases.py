@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 from transformers import PreTrainedModel
+from transformers.pytorch_utils import Conv1D
 
 from dept.errors import ConfigError
 from dept.parts.acting import PartHook, running_for
@@ -68,15 +69,21 @@ class _Added(PartHook):
 
 
 def _own(backbone: PreTrainedModel) -> dict[str, Tensor]:
-    return {
+    """The backbone's own.
+
+    Raises:
+        ConfigError: one that is not added to what its module gives, as a convolution's before a scan.
+    """
+    own = {
         name: bias.detach()
         for name, bias in backbone.named_parameters()
-        if name.endswith(".bias") and bias.ndim == 1 and not any(True for _ in _module(backbone, name).children())
+        if name.rpartition(".")[2].endswith("bias") and bias.ndim == 1
     }
-
-
-def _module(backbone: PreTrainedModel, bias: str) -> nn.Module:
-    return backbone.get_submodule(bias.rpartition(".")[0])
+    for name in own:
+        module = backbone.get_submodule(name.rpartition(".")[0])
+        if not name.endswith(".bias") or not (isinstance(module, (nn.Linear, Conv1D)) or _is_norm(module)):
+            raise ConfigError(f"the backbone's {name} is not added to what its layer gives: BitFit cannot train it")
+    return own
 
 
 def _missing(backbone: PreTrainedModel) -> dict[str, Tensor]:
@@ -95,7 +102,9 @@ def _width(module: nn.Module) -> int:
     """Of a linear layer's or a norm's output; 0 for any other module."""
     if isinstance(module, nn.Linear):  # quantised ones too, whose weights have another shape
         return module.out_features
+    return len(module._parameters["weight"]) if _is_norm(module) else 0  # type: ignore[arg-type]
+
+
+def _is_norm(module: nn.Module) -> bool:
     weight = module._parameters.get("weight")
-    if weight is not None and weight.ndim == 1 and "norm" in type(module).__name__.lower():
-        return len(weight)
-    return 0
+    return weight is not None and weight.ndim == 1 and "norm" in type(module).__name__.lower()

@@ -44,6 +44,7 @@ class EmbeddingNetwork(Part):
 
     def embed(self, inputs: Inputs, route: Route) -> Inputs:
         embeds = inputs.embeds.float()  # [B, L, D]
-        hidden = F.dropout(embeds @ self.down_weight + self.down_bias, self._dropout, self.training)  # [B, L, R]
-        update = hidden.relu() @ self.up_weight + self.up_bias
+        hidden = embeds @ self.down_weight.float() + self.down_bias.float()  # [B, L, R]
+        hidden = F.dropout(hidden, self._dropout, self.training).relu()
+        update = hidden @ self.up_weight.float() + self.up_bias.float()
         return inputs._replace(embeds=(embeds + update * inputs.source[..., None]).to(inputs.embeds.dtype))

@@ -5,6 +5,7 @@ PEFT puts its layers in place of the backbone's. Here they are taken out again a
 """
 
 import logging
+import re
 import warnings
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -28,8 +29,10 @@ _NAME = "default"  # what PEFT calls an adapter that nobody names
 _BEFORE_NAMES = "base_model.model."  # in PEFT's files
 # Of a config: what the adapter was made with and for, which is not its structure.
 _CIRCUMSTANCES = {"auto_mapping", "base_model_name_or_path", "inference_mode", "peft_version", "revision", "task_type"}
+# Of `init_lora_weights`: the others (PiSSA, OLoRA, ...) take something out of the backbone's weights.
+_PLAIN_STARTS = (True, False, None, "gaussian")
 # What PEFT raises for a config that does not fit.
-_FAULTS = (ValueError, TypeError, KeyError, AttributeError, NotImplementedError, RuntimeError, ImportError)
+_FAULTS = (ValueError, TypeError, KeyError, AttributeError, NotImplementedError, RuntimeError, ImportError, re.error)
 
 
 class Injected(Part):
@@ -51,6 +54,7 @@ class Injected(Part):
         super().__init__()
         self.key = key
         _check(values)
+        frozen = [(parameter, parameter.data_ptr(), parameter._version) for parameter in backbone.parameters()]
         children = {name: (module, dict(module._modules)) for name, module in backbone.named_modules()}
         attributes = set(vars(backbone))
         layers: dict[str, nn.Module] = {}
@@ -75,8 +79,19 @@ class Injected(Part):
                         module._modules[child] = original
             for name in set(vars(backbone)) - attributes:
                 delattr(backbone, name)
+        if any((parameter.data_ptr(), parameter._version) != (place, writes) for parameter, place, writes in frozen):
+            raise ConfigError("this config of PEFT's writes into the backbone, which must be loaded again now")
         if not layers or not saved:
             raise ConfigError("PEFT finds no layer of the backbone for this config")
+        table = next((place for place in layers if isinstance(backbone.get_submodule(place), nn.Embedding)), None)
+        if table is not None:
+            raise ConfigError(
+                f"PEFT's config names {table}: embeddings are looked up before the backbone's layers here"
+            )
+        names = [name for name, _ in backbone.named_modules(remove_duplicate=False)]
+        shared = next((place for place in layers if _names_of(backbone, place, names) > 1), None)
+        if shared is not None:
+            raise ConfigError(f"PEFT's config names {shared}, which the backbone has in several places")
         self._places = list(layers)
         self.layers = nn.ModuleList(layers.values())
         self._trained: dict[str, nn.Parameter] = {}
@@ -100,13 +115,22 @@ class Injected(Part):
         ]
 
 
+def _names_of(backbone: PreTrainedModel, place: str, names: list[str]) -> int:
+    """How many names a module has in the backbone."""
+    module = backbone.get_submodule(place)
+    return sum(backbone.get_submodule(name) is module for name in names)
+
+
 def _check(values: Mapping[str, Any]) -> None:
     """Refuse keys that PEFT would pass over, and what would train tensors of the backbone itself."""
     known = PEFT_TYPE_TO_CONFIG_MAPPING[values["peft_type"]].__dataclass_fields__
     unknown = sorted(values.keys() - known.keys() - _CIRCUMSTANCES)
     if unknown:
         raise ConfigError(f"peft_config: this version of PEFT knows no {unknown[0]!r} for {values['peft_type']}")
-    for name in ("bias", "trainable_token_indices", "layer_replication"):
+    start = values.get("init_lora_weights", True)
+    if start not in _PLAIN_STARTS:
+        raise ConfigError(f"peft_config: init_lora_weights {start!r} changes the backbone's own weights; leave it out")
+    for name in ("bias", "trainable_token_indices", "layer_replication", "alora_invocation_tokens"):
         if values.get(name) not in (None, "none", "", [], {}):
             hint = ": add +bitfit to the method" if name == "bias" else ""
             raise ConfigError(f"peft_config: {name} {values[name]!r} is not taken{hint}")

@@ -5,6 +5,7 @@ files and keys of schema 1 stay as they are. `TrainConfig.method_config` gives t
 """
 
 import dataclasses
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeVar
 
 from dept.basics.checked import Checked, setting
@@ -206,12 +207,21 @@ class TrainConfig(Checked):
 
     def _check_owners(self) -> None:
         """Refuse a setting of another method than the chosen one: it would have no meaning."""
-        method = method_config(self.method)
-        known = {*method.setting_names(), *method.ignores, PROJECTION.setting_name, *_OF_ANY_METHOD}
         default = type(self)
-        for name in (*method_settings(), *(group.setting_name for group in groups().values())):
-            if name not in known and getattr(self, name) != getattr(default, name):
-                raise ConfigError(f"{name} belongs to {' and '.join(owners(name))}; the method here is {method.title}")
+        self.check_named(name for name in _all_of_methods() if getattr(self, name) != getattr(default, name))
+
+    def check_named(self, names: Iterable[str]) -> None:
+        """Refuse settings of other methods than the chosen one among names, whatever their values are.
+
+        Args:
+            names: of settings that somebody gave for this run, such as its flags.
+
+        Raises:
+            ConfigError: the first of them, and whose it is.
+        """
+        for name in sorted(_foreign_to(self.method_class).intersection(names)):
+            title = self.method_class.title
+            raise ConfigError(f"{name} belongs to {' and '.join(owners(name))}; the method here is {title}")
 
     @property
     def method_class(self) -> type[MethodConfig]:
@@ -236,9 +246,35 @@ class TrainConfig(Checked):
 _OF_ANY_METHOD = ("budget_tokens", "max_seq_length")
 
 
+def _all_of_methods() -> tuple[str, ...]:
+    """The settings and the rates of all methods."""
+    return (*method_settings(), *(group.setting_name for group in groups().values()))
+
+
+def _foreign_to(method: type[MethodConfig]) -> set[str]:
+    """What belongs to other methods alone."""
+    known = {*method.setting_names(), *method.ignores, PROJECTION.setting_name, *_OF_ANY_METHOD}
+    return set(_all_of_methods()) - known
+
+
 def settings_of_method(method: str, values: dict[str, Any]) -> dict[str, Any]:
-    """Settings of a whole batch as those of one method: what belongs to other methods alone is left out."""
+    """Settings of a whole batch as those of one method: what belongs to other methods alone is left out.
+
+    What the method ignores stays where it takes it, so that runs keep the keys that they had.
+    """
     config = method_config(method)
-    kept = {*config.setting_names(), *config.ignores, PROJECTION.setting_name, *_OF_ANY_METHOD}
-    foreign = {*method_settings(), *(group.setting_name for group in groups().values())} - kept
-    return {name: value for name, value in values.items() if name not in foreign}
+    foreign = _foreign_to(config)
+    return {
+        name: value
+        for name, value in values.items()
+        if name not in foreign and (name not in config.ignores or _takes(config, name, value))
+    }
+
+
+def _takes(method: type[MethodConfig], name: str, value: Any) -> bool:
+    """Whether a method passes over another's setting; prompt tuning refuses a rank."""
+    try:
+        method.from_settings({name: value})
+    except ConfigError:
+        return False
+    return True

@@ -116,10 +116,12 @@ def _put_back(
 ) -> None:
     for name, tensor in model.adapter_tensors().items():
         tensor.copy_(adapter[name])
-        # AdamW keeps its step counter on the CPU.
-        optimizer.state[tensor] = {
-            moment: moments[f"{moment}.{name}"].to("cpu" if moment == "step" else tensor.device) for moment in _MOMENTS
-        }
+        if any(f"{moment}.{name}" in moments for moment in _MOMENTS):  # none: it had no gradient yet
+            # AdamW keeps its step counter on the CPU.
+            optimizer.state[tensor] = {
+                moment: moments[f"{moment}.{name}"].to("cpu" if moment == "step" else tensor.device)
+                for moment in _MOMENTS
+            }
 
 
 def _gather_generators(accelerator: Accelerator) -> dict[str, torch.Tensor]:

@@ -6,7 +6,6 @@ from typing import Any
 
 from torch.optim import AdamW, Optimizer
 
-from dept.methods.registry import groups as known_groups
 from dept.model.adapted import AdaptedModel
 
 
@@ -62,15 +61,12 @@ def build_optimizer(
     Raises:
         ValueError: see `build_groups`; a rate of no group.
     """
-    named = {
-        "prompt_lr": prompt_lr,
-        "low_rank_lr": low_rank_lr,
-        "projection_lr": projection_lr or low_rank_lr,
-        **rates,
-    }
-    unknown = [name for name in rates if name.removesuffix("_lr") not in known_groups()]
+    projection = low_rank_lr if projection_lr is None else projection_lr
+    named = {"prompt_lr": prompt_lr, "low_rank_lr": low_rank_lr, "projection_lr": projection, **rates}
+    own = [f"{name}_lr" for name in model.grouped_tensors()]
+    unknown = sorted(rates.keys() - set(own))
     if unknown:
-        raise ValueError(f"{', '.join(unknown)}: no such rate; one of {', '.join(f'{n}_lr' for n in known_groups())}")
+        raise ValueError(f"{', '.join(unknown)}: this model has no such rate; it has {', '.join(own)}")
     return build_groups(
         model, {name.removesuffix("_lr"): rate for name, rate in named.items() if rate is not None}, settings
     )

@@ -36,6 +36,12 @@ DEFAULT_STEPS = 1000
 _LONGEST_TEXT = 500
 _LONGEST_JSON = 5000
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9 _.-]{0,59}")
+# Within a config of PEFT's.
+_LAYER_NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9_.-]{0,119}|")
+_UNCHECKED = ("auto_mapping", "base_model_name_or_path", "peft_version", "revision")  # they change nothing here
+_NOT_HERE = ("modules_to_save",)  # whole layers of the backbone would be trained and stored
+_LARGE = ("lora_alpha", "alpha", "alpha_pattern", "n_frequency", "random_loc_seed", "seed")
+_MOST = 1_000_000
 
 
 def has_images(task: object) -> bool:
@@ -243,10 +249,11 @@ def plain(request: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _check_json(name: str, text: object, most: int) -> None:
-    """Refuse what is not one flat JSON object, such as a path.
+    """Refuse what is not one flat JSON object of small numbers and plain names, such as a path.
 
     Objects within PEFT's configs name files to read and modules to import (`corda_config`, `megatron_config`); only
-    the ranks and scales of single layers (`rank_pattern`, `alpha_pattern`) are taken.
+    the ranks and scales of single layers (`rank_pattern`, `alpha_pattern`) are taken. A text may be a layer's name,
+    not a pattern, which could take for ever to match.
 
     Args:
         most: the largest rank that the machine gives.
@@ -257,13 +264,31 @@ def _check_json(name: str, text: object, most: int) -> None:
     if not isinstance(text, str) or not text.lstrip().startswith("{"):
         raise ConfigError(f"{name} must be JSON text here, which starts with {{: a file cannot be named")
     try:
-        values: dict[str, Any] = json.loads(text)
+        values: dict[str, Any] = json.loads(text, parse_constant=_no_number)
     except (ValueError, RecursionError) as fault:
         raise ConfigError(f"{name} is not JSON: {str(fault)[:160]}") from None
     for key, value in values.items():
+        if key in _UNCHECKED:
+            continue
+        if key in _NOT_HERE and value:
+            raise ConfigError(f"{name}: {key} is not taken here")
         of_layers = key.endswith("_pattern") and isinstance(value, dict)
-        items = value.values() if of_layers else value if isinstance(value, list) else [value]
-        if any(item and isinstance(item, dict | list) for item in items):
-            raise ConfigError(f"{name}: {key[:40]} may hold no objects here")
-        if key in ("r", "rank_pattern") and any(isinstance(item, int | float) and item > most for item in items):
-            raise ConfigError(f"{name}: {key} may be at most {most:,} on this machine")
+        items = [*value, *value.values()] if of_layers else value if isinstance(value, list) else [value]
+        for item in items:
+            _check_item(name, key, item, most)
+
+
+def _check_item(name: str, key: str, item: object, most: int) -> None:
+    """One value of a config of PEFT's."""
+    if isinstance(item, dict | list) and item:
+        raise ConfigError(f"{name}: {key[:40]} may hold no objects here")
+    if isinstance(item, int | float) and not isinstance(item, bool):
+        largest = most if key not in _LARGE else _MOST
+        if not -_MOST <= item <= largest:
+            raise ConfigError(f"{name}: {key[:40]} may be at most {largest:,} on this machine")
+    if isinstance(item, str) and not _LAYER_NAME.fullmatch(item):
+        raise ConfigError(f"{name}: {key[:40]} may hold names of layers here, no patterns or paths")
+
+
+def _no_number(text: str) -> None:
+    raise ValueError(f"{text} is no number of JSON's")

@@ -29,7 +29,7 @@ def small_config(method: str, family: str, **changes: Any) -> MethodConfig:
     return declared.from_settings({**own, "peft_config": peft, **changes})
 
 
-def fresh(method: str, family: str, seed: int = 0, **changes: Any) -> PromptedModel:
+def fresh(method: str, family: str, /, *, seed: int = 0, **changes: Any) -> PromptedModel:
     """A model of a method as it starts, in eval mode, on a tiny backbone without dropout."""
     torch.manual_seed(seed)
     return get_prompted_model(backbone(family), small_config(method, family, **changes)).eval()

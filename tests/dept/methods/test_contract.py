@@ -32,7 +32,7 @@ from tests.dept.methods.methods import (
     moved,
     small_config,
 )
-from tests.dept.tiny_models import EOS, backbone, padded, tokens
+from tests.dept.tiny_models import EOS, PAD, VOCABULARY, backbone, padded, tokens
 
 over_all = pytest.mark.parametrize(
     ("method", "family"), [(method, family) for method in EVERY_METHOD for family in FAMILIES]
@@ -234,18 +234,15 @@ def test_padding_on_either_side_changes_nothing(method: str, family: str) -> Non
 
 @over_all
 def test_greedy_generation_equals_label_scoring(method: str, family: str) -> None:
+    """The first token that is generated, of those that are labels, is the label that scores best."""
     model = moved(fresh(method, family))
-    candidates = [token for token in range(2, 60) if token != EOS]
-    trie = LabelTrie([[token, EOS] for token in candidates])
-    chosen, probabilities = score_labels(model, trie, **batch("left"))
+    ends = [PAD, EOS]
+    candidates = [token for token in range(VOCABULARY) if token not in ends]
+    chosen, probabilities = score_labels(model, LabelTrie([[token, EOS] for token in candidates]), **batch("left"))
     torch.testing.assert_close(probabilities.sum(1), torch.ones(3), rtol=0, atol=1e-4)
-    tokens_out = model.generate(
-        **batch("left"), max_new_tokens=1, min_new_tokens=1, do_sample=False, eos_token_id=None
-    )
-    first = tokens_out[:, 1 if model.is_encoder_decoder else 0].tolist()
-    for row, token in enumerate(first):
-        if token in candidates:
-            assert candidates[int(chosen[row])] == token
+    made = model.generate(**batch("left"), max_new_tokens=1, do_sample=False, eos_token_id=None, suppress_tokens=ends)
+    first = made[:, 1 if model.is_encoder_decoder else 0].tolist()
+    assert [candidates[int(index)] for index in chosen] == first
 
 
 @over_all

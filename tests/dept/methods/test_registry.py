@@ -148,7 +148,10 @@ def test_settings_of_a_batch_as_one_method_s() -> None:
         "lora_rank": 8, "max_steps": 10, "budget_tokens": 20, "lora_lr": 0.1
     }  # fmt: skip
     assert settings_of_method("bitfit", values) == {"max_steps": 10, "budget_tokens": 20}
-    assert settings_of_method("prompt_tuning", values).keys() == {"rank", "prompt_lr", "max_steps", "budget_tokens"}
+    assert settings_of_method("prompt_tuning", values).keys() == {"prompt_lr", "max_steps", "budget_tokens"}
+    assert settings_of_method("prompt_tuning", {"rank": "auto", "low_rank_lr": 0.1}) == {
+        "rank": "auto", "low_rank_lr": 0.1
+    }  # fmt: skip
 
 
 def test_a_newer_setting_keeps_yesterday_s_identity() -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load_file
-from torch import Tensor
+from torch import Tensor, nn
 from transformers import Trainer
 
 from dept import PromptedModel, build_groups
@@ -18,7 +18,7 @@ from tests.dept.model.test_trainers import arguments, collate, rows
 from tests.dept.tiny_models import snapshot
 
 METHODS = ("lora", "bitfit", "dept+lora")
-SIZES = {"lora_rank": 2, "lora_dropout": 0.0, "max_seq_length": 12, "num_virtual_tokens": 3, "rank": 2}
+SIZES: dict[str, Any] = {"lora_rank": 2, "lora_dropout": 0.0, "max_seq_length": 12, "num_virtual_tokens": 3, "rank": 2}
 
 
 def trainer(method: str, family: str, folder: Path, score: Callable[[], float] | None = None, **more: Any) -> Trainer:
@@ -28,8 +28,8 @@ def trainer(method: str, family: str, folder: Path, score: Callable[[], float] |
         model=model,
         args=arguments(folder, **more),
         data_collator=lambda batch: collate(family, batch),
-        train_dataset=rows(family),  # type: ignore[arg-type]
-        eval_dataset=rows(family, 6),  # type: ignore[arg-type]
+        train_dataset=rows(family),
+        eval_dataset=rows(family, 6),
         optimizers=(build_groups(model, dict.fromkeys(model.grouped_tensors(), 0.02)), None),
         compute_metrics=None if score is None else lambda prediction: {"score": score()},
     )
@@ -40,6 +40,11 @@ def adapter_of(run: Trainer) -> dict[str, Tensor]:
     return snapshot(run.model)
 
 
+def backbone_of(run: Trainer) -> nn.Module:
+    assert isinstance(run.model, PromptedModel)
+    return run.model.backbone
+
+
 def same(one: dict[str, Tensor], other: dict[str, Tensor]) -> bool:
     return one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
 
@@ -48,7 +53,7 @@ def same(one: dict[str, Tensor], other: dict[str, Tensor]) -> bool:
 @pytest.mark.parametrize("method", METHODS)
 def test_a_checkpoint_resumes_as_if_undisturbed(method: str, family: str, tmp_path: Path) -> None:
     whole = trainer(method, family, tmp_path / "whole")
-    frozen = snapshot(whole.model.backbone)  # type: ignore[union-attr]
+    frozen = snapshot(backbone_of(whole))
     whole.train()
     halted = trainer(method, family, tmp_path / "halted", save_strategy="steps", save_steps=3)
     halted.train()
@@ -58,7 +63,7 @@ def test_a_checkpoint_resumes_as_if_undisturbed(method: str, family: str, tmp_pa
     resumed = trainer(method, family, tmp_path / "resumed")
     resumed.train(resume_from_checkpoint=str(checkpoint))
     assert same(adapter_of(whole), adapter_of(resumed))
-    assert same(frozen, snapshot(whole.model.backbone))  # type: ignore[union-attr]
+    assert same(frozen, snapshot(backbone_of(whole)))
 
 
 @pytest.mark.parametrize("family", ["t5", "gpt2"])

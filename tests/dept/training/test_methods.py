@@ -25,6 +25,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "peft": {"peft_config": json.dumps(IA3), "peft_lr": 0.02},
     "adept": {"num_virtual_tokens": 4, "budget_tokens": 20, "prompt_lr": 0.1, "network_lr": 0.01},
     "lopt": {"num_virtual_tokens": 6, "lopt_rank": 2, "factors_lr": 0.1},
+    "prompt_tuning+lora": {"num_virtual_tokens": 4, "prompt_lr": 0.1, "lora_rank": 2, "lora_lr": 0.02},
     "dept+lora": {
         **{"num_virtual_tokens": 4, "budget_tokens": 20, "prompt_lr": 0.1, "low_rank_lr": 0.01},
         **{"lora_rank": 2, "lora_lr": 0.02},

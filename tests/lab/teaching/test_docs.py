@@ -15,7 +15,7 @@ from tests.notebooks import run_apart
 _BUILD = """
 import json, sys
 from pathlib import Path
-from lab.docs import build_page
+from lab.teaching.docs import build_page
 
 notebook, output_dir, parameters = sys.argv[1:]
 build_page(Path(notebook), Path(output_dir), json.loads(parameters))

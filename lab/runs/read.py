@@ -16,7 +16,7 @@ from dept.runs.folder import FINGERPRINTS, RunFolder, read_metrics
 from dept.runs.settings import TrainConfig
 from lab.basics.processes import is_alive
 
-DATA_SOURCES = ("hub", "sample", "folder", "package")  # the values of Source in dept.data, whose import is slow
+DATA_SOURCES = ("hub", "sample", "folder", "package")  # the values of dept.data.names.Source
 BACKBONE_SOURCES = get_args(Source)
 STATUSES = ("queued", "running", "stopping", "stopped", "interrupted", "completed", "failed")
 READS_SCHEMA = 1  # the result.json that this module knows (dept.training.result.SCHEMA_VERSION)

@@ -184,8 +184,8 @@ def _from_easy_vqa(task: Task, requested: Sequence[str] | None) -> Rows:
     return _rows(task, splits, "package", easy_vqa.version())
 
 
-def _rows(task: Task, made: Mapping[str, datasets.Dataset], source: Source, location: str) -> Rows:
-    return Rows(made, source, location, _fingerprint(made, task.image_column), task.image_column)
+def _rows(task: Task, splits: Mapping[str, datasets.Dataset], source: Source, location: str) -> Rows:
+    return Rows(splits, source, location, _fingerprint(splits, task.image_column), task.image_column)
 
 
 def _from_files(task: Task, files: Mapping[str, Path], requested: Sequence[str] | None, location: str) -> Rows:

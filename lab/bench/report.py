@@ -34,7 +34,7 @@ COLUMNS = (
 
 
 def provenance(bench: Bench) -> str:
-    """Sentences on weights, inputs and machine, and on what the numbers may be pairs with."""
+    """Sentences on weights, inputs and machine, and on what the numbers may be compared with."""
     config, box = bench.config, bench.machine
     devices = sorted({m.device for pair in bench.measured for m in (pair.baseline, pair.variant) if m and m.fits})
     threads = sorted({m.threads for pair in bench.measured for m in (pair.baseline, pair.variant) if m and m.fits})
@@ -65,7 +65,7 @@ def _images(bench: Bench) -> str:
 
 
 def rows(summaries: Iterable[Summary]) -> list[dict[str, str]]:
-    """One row for each variant, with the columns `COLUMNS`; ratios are B over A: median (least to greatest) of pairs."""
+    """One row for each variant, with the columns `COLUMNS`; ratios are B over A, median (least to greatest)."""
     return [
         dict(
             zip(

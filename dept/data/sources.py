@@ -49,7 +49,7 @@ _BAD_VALUES = (pa.ArrowException, ValueError, TypeError, OverflowError)
 class Rows:
     """Checked rows of one task.
 
-    splits: "train", "validation", "test" (or those asked for) -> rows with the task's columns.
+    splits: "train", "validation", "test" (or the requested ones) -> rows with the task's columns.
     source: the kind of source, as a result names it. location: the hub id, folder or file.
     fingerprint: sha256 hex of the content; equal rows from different sources have the same.
     image_column: the column of images ({bytes, path}, see `dept.data.images`), None for text tasks.

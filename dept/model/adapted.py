@@ -351,7 +351,7 @@ class AdaptedModel(nn.Module):
         if _one_greedy_or_sampled_sequence(kwargs, self.generation_config):
             reused = self._cached_prompt(len(input_ids))
             if reused is not None:
-                # The embeddings stay whole: transformers takes off what the cache already holds.
+                # The embeddings keep the prompt's positions: transformers drops those that the cache already holds.
                 kwargs = {**kwargs, "past_key_values": reused}
         backbone: Any = self.backbone  # `generate` comes from a mixin that PreTrainedModel does not declare
         with self.acting(route):

@@ -55,8 +55,8 @@ def show(
 
     content = read_run(run)
     if as_json:
-        names = ("status", "config", "result")
-        print(json.dumps({"path": str(content.path), **{name: getattr(content, name) for name in names}}, indent=2))
+        values = {"path": str(content.path), "status": content.status}
+        print(json.dumps({**values, "config": content.config, "result": content.result}, indent=2))
         return
     Console().print(show_table(content))
 

@@ -1,4 +1,4 @@
-"""The model card (README.md) of an adapter folder: how to load it, what it costs, how it was made."""
+"""The model card (README.md) of an adapter folder: how to load it, its sizes, how it was trained."""
 
 import re
 from collections.abc import Mapping
@@ -137,13 +137,13 @@ def _task(info: AdapterInfo) -> str:
 def _provenance(training: Mapping[str, Any] | None) -> str:
     if not training:
         return "No training or score was recorded with this adapter."
-    told = []
+    paragraphs = []
     for part, pretenders in (("data", _MADE_UP), ("backbone", _STAND_INS)):
         if pretence := pretenders.get(_source(training, part)):
-            told.append(f"**No result on the benchmark** ({part}: {pretence}).")
+            paragraphs.append(f"**No result on the benchmark** ({part}: {pretence}).")
     if not _source(training, "data"):
-        told.append("Where the rows came from was not recorded.")
-    return "\n\n".join([*told, _table(_flat(training))])
+        paragraphs.append("Where the rows came from was not recorded.")
+    return "\n\n".join([*paragraphs, _table(_flat(training))])
 
 
 def _source(training: Mapping[str, Any], part: str) -> str:

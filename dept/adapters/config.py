@@ -1,7 +1,7 @@
-"""What the configs of an adapter folder say: ours, PEFT's own, and the authors'.
+"""Read the configs of an adapter folder: ours, PEFT's own, and the authors'.
 
-A method that PEFT can read: adapter_config.json is PEFT's own, dept_config.json holds our keys. Any other method:
-adapter_config.json holds PEFT's common keys and ours, and its `peft_type` is the method's id in capitals ("DEPT").
+For a method that PEFT can read, adapter_config.json is PEFT's own and dept_config.json holds our keys. For any other
+method adapter_config.json holds PEFT's common keys and ours, and `peft_type` is the method's id in capitals ("DEPT").
 The authors' release writes `peft_type: "PROMPT_TUNING_LORA"`.
 """
 
@@ -25,7 +25,7 @@ RELEASED, PROMPT_TUNING = (
     "PROMPT_TUNING_LORA",
     "PROMPT_TUNING",
 )  # peft_type of the authors' files, and of PEFT's prompts
-RELEASE_ALPHA = 8.0  # where the release's config does not say
+RELEASE_ALPHA = 8.0  # the default where the release's config has no alpha
 
 PEFT_KEYS = (
     *("peft_type", "task_type", "base_model_name_or_path", "revision", "inference_mode"),
@@ -36,8 +36,8 @@ OWN_KEYS = (
     *("schema_version", "method", "max_seq_length", "backbone_fingerprint"),
     *("task", "verbalizer", "training"),
 )
-BESIDE_PEFT = ("token_dim", "tokenizer_name_or_path")  # ours where PEFT's own config has no such key
-VISION = "vision"  # one more of ours, in adapters that read images alone
+BESIDE_PEFT = ("token_dim", "tokenizer_name_or_path")  # keys of ours where PEFT's own config lacks them
+VISION = "vision"  # a key of ours that only adapters that read images have
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ class VisionInfo:
     """The image encoder that an adapter's visual projection was trained on.
 
     Attributes:
-        name: as `dept.backbones.towers.load_tower` takes it; None where it was not said, as `fingerprint`.
+        name: a name for `dept.backbones.towers.load_tower`. `name` and `fingerprint` are None where not recorded.
         width: channels of its features.
     """
 
@@ -56,20 +56,20 @@ class VisionInfo:
 
 @dataclass(frozen=True)
 class AdapterInfo:
-    """What an adapter folder says about itself.
+    """The content of an adapter folder's configs; a value is None where they do not have it.
 
     Attributes:
         source: the folder or hub id.
         format: "ours", "peft" (written by PEFT) or "released" (the authors').
-        method_config: the method, resolved.
-        is_encoder_decoder: the kind of backbone, None where the config does not say.
-        hidden_size: d of the backbone, None where the config does not say.
-        max_seq_length: source tokens to keep; None where the config does not say.
-        backbone_name, backbone_fingerprint, tokenizer_name: what it was trained on, None where it is not said
-            (tokenizer: the backbone's own).
-        task: `Task.to_dict()` of its task, or None.
-        verbalizer: the name of the task's label texts that it was trained with, or None.
-        training: how it was trained and how it scored, or None.
+        method_config: the method's config, resolved.
+        is_encoder_decoder: the kind of backbone.
+        hidden_size: the backbone's d.
+        max_seq_length: the number of source tokens to keep.
+        backbone_name, backbone_fingerprint: the backbone that it was trained on.
+        tokenizer_name: the tokenizer that it was trained with; None also for the backbone's own.
+        task: `Task.to_dict()` of its task.
+        verbalizer: the name of the task's label texts that it was trained with.
+        training: how it was trained, and its scores.
         stored_prompt_rows: rows of the file's prompt. PEFT's encoder-decoder files may hold as many again for
             the decoder, which prompt tuning never reads.
         vision: the image encoder of an adapter that reads images.
@@ -95,15 +95,15 @@ class AdapterInfo:
         return self.method_config.name
 
     def facts(self) -> Facts:
-        """What the folder says of the backbone."""
+        """The facts of the backbone, as far as the folder has them."""
         return Facts(hidden_size=self.hidden_size or 0, max_seq_length=self.max_seq_length or 256)
 
 
 def read_config(folder: AdapterFolder) -> AdapterInfo:
-    """An adapter folder's own account of itself, checked; its tensors are not opened.
+    """Read and check an adapter folder's configs; its tensors are not opened.
 
     Raises:
-        AdapterError: a file or key that is missing, unknown, of the wrong type or out of range, by name.
+        AdapterError: a file or key is missing, unknown, of the wrong type or out of range; the message names it.
     """
     return parse_config(
         folder,
@@ -113,7 +113,7 @@ def read_config(folder: AdapterFolder) -> AdapterInfo:
 
 
 def parse_config(folder: AdapterFolder, config: Mapping[str, Any], own: Mapping[str, Any] | None) -> AdapterInfo:
-    """`read_config` for the content of adapter_config.json and, where it is there, of dept_config.json."""
+    """`read_config` for the content of adapter_config.json and, if there is one, of dept_config.json."""
     values = _Values(folder, CONFIG_FILE, config)
     peft_type = values.text("peft_type")
     if peft_type == RELEASED:
@@ -132,13 +132,13 @@ def parse_config(folder: AdapterFolder, config: Mapping[str, Any], own: Mapping[
 
 
 class _Values:
-    """A config file read key by key; what is wrong raises AdapterError with the file's and the key's name."""
+    """A config file read key by key; a wrong value raises AdapterError, which names the file and the key."""
 
     def __init__(self, folder: AdapterFolder, file: str, values: Mapping[str, Any]) -> None:
         self.folder, self.file, self.values = folder, file, values
 
     def expect_keys(self, required: Sequence[str], optional: Sequence[str] = ()) -> None:
-        if self.whole("schema_version", 1, 2**31) > SCHEMA_VERSION:
+        if self.integer("schema_version", 1, 2**31) > SCHEMA_VERSION:
             raise self.folder.fault(self.file, "was written by a newer version: upgrade dept-lab")
         for key in self.values:
             if key not in (*required, *optional, VISION):
@@ -159,7 +159,7 @@ class _Values:
         return value
 
     def name(self, key: str) -> str | None:
-        """A hub id, an alias or a folder; None where it is empty."""
+        """A hub id, an alias or a folder; None if it is empty."""
         value = self.text(key)
         if value and (not value.isprintable() or len(value) > 4096 or ".." in PureWindowsPath(value).parts):
             raise self.fault(key, "a hub id or a folder's full path without '..'")
@@ -171,7 +171,7 @@ class _Values:
             raise self.fault(key, "a sha256 in hexadecimal")
         return value
 
-    def whole(self, key: str, least: int, most: int) -> int:
+    def integer(self, key: str, least: int, most: int) -> int:
         value = self.values.get(key)
         if not isinstance(value, int) or isinstance(value, bool) or not least <= value <= most:
             raise self.fault(key, f"a whole number between {least:,} and {most:,}")
@@ -201,7 +201,7 @@ class _Values:
 
 
 def _read_ours(peft: _Values, own: _Values) -> AdapterInfo:
-    """A folder that this project wrote; `peft` and `own` are one where PEFT cannot read the method."""
+    """Read a folder that this project wrote; `peft` and `own` are the same file if PEFT cannot read the method."""
     method = own.text("method")
     try:
         config_class = method_config(method or "")
@@ -219,9 +219,9 @@ def _read_ours(peft: _Values, own: _Values) -> AdapterInfo:
     places = {key: peft if peft.values.get(key) is not None else own for key in BESIDE_PEFT}
     prompt_length = config.prompt_length
     if peft is own or "num_virtual_tokens" in peft.values:
-        if peft.whole("num_virtual_tokens", 0, 100_000) != prompt_length:
+        if peft.integer("num_virtual_tokens", 0, 100_000) != prompt_length:
             raise own.fault("num_virtual_tokens", f"that of {peft.file}")
-        if peft.whole("num_transformer_submodules", 1, 2) != 1:
+        if peft.integer("num_transformer_submodules", 1, 2) != 1:
             raise peft.fault("num_transformer_submodules", "1")
     fingerprint = own.sha256("backbone_fingerprint")
     if fingerprint is None:
@@ -240,8 +240,8 @@ def _read_ours(peft: _Values, own: _Values) -> AdapterInfo:
         format="ours",
         method_config=config,
         is_encoder_decoder=peft.is_encoder_decoder(),
-        hidden_size=places["token_dim"].whole("token_dim", 1, 1_000_000),
-        max_seq_length=own.whole("max_seq_length", 1, 1_000_000) if known_length else None,
+        hidden_size=places["token_dim"].integer("token_dim", 1, 1_000_000),
+        max_seq_length=own.integer("max_seq_length", 1, 1_000_000) if known_length else None,
         backbone_name=peft.name("base_model_name_or_path"),
         backbone_fingerprint=fingerprint,
         tokenizer_name=places["tokenizer_name_or_path"].name("tokenizer_name_or_path"),
@@ -261,17 +261,17 @@ def _read_vision(own: _Values) -> VisionInfo | None:
     for key in values:
         if key not in ("name", "fingerprint", "width"):
             raise own.folder.fault(inner.file, f"has an unknown key {shown(key)}")
-    return VisionInfo(inner.name("name"), inner.sha256("fingerprint"), inner.whole("width", 1, 1_000_000))
+    return VisionInfo(inner.name("name"), inner.sha256("fingerprint"), inner.integer("width", 1, 1_000_000))
 
 
 def _read_released(values: _Values) -> AdapterInfo:
-    """The authors' release; it leaves out what our config has more of."""
+    """Read the authors' release; settings that only our config has take their defaults."""
     alpha = values.values.get("lora_alpha", RELEASE_ALPHA)
     if alpha is None:
         raise values.fault("lora_alpha", "a number")
     settings = _prompt_settings(values) | {
-        "rank": values.whole("r", 0, 100_000),
-        "max_seq_length": values.whole("max_length", 1, 1_000_000),
+        "rank": values.integer("r", 0, 100_000),
+        "max_seq_length": values.integer("max_length", 1, 1_000_000),
         "low_rank_alpha": alpha,
     }
     if values.values.get("num_transformer_submodules") not in (None, 1):
@@ -281,18 +281,18 @@ def _read_released(values: _Values) -> AdapterInfo:
 
 
 def _read_peft_prompt(values: _Values) -> AdapterInfo:
-    """PEFT's prompt tuning. An encoder-decoder's file holds rows for the decoder too, which nothing reads."""
+    """Read PEFT's prompt tuning. An encoder-decoder's file holds rows for the decoder too, which nothing reads."""
     config = values.method_config(PromptTuningConfig, _prompt_settings(values))
     parts = 2 if values.is_encoder_decoder() else 1  # PEFT's default
     if values.values.get("num_transformer_submodules") is not None:
-        parts = values.whole("num_transformer_submodules", 1, 2)
+        parts = values.integer("num_transformer_submodules", 1, 2)
     if parts == 2 and not values.is_encoder_decoder():
         raise values.fault("num_transformer_submodules", "1")
     return _foreign(values, "peft", config, stored_prompt_rows=parts * config.prompt_length)
 
 
 def _read_peft(values: _Values, declared: type[MethodConfig]) -> AdapterInfo:
-    """Another method of PEFT; its config says nothing of the backbone's width."""
+    """Read another method of PEFT, whose config does not have the backbone's width."""
     try:
         config = declared.from_peft(values.values)
     except ConfigError as fault:
@@ -304,7 +304,7 @@ def _prompt_settings(values: _Values) -> dict[str, Any]:
     text = values.text("prompt_tuning_init_text")
     from_text = values.text("prompt_tuning_init") == "TEXT" and bool(text)
     return {
-        "num_virtual_tokens": values.whole("num_virtual_tokens", 0, 100_000),
+        "num_virtual_tokens": values.integer("num_virtual_tokens", 0, 100_000),
         "prompt_init": "text" if from_text else "random",
         "prompt_init_text": text if from_text else None,
     }
@@ -313,7 +313,7 @@ def _prompt_settings(values: _Values) -> dict[str, Any]:
 def _foreign(
     values: _Values, file_format: Literal["peft", "released"], config: MethodConfig, **more: Any
 ) -> AdapterInfo:
-    width = more.pop("hidden_size") if "hidden_size" in more else values.whole("token_dim", 1, 1_000_000)
+    width = more.pop("hidden_size") if "hidden_size" in more else values.integer("token_dim", 1, 1_000_000)
     rows = more.pop("stored_prompt_rows", config.prompt_length)
     return AdapterInfo(
         source=values.folder.name,

@@ -1,7 +1,7 @@
-"""The files of an adapter folder: found here or on the hub, read without trust, written all or nothing.
+"""The files of an adapter folder: located here or on the hub, read as untrusted input, written all or none.
 
-Symbolic links are followed (the hub's cache is made of them); anything that is no regular file is refused, and
-so is a file larger than its config lets it be.
+Symbolic links are followed (the hub's cache consists of them). Anything but a regular file is refused, and so is a
+file that is larger than its config allows.
 """
 
 import json
@@ -95,10 +95,10 @@ class AdapterFolder:
         return AdapterError(f"{self.name}: {file} {reason}")
 
     def size(self, file: str) -> int:
-        """Bytes of a file of one's own.
+        """The size of a file, in bytes.
 
         Raises:
-            AdapterError: it cannot be looked at.
+            AdapterError: its size cannot be read.
         """
         try:
             return (self.path / file).stat().st_size
@@ -109,7 +109,7 @@ class AdapterFolder:
         """A file's content.
 
         Raises:
-            AdapterError: no such regular file, larger than `most_bytes`, or unreadable.
+            AdapterError: the file is missing, not regular, larger than `most_bytes`, or unreadable.
         """
         path = self.path / file
         try:
@@ -123,10 +123,10 @@ class AdapterFolder:
             raise self.fault(file, f"cannot be read ({error.strerror})") from error
 
     def read_json(self, file: str) -> dict[str, Any]:
-        """A JSON object.
+        """The JSON object in a file.
 
         Raises:
-            AdapterError: missing, too large, no UTF-8, no JSON, no object, or NaN and infinity in it.
+            AdapterError: the file is missing, too large, not UTF-8, not JSON or no object, or holds NaN or infinity.
         """
         content = self.read(file, MAX_CONFIG_BYTES)
         try:
@@ -141,7 +141,7 @@ class AdapterFolder:
         """Every tensor of a safetensors file.
 
         Raises:
-            AdapterError: missing, too large, truncated or damaged.
+            AdapterError: the file is missing, too large, truncated or damaged.
         """
         content = self.read(file, most_bytes)
         try:
@@ -150,10 +150,10 @@ class AdapterFolder:
             raise self.fault(file, f"is damaged or truncated ({_first_line(error)})") from error
 
     def read_pickle(self, file: str, most_bytes: int) -> dict[str, Tensor]:
-        """Every tensor of a file that `torch.save` wrote, on the CPU; no code of it is run (`weights_only`).
+        """Every tensor of a file that `torch.save` wrote, on the CPU; code in it is not run (`weights_only`).
 
         Raises:
-            AdapterError: missing, too large, damaged, or asking for anything else than tensors.
+            AdapterError: the file is missing, too large or damaged, or holds anything but tensors.
         """
         self.read(file, most_bytes)
         path = self.path / file
@@ -163,7 +163,7 @@ class AdapterFolder:
             if unpacked > most_bytes:
                 raise self.fault(file, f"unpacks to {unpacked:,} bytes; at most {most_bytes:,} belong to it")
             with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # what is odd in the file is judged here, not by torch
+                warnings.simplefilter("ignore")  # the file is checked here; torch's warnings would not help
                 tensors = torch.load(path, map_location="cpu", weights_only=True)
         except pickle.UnpicklingError as error:
             reason = "holds more than tensors, or is damaged; it was not loaded, since a pickle can run code"
@@ -198,7 +198,7 @@ def find_folder(source: str | Path, revision: str | None = None, token: str | bo
     """The folder of that name, or the hub's repository of that id (downloaded into the hub's cache).
 
     Raises:
-        AdapterError: neither is there, or the hub does not answer or refuses.
+        AdapterError: neither exists, or the hub refuses or does not answer.
     """
     path = Path(source)
     try:
@@ -220,7 +220,7 @@ def find_folder(source: str | Path, revision: str | None = None, token: str | bo
 
 
 def hub_fault(error: Exception, revision: str | None = None) -> str:
-    """What went wrong at the hub and what to do; never the error's own text, which may hold a token."""
+    """A message on an error of the hub and what to do; without the error's own text, which may hold a token."""
     if isinstance(error, GatedRepoError):
         return "its hub repository is gated: accept its terms on its page, then `hf auth login`"
     if isinstance(error, RevisionNotFoundError):
@@ -244,12 +244,12 @@ def hub_fault(error: Exception, revision: str | None = None) -> str:
 def write_folder(folder: Path, files: Mapping[str, bytes]) -> None:
     """Replace an adapter folder's content by these files, all of them or none, synced to the disk.
 
-    A new folder is completed under a temporary name beside `folder` and renamed; a kill between the two
-    renames leaves the adapter of before, which `find_folder` finds. In a folder with files that are no adapter's
-    (or the working directory), those stay, and the adapter's are renamed one by one, the weights first.
+    A new folder is completed under a temporary name beside `folder` and renamed; if the process is killed between the
+    two renames, the previous adapter remains, and `find_folder` finds it. In the working directory, or a folder with
+    files that are no adapter's, those stay, and the adapter's are renamed one by one, the weights first.
 
     Raises:
-        AdapterError: the folder cannot be written; what was there before is kept.
+        AdapterError: the folder cannot be written; its previous content is kept.
     """
     try:
         target = folder.resolve()

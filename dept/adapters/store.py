@@ -60,7 +60,7 @@ _RELEASED_NAMES = {
     "low_rank_a": "prompt_encoder.lora_embedding_A",
     "low_rank_b": "prompt_encoder.lora_embedding_B",
 }
-_MARGIN_BYTES = 1_000_000  # what a file holds beside its tensors: header, pickle, padding
+_MARGIN_BYTES = 1_000_000  # for a file's content besides its tensors: header, pickle, padding
 _UPLOADED = [CONFIG_FILE, OWN_FILE, WEIGHTS_FILE, CARD_FILE]
 
 
@@ -76,22 +76,22 @@ def save_adapter(
     training: Mapping[str, Any] | None = None,
     tower: VisionTower | None = None,
 ) -> None:
-    """Write a model's adapter folder, whole or not at all; an old one is replaced when the new one is complete.
+    """Write a model's adapter folder atomically; an old one is replaced when the new one is complete.
 
     Args:
         folder: the adapter folder; files in it that are no adapter's stay.
         task: `Task.to_dict()`.
-        verbalizer: which of the task's label texts it was trained with ("digits", "words").
+        verbalizer: the task's label texts that it was trained with ("digits", "words").
         max_seq_length: source tokens to keep, for prompt tuning; by default the task's. DePT has its own.
-        backbone_name: alias, hub id or folder; by default what the backbone calls itself.
-        tokenizer_name: None is the backbone's own.
-        training: how it was trained and scored: data {source, ...}, backbone {source, ...}, metrics, seed, ...
-            with the meaning that they have in `result.json`; JSON types. The card tells all of it.
+        backbone_name: alias, hub id or folder; by default the name in the backbone's config.
+        tokenizer_name: the tokenizer; None for the backbone's own.
+        training: how it was trained and its scores: data {source, ...}, backbone {source, ...}, metrics, seed, ...
+            with the meaning that they have in `result.json`; JSON types. The card prints all of it.
         tower: the image encoder of a model that reads images.
 
     Raises:
-        AdapterError: values that cannot be loaded again (NaN, a verbalizer that the task lacks, ...), or a
-            folder that cannot be written.
+        AdapterError: a value could not be loaded again (NaN, a verbalizer that the task lacks, ...), or the folder
+            cannot be written.
     """
     backbone, config = model.backbone, model.method_config
     if "max_seq_length" in config.own_settings():
@@ -147,7 +147,7 @@ def save_adapter(
         files[CONFIG_FILE] = _as_json({**common, **peft}, folder)
         beside = {name: prompt[name] for name in BESIDE_PEFT if name not in peft}
         files[OWN_FILE] = _as_json({**ours, **beside}, folder)
-    # Read as `load_adapter` will read it: what could not be loaded again is not written.
+    # Parsed as `load_adapter` parses it, so that no adapter is written that could not be loaded again.
     info = parse_config(
         AdapterFolder(Path(folder), str(folder)),
         json.loads(files[CONFIG_FILE]),
@@ -177,14 +177,14 @@ def load_adapter(
         token: for private repositories; by default the one of `hf auth login`.
 
     Raises:
-        AdapterError: missing, damaged, malicious, or made for another backbone; the message says which.
-        BackboneError: a backbone that cannot generate text.
+        AdapterError: the adapter is missing, damaged, malicious, or made for another backbone; the message says which.
+        BackboneError: the backbone cannot generate text.
     """
     place = find_folder(folder, revision, token)
     info = read_config(place)
     _check_kind(info, backbone)
     facts = facts_of(backbone, max_seq_length=info.max_seq_length or 256)
-    with torch.random.fork_rng(devices=[]):  # loading leaves torch's generator as it is
+    with torch.random.fork_rng(devices=[]):  # so that loading does not change torch's generator
         try:
             parts = info.method_config.parts(backbone, facts)
         except ConfigError as fault:
@@ -206,7 +206,7 @@ def load_adapter(
 
 
 def _wanted(parts: Sequence[Part]) -> dict[str, Tensor]:
-    """What the adapter file must hold, by name: the tensors to fill."""
+    """The tensors that the adapter file must hold and that loading fills, by name."""
     wanted: dict[str, Tensor] = {}
     for part in parts:
         for tensors in part.tensors().values():
@@ -218,10 +218,10 @@ def _wanted(parts: Sequence[Part]) -> dict[str, Tensor]:
 def read_adapter_config(
     folder: str | Path, *, revision: str | None = None, token: str | bool | None = None
 ) -> AdapterInfo:
-    """What an adapter folder or hub id says about itself; neither its tensors nor a backbone are opened.
+    """Read the configs of an adapter folder or hub id; neither its tensors nor a backbone are opened.
 
     Raises:
-        AdapterError: no such folder, or a config that cannot be used; the message names the key.
+        AdapterError: the folder is missing, or its config is invalid; the message names the key.
     """
     return read_config(find_folder(folder, revision, token))
 
@@ -236,18 +236,18 @@ def push_to_hub(
     commit_message: str = "Upload adapter",
     **details: Any,
 ) -> str:
-    """Upload an adapter to the hub, made there if need be; the commit's URL.
+    """Upload an adapter to the hub, in a new repository if there is none; return the commit's URL.
 
     Args:
         adapter: a model, or an adapter folder (never a pickle: load and save the authors' ones first).
         repo_id: owner/name.
-        token: with write access; by default the one of `hf auth login`.
-        private: for a repository that is made now.
+        token: a token with write access; by default the one of `hf auth login`.
+        private: whether a new repository is private.
         revision: the branch to write to.
-        details: for `save_adapter`, with a model.
+        details: arguments of `save_adapter`, for a model.
 
     Raises:
-        AdapterError: an adapter that cannot be loaded again, or a hub that cannot be reached or refuses.
+        AdapterError: the adapter could not be loaded again, or the hub refuses or does not answer.
     """
     if not isinstance(adapter, str | Path):
         with tempfile.TemporaryDirectory() as temporary:
@@ -286,7 +286,7 @@ def push_to_hub(
 
 
 def _portable(name: str | None) -> str | None:
-    """A folder by its full path, so that the adapter can be used from anywhere; other names as they are."""
+    """A folder's full path, so that the adapter can be used from anywhere; other names unchanged."""
     if name and (name.startswith(".") or "/" in name) and Path(name).is_dir():
         return str(Path(name).resolve())
     return name or None
@@ -345,8 +345,8 @@ def _read_tensors(
     """The adapter's tensors by our names, float32 on the CPU.
 
     Args:
-        shapes: exactly what the file must hold; None, without a backbone at hand, takes what is there and holds its
-            size against the config's count where that is known.
+        shapes: the exact shapes that the file must hold. None, if there is no backbone, accepts any tensors, but
+            compares their size with the config's count where that is known.
 
     Raises:
         AdapterError: names the file and the tensor.
@@ -359,7 +359,7 @@ def _read_tensors(
     if info.stored_prompt_rows and "prompt_embeddings" in shapes:
         stored_shapes["prompt_embeddings"] = (info.stored_prompt_rows, *shapes["prompt_embeddings"][1:])
     most_bytes = sum(8 * math.prod(shape) for shape in stored_shapes.values()) + _MARGIN_BYTES
-    most_bytes += 200 * len(stored_shapes)  # the header's line for each
+    most_bytes += 200 * len(stored_shapes)  # for each tensor's line in the header
     file = WEIGHTS_FILE
     if info.format == "ours" or place.has(WEIGHTS_FILE) or not place.has(PICKLE_FILE):
         stored = place.read_safetensors(WEIGHTS_FILE, most_bytes)
@@ -383,7 +383,7 @@ def _read_tensors(
 def _checked(
     place: AdapterFolder, info: AdapterInfo, file: str, name: str, tensor: Any, shape: tuple[int, ...] | None = None
 ) -> Tensor:
-    """A plain, finite tensor, as float32 of its own; its shape is known before a number of it is read."""
+    """The tensor as a new float32 one, checked: plain, finite, and of the right shape, which is checked first."""
     dtypes = (torch.float32,) if info.format == "ours" else (torch.float32, torch.bfloat16, torch.float16)
     if not isinstance(tensor, Tensor) or tensor.layout != torch.strided or tensor.device.type != "cpu":
         raise place.fault(file, f"{name} is no plain tensor")
@@ -397,10 +397,10 @@ def _checked(
 
 
 def _check_count(place: AdapterFolder, info: AdapterInfo, stored: Mapping[str, Tensor]) -> None:
-    """Hold the numbers in a file against what the config's sizes alone say."""
+    """Compare the count of numbers in a file with the count that follows from the config's sizes."""
     try:
         expected = sum(info.method_config.counts(info.facts()).values())
-    except ConfigError:  # it needs the backbone's layers
+    except ConfigError:  # the count depends on the backbone's layers
         return
     if info.vision is not None:
         expected += (info.vision.width + 1) * (info.hidden_size or 0)

@@ -49,7 +49,7 @@ _BAD_VALUES = (pa.ArrowException, ValueError, TypeError, OverflowError)
 class Rows:
     """Checked rows of one task.
 
-    splits: "train", "validation", "test" (or those asked for) -> rows with the task's columns.
+    splits: "train", "validation", "test" (or the requested ones) -> rows with the task's columns.
     source: the kind of source, as a result names it. location: the hub id, folder or file.
     fingerprint: sha256 hex of the content; equal rows from different sources have the same.
     image_column: the column of images ({bytes, path}, see `dept.data.images`), None for text tasks.
@@ -184,8 +184,8 @@ def _from_easy_vqa(task: Task, requested: Sequence[str] | None) -> Rows:
     return _rows(task, splits, "package", easy_vqa.version())
 
 
-def _rows(task: Task, made: Mapping[str, datasets.Dataset], source: Source, location: str) -> Rows:
-    return Rows(made, source, location, _fingerprint(made, task.image_column), task.image_column)
+def _rows(task: Task, splits: Mapping[str, datasets.Dataset], source: Source, location: str) -> Rows:
+    return Rows(splits, source, location, _fingerprint(splits, task.image_column), task.image_column)
 
 
 def _from_files(task: Task, files: Mapping[str, Path], requested: Sequence[str] | None, location: str) -> Rows:

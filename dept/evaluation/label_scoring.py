@@ -26,14 +26,14 @@ _HEAD = threading.Lock()
 
 @dataclass(frozen=True)
 class Branch:
-    """A place in the trie where labels part: the tokens before it and those that can follow."""
+    """A node of the trie where labels diverge: the tokens before it and those that can follow."""
 
     prefix: tuple[int, ...]
     tokens: tuple[int, ...]
 
 
 def continuations(sequences: Iterable[Sequence[int]]) -> dict[tuple[int, ...], tuple[int, ...]]:
-    """Each beginning of the token sequences, and the tokens that can follow it, the lowest id first."""
+    """Each prefix of the token sequences -> the tokens that can follow it, the lowest id first."""
     following: dict[tuple[int, ...], set[int]] = {}
     for sequence in map(tuple, sequences):
         for depth, token in enumerate(sequence):
@@ -70,7 +70,7 @@ class LabelTrie:
         ]
 
     def walk(self, branch_logits: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
-        """What greedy search chooses, and each label's probability.
+        """The label that greedy search chooses, and each label's probability.
 
         Args:
             branch_logits: for each branch the logits of its tokens, [B, tokens].
@@ -121,17 +121,17 @@ def _only_logits_of(backbone: PreTrainedModel, tokens: Sequence[int]) -> Iterato
         the column of a token's logits.
     """
     head: Any = backbone.get_output_embeddings()
-    # A quantised or sharded head has rows of its own making, a part may act at it, and BART adds a bias as wide as the
-    # vocabulary after it.
-    whole = type(head) is not nn.Linear or hasattr(head, "_hf_hook") or is_acted_on(head)
-    if whole or any(buffer.shape[-1:] == (head.out_features,) for buffer in backbone.buffers()):
+    # The rows of a quantised or sharded head cannot be selected, a part may act at it, and BART adds a bias as wide as
+    # the vocabulary after it.
+    indivisible = type(head) is not nn.Linear or hasattr(head, "_hf_hook") or is_acted_on(head)
+    if indivisible or any(buffer.shape[-1:] == (head.out_features,) for buffer in backbone.buffers()):
         yield lambda token: token
         return
     narrow = nn.Linear(head.in_features, len(tokens), bias=head.bias is not None, device="meta")
     narrow.weight = nn.Parameter(head.weight[tokens], requires_grad=False)
     if head.bias is not None:
         narrow.bias = nn.Parameter(head.bias[tokens], requires_grad=False)
-    with _HEAD:  # another thread must not meet the narrow head
+    with _HEAD:  # another thread must not use the narrow head
         backbone.set_output_embeddings(narrow)
         try:
             yield tokens.index
@@ -193,7 +193,7 @@ def _continuation_logits(
 
 
 def _padded_prefixes(rows: Sequence[Sequence[int]], device: torch.device) -> tuple[Tensor, Tensor]:
-    """Rows padded on the right, [P, T] (causal attention never sees the padding), and each one's last position."""
+    """Rows padded on the right, [P, T] (causal attention never sees the padding), and each row's last position."""
     longest = max(map(len, rows))
     tokens = torch.tensor([[*row, *[0] * (longest - len(row))] for row in rows], device=device)
     return tokens, torch.tensor([len(row) - 1 for row in rows], device=device)

@@ -1,4 +1,4 @@
-"""Using what a run left: its adapter on its backbone, to evaluate a split or to predict texts."""
+"""Load a run's adapter with its backbone, to evaluate a split or to predict texts."""
 
 import contextlib
 import dataclasses
@@ -31,12 +31,12 @@ from dept.tasks import Task
 from dept.tasks.task import ImageValue
 from dept.tasks.template import columns_of, render
 
-IMAGES_A_PASS = 32  # that the image encoder sees together
+IMAGES_A_PASS = 32  # the image encoder's batch size
 
 
 @dataclass(frozen=True)
 class LoadedRun:
-    """An adapter, ready to use.
+    """An adapter with its backbone, ready to use.
 
     Attributes:
         config: the run's settings, or None for a bare adapter folder.
@@ -56,13 +56,13 @@ def load_run(folder: str | Path, *, backbone: str | None = None, vision_backbone
     """Load a run folder, or an adapter folder, with the backbone that it names.
 
     Args:
-        folder: RUN, or RUN/adapter, or any adapter folder of ours.
+        folder: RUN, or RUN/adapter, or any adapter folder that this project wrote.
         backbone: another place of the same backbone (a local folder, ...).
-        vision_backbone: the same of its image encoder.
+        vision_backbone: another place of the same image encoder.
 
     Raises:
-        RunError: no run and no adapter there.
-        AdapterError: a damaged adapter, one that says nothing of its task, or one of another backbone.
+        RunError: the folder holds no run and no adapter, or an adapter that does not name its task.
+        AdapterError: the adapter is damaged, or was trained on another backbone.
         BackboneError: the backbone cannot be loaded.
     """
     folder = Path(folder)
@@ -82,7 +82,7 @@ def load_run(folder: str | Path, *, backbone: str | None = None, vision_backbone
     name = backbone or info.backbone_name
     if name is None:
         raise BackboneError(f"{folder} does not name its backbone: add --backbone")
-    # As in training, except compile: it takes longer than most uses of an adapter.
+    # As in training, except for compile, which takes longer than most uses of an adapter.
     same = {key: getattr(config, key) for key in ("dtype", "quantize", "device_map")} if config is not None else {}
     frozen, tokenizer = load_backbone(name, tokenizer=info.tokenizer_name, **same)
     if tokenizer is None:
@@ -162,16 +162,16 @@ def predict_texts(
     decoding: str | None = None,
     batch_size: int = 64,
 ) -> list[Prediction]:
-    """Predictions for sources as the task's template makes them (`sentence: ...`), or for plain text.
+    """Predictions for sources in the form of the task's template (`sentence: ...`), or for plain text.
 
-    See `as_source` for what a text may be.
+    `as_source` describes the texts that are accepted.
 
     Args:
-        images: of each text (a path, or a file's bytes), for a task with images; None: a text that is a row as JSON
-            names its own. Features are not cached.
+        images: the image of each text (a path, or a file's bytes), for a task with images; None for a text that is a
+            row as JSON and names its image. Features are not cached.
 
     Raises:
-        DataError: a text that cannot be the task's source; an image that is missing, or cannot be read.
+        DataError: a text cannot be the task's source, or an image is missing or cannot be read.
     """
     encoder = TextEncoder(
         run.tokenizer, max_seq_length=run.max_seq_length, is_encoder_decoder=run.model.is_encoder_decoder
@@ -179,11 +179,11 @@ def predict_texts(
     sources = encoder.sources([as_source(run.task, text) for text in texts])
     items: list[dict[str, Any]] = [{"source_ids": ids} for ids in sources]
     if run.tower is not None:
-        found = [
+        values = [
             _image_of(run.task, text, image) for text, image in zip(texts, images or [None] * len(texts), strict=True)
         ]
         for start in range(0, len(items), IMAGES_A_PASS):
-            part = found[start : start + IMAGES_A_PASS]
+            part = values[start : start + IMAGES_A_PASS]
             features = run.tower.features([decode(content(image), named(image)) for image in part])
             for item, seen in zip(items[start : start + IMAGES_A_PASS], features, strict=True):
                 item["visual_features"] = seen
@@ -194,14 +194,14 @@ def predict_texts(
 
 
 def as_source(task: Task, text: str) -> str:
-    """What the model reads for a line of input.
+    """The source text for a line of input.
 
-    A JSON object is a row with the task's columns. Text that starts as the task's template does is a source already;
-    a task with one text column takes plain text, around which its template is put. A task without one (captions) has
-    the same source whatever the text.
+    A JSON object is a row with the task's columns. Text that starts as the task's template does is a source already.
+    For a task with one text column plain text is put into the template. A task without a text column (captions) has
+    the same source for any text.
 
     Raises:
-        DataError: a row that lacks a column, or plain text for a task with several columns.
+        DataError: a row lacks a column, or the text is plain and the task has several columns.
     """
     columns = columns_of(task.template)
     if not columns:
@@ -223,7 +223,7 @@ def as_source(task: Task, text: str) -> str:
 
 
 def _as_row(text: str) -> dict[str, Any] | None:
-    """A line that is a JSON object."""
+    """The line as a row, if it is a JSON object; else None."""
     if text.startswith("{"):
         with contextlib.suppress(json.JSONDecodeError, RecursionError):
             row = json.loads(text)

@@ -23,11 +23,11 @@ from dept.tasks import Task
 
 @dataclass(frozen=True)
 class Prediction:
-    """What the model says of one source.
+    """The prediction for one source.
 
     Attributes:
-        text: the label's text, or the generated one.
-        probabilities: of each label's text; None for generated text.
+        text: the label's text, or the generated text.
+        probabilities: each label's text -> its probability; None for generated text.
     """
 
     text: str
@@ -39,11 +39,11 @@ class Evaluation:
     """Scores of one split.
 
     Attributes:
-        metrics: per cent, by name.
-        predictions: in the rows' order.
+        metrics: metric -> score in per cent.
+        predictions: one for each row, in the rows' order.
         decoding: label_scoring or generate.
         samples_per_s: examples a second over the whole evaluation, all processes together.
-        notes: what must be said beside the metrics (captions scored without Java).
+        notes: remarks that belong to the metrics (captions scored without Java).
     """
 
     metrics: dict[str, float]
@@ -57,15 +57,15 @@ class Predictor:
     """Turns tokenised sources into predictions.
 
     Args:
-        model: put into eval mode for the time of a call.
-        tokenizer: the backbone's.
-        task: whose labels, verbalizer and target length are used.
+        model: the model, which is in eval mode during a call.
+        tokenizer: the backbone's tokenizer.
+        task: the task whose labels, verbalizer and target length are used.
         verbalizer: digits or words.
-        decoding: label_scoring, generate, or answer_list (generation that can end in the task's answer list alone).
-        batch_size: sources a batch.
+        decoding: label_scoring, generate, or answer_list (generation restricted to the task's answer list).
+        batch_size: sources in a batch.
 
     Raises:
-        ConfigError: label scoring for a task without labels, an answer list that is empty.
+        ConfigError: decoding is label_scoring and the task has no labels, or answer_list and the list is empty.
     """
 
     def __init__(
@@ -95,7 +95,7 @@ class Predictor:
         self._allowed = None
         if decoding == "answer_list":
             self._allowed = _allowed_tokens(task, tokenizer, model.is_encoder_decoder)
-        # The paper's greedy search, or the task's beams, whatever penalties or sampling the backbone's settings have.
+        # The paper's greedy search, or the task's beams; the backbone's own penalties and sampling are not used.
         self._greedy = GenerationConfig(
             max_new_tokens=longest,
             do_sample=False,
@@ -118,11 +118,11 @@ class Predictor:
 
         Args:
             items: each with source_ids, and visual_features for a model that reads images.
-            lengths: tokens of each source: rows of like length share a batch.
+            lengths: tokens of each source; rows of similar length share a batch.
             on_batch: called with the number of rows done so far.
 
         Raises:
-            ConfigError: a source that is longer than the backbone's positions.
+            ConfigError: a source does not fit the backbone's positions.
         """
         positions = len(items[0].get("visual_features", ()))
         check_positions(
@@ -160,7 +160,7 @@ class Predictor:
 def _allowed_tokens(
     task: Task, tokenizer: PreTrainedTokenizerBase, is_encoder_decoder: bool
 ) -> Callable[[int, torch.Tensor], list[int]]:
-    """What may follow the tokens that were generated so far, for transformers' `generate`.
+    """The `prefix_allowed_tokens_fn` of transformers' `generate`: it gives the tokens that may follow a prefix.
 
     Raises:
         ConfigError: the task has no answer list.
@@ -169,7 +169,7 @@ def _allowed_tokens(
         raise ConfigError(f"task {task.name} has no list of answers here: train with --decoding answer_list first")
     encoder = TextEncoder(tokenizer, max_seq_length=1024, is_encoder_decoder=is_encoder_decoder)
     known = {beginning: list(tokens) for beginning, tokens in continuations(encoder.targets(task.answer_list)).items()}
-    start = int(is_encoder_decoder)  # the decoder's start token stands before
+    start = int(is_encoder_decoder)  # the decoder's start token comes first
     assert tokenizer.eos_token_id is not None
     ended = [int(tokenizer.eos_token_id)]
 
@@ -180,10 +180,10 @@ def _allowed_tokens(
 
 
 def check_positions(model: PromptedModel, longest_source: int, longest_target: int) -> None:
-    """Whether prompt, source and target fit the backbone's learnt or configured positions (T5 has no such limit).
+    """Check that prompt, source and target fit the backbone's learnt or configured positions (T5 has no such limit).
 
     Raises:
-        ConfigError: they do not.
+        ConfigError: they do not fit.
     """
     most = getattr(model.config, "max_position_embeddings", None)
     length = model.num_virtual_tokens + longest_source + (0 if model.is_encoder_decoder else longest_target)
@@ -204,10 +204,10 @@ def evaluate(
     on_batch: Callable[[int], None] | None = None,
     quick: bool = False,
 ) -> Evaluation:
-    """Score a split with the task's metrics; every process gets the whole result.
+    """Score a split with the task's metrics; every process gets the scores of all rows.
 
     Args:
-        quick: leave out what takes a Java program seconds to score (METEOR), unless it is the main metric.
+        quick: leave out metrics that need a Java program and seconds (METEOR), unless it is the main metric.
     """
     names = [name for name in task.metrics if not quick or name not in JAVA_METRICS or name == task.main_metric]
     started = time.perf_counter()

@@ -98,17 +98,17 @@ class AdaptedModel(nn.Module):
             self.detach()
 
     def detach(self) -> PreTrainedModel:
-        """Take the parts' hooks out of the backbone; the backbone, as it was before."""
+        """Remove the parts' hooks from the backbone; return the backbone, which is as it was before."""
         handles, self._handles = self._handles, []
         for handle in reversed(handles):
             handle.remove() if isinstance(handle, RemovableHandle) else handle()
         return self.backbone
 
     def acting(self, route: Route | None = None) -> acting:
-        """Within this block the parts act in the backbone, in this thread: for whoever calls its layers itself."""
+        """Within this block the parts act in the backbone, in this thread: for code that calls its layers directly."""
         return acting(Running(self.parts, route or Route()))
 
-    # What transformers' trainers and generation ask of a model.
+    # Attributes that transformers' trainers and generation require of a model.
 
     @property
     def config(self) -> PretrainedConfig:
@@ -146,7 +146,7 @@ class AdaptedModel(nn.Module):
 
     @property
     def max_seq_length(self) -> int | None:
-        """Source tokens that every part has rows for; None where any number will do."""
+        """The most source tokens that all parts have rows for; None if there is no limit."""
         return min((most for part in self.parts if (most := part.max_source_tokens) is not None), default=None)
 
     @property
@@ -160,7 +160,7 @@ class AdaptedModel(nn.Module):
     def gradient_checkpointing_enable(
         self, gradient_checkpointing_kwargs: Mapping[str, Any] | None = None, **kwargs: Any
     ) -> None:
-        """Recompute the backbone's activations in the backward pass; what stands before the input is kept.
+        """Recompute the backbone's activations in the backward pass; those of the embedding before it are kept.
 
         Raises:
             ValueError: reentrant checkpointing of a backbone that parts act in.
@@ -332,7 +332,7 @@ class AdaptedModel(nn.Module):
         if logits_to_keep and self._takes_logits_to_keep:
             arguments["logits_to_keep"] = logits_to_keep
         if reused is not None:
-            # The attention mask still covers the prompt: it is what the cache is attended through.
+            # The attention mask still covers the prompt, whose keys and values are in the cache.
             for name in {"inputs_embeds", "position_ids"} & arguments.keys():
                 arguments[name] = arguments[name][:, self.num_virtual_tokens :]
             arguments["past_key_values"] = reused
@@ -390,7 +390,7 @@ class AdaptedModel(nn.Module):
         if makes_one_sequence(kwargs, self.generation_config):
             reused = self._cached_prompt(len(input_ids))
             if reused is not None:
-                # The embeddings stay whole: transformers takes off what the cache already holds.
+                # The embeddings keep the prompt's positions: transformers drops those that the cache already holds.
                 kwargs = {**kwargs, "past_key_values": reused}
         backbone: Any = self.backbone  # `generate` comes from a mixin that PreTrainedModel does not declare
         with self.acting(route):
@@ -399,7 +399,7 @@ class AdaptedModel(nn.Module):
             )
 
     def train(self, mode: bool = True) -> Self:
-        """As in torch; training drops what inference had cached."""
+        """As in torch; switching to training drops the prompt cache of inference."""
         if mode:
             self._prompt_cache = None
         return super().train(mode)
@@ -437,7 +437,7 @@ class AdaptedModel(nn.Module):
         return {name: tensor for tensors in self.grouped_tensors().values() for name, tensor in tensors.items()}
 
     def constants(self) -> dict[str, Tensor]:
-        """What the adapter file holds beside them."""
+        """The tensors that the adapter file holds beside the trained ones."""
         return {name: tensor for part in self.parts for name, tensor in part.constants().items()}
 
     def trainable_parameters(self) -> int:

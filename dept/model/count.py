@@ -1,6 +1,6 @@
-"""Counts of a method on a backbone without weights: `python -m dept.model.count` reads what (JSON) on stdin.
+"""Count a method's parameters without the backbone's weights: `python -m dept.model.count` reads JSON on stdin.
 
-For methods whose size no formula here knows: the parts are made on the meta device and their tensors counted.
+It serves methods whose size has no formula here: the parts are built on the meta device and their tensors counted.
 """
 
 import json
@@ -23,7 +23,7 @@ def counts_on_meta(config: MethodConfig, backbone: str) -> dict[str, int]:
     """Trained parameters of each rate group.
 
     Raises:
-        DeptError: the backbone cannot be found, or the method has no place in it.
+        DeptError: the backbone cannot be found, or the method cannot be used on it.
     """
     name = backbone.removeprefix(RANDOM)
     if name in registry():
@@ -43,10 +43,10 @@ def counts_on_meta(config: MethodConfig, backbone: str) -> dict[str, int]:
 
 
 def main() -> int:
-    """Count what stdin asks for; 2 with one line for what a user can mend."""
-    asked = json.loads(sys.stdin.read())
+    """Count for the method, settings and backbone on stdin; exit code 2, with one line, on a user's mistake."""
+    request = json.loads(sys.stdin.read())
     try:
-        counts = counts_on_meta(method_config(asked["method"]).from_dict(asked["settings"]), asked["backbone"])
+        counts = counts_on_meta(method_config(request["method"]).from_dict(request["settings"]), request["backbone"])
     except DeptError as fault:
         print(f"error: {fault}", file=sys.stderr)
         return 2

@@ -1,4 +1,4 @@
-"""What a loaded backbone tells the methods."""
+"""The facts of a loaded backbone that methods need."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ def facts_of(backbone: PreTrainedModel, *, max_seq_length: int = 256, with_rms: 
     """The facts of a backbone in memory.
 
     Args:
-        with_rms: whether its embeddings are measured, which takes a moment for large ones.
+        with_rms: whether to compute the embeddings' root mean square, which takes a moment for large ones.
 
     Raises:
         BackboneError: `with_rms`, and the embeddings are zero or not finite.
     """
     try:
         shape = Shape.from_config(backbone.config.to_dict())
-    except BackboneError:  # of another family: methods that need sizes say so
+    except BackboneError:  # of an unknown family: methods that need sizes raise an error
         shape = None
     return Facts(
         hidden_size=word_embeddings(backbone).shape[1],

@@ -8,9 +8,9 @@ IGNORED_LABEL = -100  # transformers' value for positions without a loss
 
 
 def next_attended(labels: Tensor, attention_mask: Tensor) -> Tensor:
-    """For each position the label of the next attended one, which it predicts; -100 where there is none.
+    """For each position the label of the next attended position, which it predicts; -100 where there is none.
 
-    The usual shift by one, except that gaps of padding are stepped over. Labels and mask: [B, L].
+    This is the usual shift by one, except that gaps of padding are skipped. Labels and mask: [B, L].
     """
     attended = attention_mask.bool()
     length = attended.shape[1]

@@ -1,4 +1,4 @@
-"""Padding moved to one side of a batch."""
+"""Move the padding of a batch to one side."""
 
 import torch
 from torch import Tensor

@@ -1,8 +1,8 @@
-"""What inference need not compute again: the soft prompt's keys and values in a decoder-only backbone.
+"""A cache for inference: the soft prompt's keys and values in a decoder-only backbone.
 
-The prompt stands first and attends to nothing but itself, so its keys and values do not depend on the input: one
-pass over the prompt serves every batch. A cache is made in eval mode with gradients off, used only there, and made
-anew when any parameter has changed.
+The prompt comes first and attends only to itself, so its keys and values do not depend on the input: one pass over
+the prompt serves every batch. A cache is filled and used only in eval mode with gradients off, and computed again
+when any parameter has changed.
 """
 
 from collections.abc import Iterable, Sequence
@@ -20,10 +20,10 @@ class PromptCache:
     def __init__(
         self, backbone: PreTrainedModel, prompt: Tensor, trained: Sequence[Tensor], takes_position_ids: bool
     ) -> None:
-        """Run the prompt [M, D] through the backbone once, its head left out.
+        """Run the prompt [M, D] through the backbone once, without its head.
 
         Args:
-            trained: all tensors of the adapter: those that act inside the backbone change the keys and values too.
+            trained: all tensors of the adapter, since those that act inside the backbone change keys and values too.
         """
         arguments: dict[str, Any] = {"attention_mask": prompt.new_ones(1, len(prompt), dtype=torch.long)}
         if takes_position_ids:
@@ -47,7 +47,7 @@ class PromptCache:
         return same_place and signed == self._parameters and torch.equal(prompt, self._prompt)
 
     def for_batch(self, batch_size: int) -> DynamicCache:
-        """A cache of this batch's own, to be filled further: the prompt's keys and values, repeated."""
+        """A new cache for one batch, which generation extends: the prompt's keys and values, repeated."""
         cache = DynamicCache()
         for index, (keys, values) in enumerate(self._layers):
             cache.update(keys.expand(batch_size, -1, -1, -1), values.expand(batch_size, -1, -1, -1), index)
@@ -55,5 +55,5 @@ class PromptCache:
 
 
 def _signature(tensors: Iterable[Tensor]) -> tuple[tuple[int, int], ...]:
-    """Changes when a tensor is replaced, moved or written to (torch counts the writes)."""
+    """A value that changes when a tensor is replaced, moved or written to (torch counts the writes)."""
     return tuple((p.data_ptr(), 0 if p.is_inference() else p._version) for p in tensors)

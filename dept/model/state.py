@@ -1,6 +1,6 @@
 """The state dict of an adapted model: exactly the tensors that its parts train, under their own names.
 
-The backbone's tensors are in no state dict, whatever module of whatever library holds the model.
+It never has the backbone's tensors, not even as part of the state dict of a module that contains the model.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 
 def hold_parts_alone(model: nn.Module) -> None:
-    """Let the state dict of a model hold what its `parts` train, and nothing else."""
+    """Restrict the state dict of a model to the tensors that its `parts` train."""
     model.register_state_dict_post_hook(_collect)
     model.register_load_state_dict_pre_hook(_load)
     model.register_load_state_dict_post_hook(_report)
@@ -44,7 +44,7 @@ def _load(
     unexpected_keys: list[str],
     error_msgs: list[str],
 ) -> None:
-    """Take what is ours; whatever is there for the backbone is unexpected: its weights stay as they are."""
+    """Load the parts' tensors. Tensors for the backbone count as unexpected, and its weights stay unchanged."""
     given = {name: state_dict.pop(name) for name in list(state_dict) if name.startswith(prefix)}
     missing = []
     for name, tensor in _named(module):
@@ -57,11 +57,11 @@ def _load(
             with torch.no_grad():
                 tensor.copy_(value)
     unexpected_keys.extend(given)
-    module.__dict__["_loaded"] = prefix, missing  # where this model sits in the one that is loaded
+    module.__dict__["_loaded"] = prefix, missing  # the model's prefix in the module that is loaded
 
 
 def _report(module: nn.Module, incompatible: Any) -> None:
-    """Of the keys that torch misses below this model, only those of the parts are really missing."""
+    """Keep, of the keys below this model that torch reports as missing, only those of the parts."""
     prefix, missing = module.__dict__.pop("_loaded")
     others = [name for name in incompatible.missing_keys if not name.startswith(prefix)]
     incompatible.missing_keys[:] = [*others, *missing]

@@ -1,6 +1,6 @@
-"""A run's folder, as it is written: settings, metrics line by line, state, checkpoints, the adapter, the result.
+"""Write a run's folder: settings, metrics line by line, state, checkpoints, the adapter, the result.
 
-Every file appears whole or not at all (temporary name, sync, rename); a lock keeps a second writer out.
+Files are replaced atomically (temporary name, sync, rename); a lock keeps a second writer out.
 """
 
 import contextlib
@@ -18,17 +18,17 @@ from filelock import FileLock, Timeout
 from dept.basics.files import TEMPORARY, read_json, write_json, write_text
 from dept.errors import RunError
 
-LOG = "job.log"  # in the run folder: what the job's process wrote to stderr
+LOG = "job.log"  # file in the run folder: the stderr of the job's process
 
 HEARTBEAT_SECONDS = 2.0
-FINGERPRINTS = "fingerprints"  # in config.json, beside the settings: of data, task and backbone
+FINGERPRINTS = "fingerprints"  # key of config.json, beside the settings: fingerprints of data, task and backbone
 
 
 class RunFolder:
     """The folder of one run; see `docs/run_folder.md` for its files.
 
     Args:
-        path: the folder; made by `lock`.
+        path: the folder; `lock` creates it.
     """
 
     def __init__(self, path: str | Path) -> None:
@@ -78,7 +78,7 @@ class RunFolder:
         except OSError as fault:
             raise RunError(f"{self.path} cannot be used as a run folder: {fault.strerror or fault}") from None
         try:
-            for leftover in self.path.glob(f"{TEMPORARY}*"):  # of a process that was killed
+            for leftover in self.path.glob(f"{TEMPORARY}*"):  # files of a process that was killed
                 if leftover.is_dir():
                     shutil.rmtree(leftover)
                 else:
@@ -108,13 +108,13 @@ class RunFolder:
             self.set_state(self._state["status"], **{**_details(self._state), **details})
 
     def append_metrics(self, line: Mapping[str, Any]) -> None:
-        """One object to metrics.jsonl; numbers that are not finite become null."""
+        """Append one object to metrics.jsonl; numbers that are not finite become null."""
         clean = {key: _finite(value) for key, value in line.items()}
         with self.metrics_file.open("a", encoding="utf-8") as file:
             file.write(json.dumps(clean, allow_nan=False) + "\n")
 
     def forget_metrics_after(self, step: int) -> None:
-        """Drop what a killed process wrote after the checkpoint of `step`: steps, tests, half a line."""
+        """Drop the lines that a killed process wrote after the checkpoint of `step`, with tests and half a line."""
         write_text(
             self.metrics_file,
             "".join(
@@ -125,9 +125,9 @@ class RunFolder:
         )
 
     def checkpoints(self) -> list[Path]:
-        """The checkpoints there are, the latest last."""
-        found = [(int(path.name.rpartition("-")[2]), path) for path in self.path.glob("checkpoint-[0-9]*")]
-        return [path for _, path in sorted(found)]
+        """The existing checkpoints, the latest last."""
+        by_step = [(int(path.name.rpartition("-")[2]), path) for path in self.path.glob("checkpoint-[0-9]*")]
+        return [path for _, path in sorted(by_step)]
 
 
 def read_metrics(path: Path) -> list[dict[str, Any]]:

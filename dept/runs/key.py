@@ -1,4 +1,4 @@
-"""What tells one run from another, and whether a finished run still lacks its test score."""
+"""The key that identifies a run, and whether a finished run still lacks its test score."""
 
 import hashlib
 import json
@@ -10,8 +10,8 @@ from dept.runs.settings import TrainConfig
 
 
 def run_key(config: Mapping[str, Any], fingerprints: Mapping[str, str]) -> str:
-    """What tells one run from another, wherever it is written: the hash of its settings, task, data and backbone."""
-    known = without_new_defaults(TrainConfig, config)  # a version with more settings keeps yesterday's keys
+    """The key of a run: a hash of its settings, task, data and backbone, but not of its folder."""
+    known = without_new_defaults(TrainConfig, config)  # so that a version with more settings keeps older keys
     settings = {name: value for name, value in known.items() if name != "output_dir"}
     text = json.dumps({"config": settings, "fingerprints": dict(fingerprints)}, sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:16]

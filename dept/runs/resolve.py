@@ -1,4 +1,4 @@
-"""What a run leaves open, filled in from the preset, the task and the backbone. No torch."""
+"""Fill in the settings that a run leaves open, from the preset, the task and the backbone, without torch."""
 
 import dataclasses
 import functools
@@ -21,7 +21,7 @@ DEFAULT_STEPS = 1000
 
 @functools.cache
 def preset(name: str) -> Mapping[str, Any]:
-    """A file of `dept/runs/presets`: settings by name; `rates` by group; what depends on the task."""
+    """The content of a file of `dept/runs/presets`: settings, rates by group, values that depend on the task."""
     file = Path(__file__).parent / "presets" / f"{name}.yaml"
     values: dict[str, Any] = yaml.safe_load(file.read_text(encoding="utf-8"))
     return values
@@ -30,7 +30,7 @@ def preset(name: str) -> Mapping[str, Any]:
 def _preset_values(
     chosen: Mapping[str, Any], task: Task, train_rows: int, open_values: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """The settings of a preset for a task; its rates for the groups that are trained."""
+    """The settings of a preset for a task, with its rates for the groups that are trained."""
     large = train_rows > chosen["large_data_rows"]
     steps = chosen["max_steps_large_data"] if large else chosen["max_steps"]
     rates = {groups()[name].setting_name: rate for name, rate in chosen["rates"].items()}
@@ -45,14 +45,15 @@ def _preset_values(
 def resolve(
     config: TrainConfig, task: Task, train_rows: int, is_encoder_decoder: bool, rates: Mapping[str, float]
 ) -> TrainConfig:
-    """Fill in what was left open, from the preset, the task and the backbone; what was set stays as it is.
+    """Fill in the settings that are None, from the preset, the task and the backbone; the others stay.
 
     Args:
-        train_rows: the paper trains longer on large data sets (appendix D).
-        rates: the defaults by setting: prompt_lr, low_rank_lr, lora_lr, ...
+        train_rows: the number of training rows; the paper trains longer on large data sets (appendix D).
+        rates: default rates by setting: prompt_lr, low_rank_lr, lora_lr, ...
 
     Raises:
-        ConfigError: label scoring, or a verbalizer, that the task does not have; an image encoder for a text task.
+        ConfigError: the task lacks the verbalizer, or labels or answers for the decoding; or a text task has an image
+            encoder.
     """
     values: dict[str, Any] = {
         "max_seq_length": task.max_seq_length,

@@ -1,7 +1,7 @@
 """The settings of a run: those of the loop, the data, the machine, and of every method. All are flags of `dept train`.
 
-A run's settings are flat: a method's own ones and its rates stand beside the loop's under their own names, so that
-files and keys of schema 1 stay as they are. `TrainConfig.method_config` gives the method's part as its own config.
+A run's settings are flat: the method's settings and rates are fields beside the loop's, so that files and keys of
+schema 1 stay valid. `TrainConfig.method_config` gives the method's part as its own config.
 """
 
 import dataclasses
@@ -29,9 +29,9 @@ T = TypeVar("T")
 
 
 def _with_methods(config: type[T]) -> type[T]:
-    """A frozen dataclass of a class body, the methods' settings after `output_dir` and their rates after `preset`.
+    """The class as a frozen dataclass, with the methods' settings after `output_dir` and their rates after `preset`.
 
-    Where methods have different defaults for one setting, None stands for the chosen method's own.
+    Where methods have different defaults for a setting, its default is None, which means the chosen method's own.
     """
     kinds: dict[str, Any] = {}
     declared = dict(config.__annotations__)
@@ -48,7 +48,7 @@ def _with_methods(config: type[T]) -> type[T]:
 
 
 def _enter(config: Any, name: str) -> Any:
-    """Give the class a field for a method's setting; its annotation."""
+    """Add a field for a method's setting to the class; return the field's annotation."""
     one = method_settings()[name]
     theirs = {method.name: method.own_settings()[name] for method in declarations() if name in method.own_settings()}
     own, kind = [other.default for other in theirs.values()], one.kind
@@ -74,14 +74,14 @@ def _enter(config: Any, name: str) -> Any:
 
 @_with_methods
 class TrainConfig(Checked):
-    """A run: what to train, on what, how. Every field is a flag of `dept train`.
+    """The settings of a run: what to train, on what, and how. Every field is a flag of `dept train`.
 
-    None ("auto" in the flags' help) is filled in by `dept.training.prepare.resolve` from the task and the backbone;
+    `dept.runs.resolve.resolve` replaces None ("auto" in the flags' help) by values from the task and the backbone;
     the run folder's `config.json` holds the filled-in values. The settings of all methods (`method_settings`) and a
     rate for each of their groups (`prompt_lr`, `low_rank_lr`, `lora_lr`, ...) are fields too.
 
     Raises:
-        ConfigError: a field of the wrong type or out of range, or of another method than the chosen one, by name.
+        ConfigError: a field is of the wrong type, out of range, or of another method; the message names it.
     """
 
     if TYPE_CHECKING:  # the fields of the methods are entered by the decorator
@@ -203,10 +203,10 @@ class TrainConfig(Checked):
         if self.compile and self.device_map is not None:
             raise ConfigError("compile works on one device: leave out compile or device_map")
         self._check_owners()
-        self.method_config()  # names an impossible combination now rather than when the run starts
+        self.method_config()  # raises for an impossible combination now rather than when the run starts
 
     def _check_owners(self) -> None:
-        """Refuse a setting of another method than the chosen one: it would have no meaning."""
+        """Refuse settings of other methods than the chosen one: they would have no effect."""
         default = type(self)
         self.check_named(name for name in _all_of_methods() if getattr(self, name) != getattr(default, name))
 
@@ -229,10 +229,10 @@ class TrainConfig(Checked):
         return method_config(self.method)
 
     def method_config(self) -> MethodConfig:
-        """The method's own config; lengths that are still open take the paper's defaults.
+        """The method's own config; lengths that are still open have the paper's defaults.
 
         Raises:
-            ConfigError: an impossible combination.
+            ConfigError: the settings are an impossible combination.
         """
         return self.method_class.from_settings(self.to_dict())
 
@@ -242,7 +242,7 @@ class TrainConfig(Checked):
         return {name: getattr(self, groups()[name].setting_name) for name in names}
 
 
-# Every run says what budget it is held against, and how many source tokens it reads.
+# Settings that runs of every method have: the budget that it is compared with, and the source tokens that it reads.
 _OF_ANY_METHOD = ("budget_tokens", "max_seq_length")
 
 
@@ -258,9 +258,9 @@ def _foreign_to(method: type[MethodConfig]) -> set[str]:
 
 
 def settings_of_method(method: str, values: dict[str, Any]) -> dict[str, Any]:
-    """Settings of a whole batch as those of one method: what belongs to other methods alone is left out.
+    """Settings of several methods without those that belong only to other methods than this one.
 
-    What the method ignores stays where it takes it, so that runs keep the keys that they had.
+    A setting that the method ignores is kept where its value is allowed, so that runs keep the keys that they had.
     """
     config = method_config(method)
     foreign = _foreign_to(config)

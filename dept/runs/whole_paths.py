@@ -1,4 +1,4 @@
-"""The settings of a run that may be local paths, as paths that hold from any folder."""
+"""Make the local paths in a run's settings absolute, so that they are valid from any folder."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from dept.tasks.registry import TASK_NAMES
 
 
 def with_whole_paths(config: TrainConfig) -> TrainConfig:
-    """The same with its local paths made absolute; aliases, hub ids and other names as they are.
+    """The settings with absolute local paths; aliases, hub ids and other names are unchanged.
 
-    A name that is known goes before a folder of that name, as it does where the setting is read. A setting that is
-    JSON or a file of it holds the file's text afterwards: a run knows what it was given, wherever the file goes.
+    A known name takes precedence over a folder of that name, as it does where the setting is read. A setting that is
+    JSON or a JSON file becomes the file's text, so that the run does not depend on the file.
 
     Raises:
-        ConfigError: such a file cannot be read.
+        ConfigError: a JSON file cannot be read.
     """
     names: dict[str, Container[str]] = {
         "task": TASK_NAMES,
@@ -33,7 +33,7 @@ def with_whole_paths(config: TrainConfig) -> TrainConfig:
         "vision_backbone": known_towers.known_towers(),
     }
     places: dict[str, Any] = {
-        setting: _whole(value, known)
+        setting: _absolute(value, known)
         for setting, known in names.items()
         if (value := getattr(config, setting)) is not None
     }
@@ -43,7 +43,7 @@ def with_whole_paths(config: TrainConfig) -> TrainConfig:
     return dataclasses.replace(config, **places)
 
 
-def _whole(name: str, known: Container[str]) -> str:
+def _absolute(name: str, known: Container[str]) -> str:
     path = name.removeprefix(known_backbones.RANDOM)
     if path in known or not Path(path).exists():
         return name

@@ -31,7 +31,7 @@ def closest(name: str, known: Collection[str]) -> str:
 class Fields:
     """A mapping that is read field by field: a missing field gives the default, a wrong one raises TaskError.
 
-    `prefix` stands before the fields' names in messages ("splits." for those of a nested mapping).
+    `prefix` precedes the fields' names in messages ("splits." for those of a nested mapping).
     """
 
     def __init__(self, data: object, known: Collection[str], prefix: str = "") -> None:

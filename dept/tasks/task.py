@@ -190,9 +190,9 @@ class Task:
         return {key: value for key, value in plain.items() if value not in (None, [], {})}
 
     def identity(self) -> dict[str, Any]:
-        """What tells this task from others, for keys: `to_dict` without a newer field that has its default.
+        """The values that identify the task in keys: `to_dict` without newer fields that have their default.
 
-        A field that is added to this class says in which schema (`metadata={"since": 2}`), and yesterday's keys stay.
+        A field that is added to this class names its schema (`metadata={"since": 2}`), so that older keys stay valid.
         """
         newer = {item.name: item.default for item in dataclasses.fields(self) if item.metadata.get("since", 1) > 1}
         return {key: value for key, value in self.to_dict().items() if key not in newer or value != newer[key]}

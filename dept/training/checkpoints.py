@@ -1,7 +1,7 @@
-"""What resuming needs, and nothing else: the adapter, AdamW's moments, the generators' states, a few counters.
+"""Checkpoints: the adapter, AdamW's moments, the random generators' states and a few counters, for resuming a run.
 
-Tensors are safetensors, the rest JSON; never a pickle, never the backbone. `checkpoint-<step>/` is written whole
-under a temporary name, and the one before it is kept until then.
+Tensors are stored as safetensors, the rest as JSON; there are no pickles, and the backbone is not stored.
+`checkpoint-<step>/` is completed under a temporary name, and the previous one is deleted only afterwards.
 """
 
 import random
@@ -31,10 +31,10 @@ def save_checkpoint(
     accelerator: Accelerator,
     progress: dict[str, Any],
 ) -> None:
-    """Write `checkpoint-<step>/`; every process calls it, the main one writes.
+    """Write `checkpoint-<step>/`; every process must call it, the main process writes.
 
     Args:
-        progress: JSON values that the loop wants back (best score, elapsed seconds, ...).
+        progress: JSON values that `load_checkpoint` returns to the loop (best score, elapsed seconds, ...).
     """
     generators = _gather_generators(accelerator)
     if not accelerator.is_main_process:
@@ -69,15 +69,15 @@ def save_checkpoint(
 def load_checkpoint(
     folder: RunFolder, model: PromptedModel, optimizer: AdamW, accelerator: Accelerator
 ) -> dict[str, Any] | None:
-    """Put the latest checkpoint's state back; its progress values, or None where there is no checkpoint.
+    """Restore the latest checkpoint's state; return its progress values, or None if there is no checkpoint.
 
     Raises:
-        RunError: a damaged checkpoint, or one of another number of processes.
+        RunError: the checkpoint is damaged, or was written by another number of processes.
     """
-    found = folder.checkpoints()
-    if not found:
+    checkpoints = folder.checkpoints()
+    if not checkpoints:
         return None
-    path = found[-1]
+    path = checkpoints[-1]
     progress: dict[str, Any] = read_json(path / "progress.json")
     if progress["processes"] != accelerator.num_processes:
         raise RunError(
@@ -125,7 +125,7 @@ def _put_back(
 
 
 def _gather_generators(accelerator: Accelerator) -> dict[str, torch.Tensor]:
-    """Every process's torch generators, as bytes."""
+    """The states of every process's torch generators, as bytes."""
     kinds = {"cpu": torch.get_rng_state()}
     if torch.cuda.is_available():
         kinds["cuda"] = torch.cuda.get_rng_state()
@@ -141,6 +141,6 @@ def _listed(value: Any) -> Any:
 
 
 def _numpy_state() -> list[Any]:
-    state: Any = np.random.get_state()  # noqa: NPY002 - what libraries may draw from
+    state: Any = np.random.get_state()  # noqa: NPY002 - the generator that libraries may use
     name, keys, position, has_gauss, cached = state
     return [str(name), keys.tolist(), int(position), int(has_gauss), float(cached)]

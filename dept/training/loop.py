@@ -1,7 +1,7 @@
-"""The loop, on Accelerate: a learning rate for each part, the best adapter by validation, test at the end.
+"""The training loop, on Accelerate: a learning rate for each part, the best adapter by validation, test at the end.
 
-A step's batch is the same rows whatever the number of processes and parts: its loss is the sum over the target
-tokens divided by their count in the whole batch.
+A step's batch has the same rows for any number of processes and parts: its loss is the sum over the target tokens,
+divided by their count in the whole batch.
 """
 
 import math
@@ -37,15 +37,15 @@ from dept.training.optim import AdamWSettings, build_groups, rate_factor, set_ra
 from dept.training.prepare import Prepared, prepare
 from dept.training.result import build_result, save_best, save_predictions
 
-# What every line of metrics.jsonl has had since schema 1; null where a method has no such group.
+# Keys that every line of metrics.jsonl has since schema 1; null where the method has no such group.
 _COLUMNS: dict[str, float | None] = {"prompt_lr": None, "low_rank_lr": None}
 
 
 class Reporter(Protocol):
-    """Who watches a run. All methods are called in the main process only.
+    """Receives the progress of a run. All methods are called in the main process only.
 
-    `evaluated` may return a reason to stop the run early: it then ends after the next step, as one that was asked to
-    stop, with the reason in its result.
+    `evaluated` may return a reason to stop the run early: the run then ends after the next step, with status stopped
+    and the reason in its result.
     """
 
     def started(self, prepared: Prepared, first_step: int) -> None: ...
@@ -55,7 +55,7 @@ class Reporter(Protocol):
 
 
 class Silent(nullcontext[None]):
-    """A reporter that says nothing."""
+    """A reporter that prints nothing."""
 
     def started(self, prepared: Prepared, first_step: int) -> None: ...
     def stepped(self, line: dict[str, Any]) -> None: ...
@@ -68,25 +68,25 @@ class Silent(nullcontext[None]):
 def train(
     config: TrainConfig, *, resume: bool = False, reporter: Reporter | None = None, test: bool = True
 ) -> dict[str, Any]:
-    """Train, keep the best adapter by validation, test it; the run folder holds all of it.
+    """Train, keep the adapter that is best on validation, and test it; all files are in the run folder.
 
     Args:
-        config: open values are filled in from the task and the backbone.
-        resume: go on from the folder's last checkpoint; a run that is completed is returned as it is.
-        reporter: who watches.
-        test: whether the best adapter is scored on the test rows in the end. A search leaves them alone until it has
-            chosen; `resume` then adds the score to a run that is completed without it.
+        config: the settings; open values are filled in from the task and the backbone.
+        resume: go on from the folder's last checkpoint; for a completed run its result is returned.
+        reporter: receives the run's progress.
+        test: whether to score the best adapter on the test rows at the end. A search does not until it has chosen;
+            `resume` then adds the score to a run that was completed without it.
 
     Returns:
-        What `result.json` holds.
+        The content of `result.json`.
 
     Raises:
-        DeptError: bad settings or data (nothing has been written then); a folder that another run owns; settings
+        DeptError: invalid settings or data (nothing has been written then); a folder that another run owns; settings
             that differ from those of the run to resume; a non-finite loss.
     """
     folder = RunFolder(config.output_dir)
     _check_folder(folder, resume)
-    # First, since it gives each process its GPU, which quantised weights are loaded onto.
+    # Created first: it assigns each process its GPU, which quantised weights are loaded onto.
     accelerator = Accelerator(mixed_precision=config.mixed_precision)
     if config.device_map is not None and accelerator.num_processes > 1:
         raise ConfigError("device_map spreads one backbone over all GPUs: start one process only")
@@ -102,7 +102,7 @@ def train(
 
 
 def _check_folder(folder: RunFolder, resume: bool) -> None:
-    """Refuse to overwrite anything before time is spent on loading."""
+    """Refuse a folder that would be overwritten, before time is spent on loading."""
     if folder.path.exists() and not folder.path.is_dir():
         raise RunError(f"{folder.path} is a file: choose another --output-dir")
     if resume and not folder.config_file.exists():
@@ -117,7 +117,7 @@ def _check_folder(folder: RunFolder, resume: bool) -> None:
 
 
 def _check_settings(folder: RunFolder, prepared: Prepared, resume: bool) -> None:
-    """Two starts at once meet here, under the lock; a resumed run must be the same experiment."""
+    """Refuse to resume with other settings; under the lock, so that of two starts at once only one goes on."""
     if not resume:
         return
     saved, now = _identity(read_json(folder.config_file)), _identity(_saved_settings(prepared))
@@ -183,7 +183,7 @@ class _Run:
             "elapsed_s": 0.0,
         }
         self.step = 0
-        self.stop_asked = False
+        self.stop_requested = False
         self.stop_reason: str | None = None
         self.resumed_at = 0.0
 
@@ -227,7 +227,7 @@ class _Run:
             self.progress["untrained"] = self._validate()
         self.model.train()
         while self.step < self.max_steps and not self._out_of_patience():
-            line, asked = self._train_step()
+            line, is_stopping = self._train_step()
             self.step += 1
             if self.main:
                 self.folder.append_metrics(line)
@@ -236,7 +236,7 @@ class _Run:
             if self.step % self.eval_every == 0 or self.step == self.max_steps:
                 self._validate()
                 self._checkpoint()
-            if asked and self.step < self.max_steps:
+            if is_stopping and self.step < self.max_steps:
                 if self.main:
                     self.folder.set_state("stopping", step=self.step, max_steps=self.max_steps)
                 self._checkpoint()
@@ -252,20 +252,20 @@ class _Run:
         save_checkpoint(self.folder, self.step, self.model, self.optimizer, self.accelerator, progress)
 
     def _train_step(self) -> tuple[dict[str, Any], bool]:
-        """One optimiser step; the line for metrics.jsonl, and whether somebody asked to stop."""
+        """Do one optimiser step; return its line for metrics.jsonl, and whether any process was told to stop."""
         rank, world = self.accelerator.process_index, self.accelerator.num_processes
         batch = self.batches.batch(self.step)
         rows = batch[rank::world]
         tokens = int(self.data.target_lengths[batch].sum())
         set_rates(self.optimizer, self.rates, rate_factor(self.step, self.max_steps, self.warmup))
-        totals = torch.zeros(4, dtype=torch.float64)  # loss sum, label loss sum, label tokens, stop asked
+        totals = torch.zeros(4, dtype=torch.float64)  # loss sum, label loss sum, label tokens, processes told to stop
         parts = list(_parts(rows, self.config.gradient_accumulation)) or [[]]
         for index, part in enumerate(parts):
             last = index == len(parts) - 1
             with nullcontext() if last else self.accelerator.no_sync(self.wrapped):
                 totals[:3] += self._backward(part, batch, tokens, world)
-        totals[3] = float(self.stop_asked)
-        loss_sum, label_sum, label_tokens, asked = self.accelerator.reduce(
+        totals[3] = float(self.stop_requested)
+        loss_sum, label_sum, label_tokens, stops = self.accelerator.reduce(
             totals.to(self.accelerator.device, torch.float32), "sum"
         ).tolist()
         loss = loss_sum / tokens
@@ -286,10 +286,10 @@ class _Run:
             **rates,
             "elapsed_s": round(self._elapsed(), 3),
         }
-        return line, asked > 0
+        return line, stops > 0
 
     def _backward(self, rows: list[int], batch: list[int], tokens: int, world: int) -> torch.Tensor:
-        """Gradients of one part; its sums: loss, loss of the tokens before end-of-text, their number."""
+        """Compute one part's gradients; return its sums: loss, loss of the tokens before end-of-text, their number."""
         tensors = self.collate([self.data[row] for row in (rows or batch[:1])])
         if not rows:  # fewer rows than processes: take part in the exchange of gradients with a loss of zero
             tensors["labels"] = torch.full_like(tensors["labels"], IGNORED_LABEL)
@@ -321,7 +321,7 @@ class _Run:
                 self.folder.beat()
                 self.reporter.evaluating(split, min(rows, done * self.accelerator.num_processes), rows)
 
-        # Inference is not what was compiled: its caches would have it compiled again and again.
+        # Inference runs uncompiled: its caches would cause recompilation again and again.
         stance = torch.compiler.set_stance("force_eager") if self.config.compile else nullcontext()
         with stance:
             evaluation = evaluate(
@@ -342,14 +342,14 @@ class _Run:
                 "elapsed_s": round(self._elapsed(), 3),
             }
             self.folder.append_metrics(line)
-            # The first reason stays: the step that still follows may be evaluated too.
+            # The first reason is kept: the step that still follows may be evaluated too.
             reason = self.reporter.evaluated(line)
             self.stop_reason = self.stop_reason or reason
-            self.stop_asked = self.stop_asked or self.stop_reason is not None
+            self.stop_requested = self.stop_requested or self.stop_reason is not None
         return evaluation
 
     def _validate(self) -> dict[str, float]:
-        """Score validation; the best so far becomes the adapter, of two equal ones the later."""
+        """Score validation, and save the adapter if it is the best so far; of two equal ones the later is kept."""
         metrics = self._evaluate("validation").metrics
         value, best = metrics[self.prepared.task.main_metric], self.progress["best"]
         improved = best is None or value > best
@@ -407,15 +407,15 @@ def _reason(fault: BaseException) -> str:
 
 @contextmanager
 def _stop_signals(run: _Run) -> Iterator[None]:
-    """Ctrl-C and SIGTERM finish the step, save and stop; a second one ends at once."""
+    """Within the block Ctrl-C and SIGTERM finish the step, save and stop; a second one ends at once."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
 
     def ask(number: int, frame: FrameType | None) -> None:
-        if run.stop_asked:
+        if run.stop_requested:
             raise KeyboardInterrupt
-        run.stop_asked = True
+        run.stop_requested = True
         if run.main:  # not `print`: the handler may interrupt one
             os.write(2, b"\nstopping after this step or evaluation; the same again ends at once\n")
 

@@ -1,4 +1,4 @@
-"""A rate of learning for each part (paper 2.2): the optimiser's groups and the schedule that all follow."""
+"""A learning rate for each part (paper 2.2): the optimiser's groups, and the schedule that all of them follow."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -22,7 +22,7 @@ def build_groups(model: AdaptedModel, rates: Mapping[str, float], settings: Adam
     """AdamW with a group for each rate group of the model; each group carries its `name`.
 
     Args:
-        rates: by group name (`model.groups`); those of groups without tensors are passed over.
+        rates: learning rates by group name (`model.groups`); those of groups without tensors are ignored.
 
     Raises:
         ValueError: a group without a rate; a trainable tensor that belongs to no group, or to two.
@@ -55,11 +55,11 @@ def build_optimizer(
 ) -> AdamW:
     """AdamW with a group for each part of the method: `prompt_lr` (alpha_1), `low_rank_lr` (alpha_2), `lora_lr`, ...
 
-    A part that the model does not have (m = 0, or prompt tuning) has no group. The visual projection of a model that
-    reads images has by default A's and B's rate.
+    A part that the model does not have (m = 0, or prompt tuning) has no group. In a model that reads images, the
+    visual projection's rate is by default that of A and B.
 
     Raises:
-        ValueError: see `build_groups`; a rate of no group.
+        ValueError: see `build_groups`; a rate whose name is no group's.
     """
     projection = low_rank_lr if projection_lr is None else projection_lr
     named = {"prompt_lr": prompt_lr, "low_rank_lr": low_rank_lr, "projection_lr": projection, **rates}
@@ -73,18 +73,18 @@ def build_optimizer(
 
 
 def warmup_steps(max_steps: int, warmup_proportion: float) -> int:
-    """Steps of linear warm-up (paper, Table 8: 6% of all)."""
+    """The number of steps of linear warm-up (paper, Table 8: 6% of all steps)."""
     return round(max_steps * warmup_proportion)
 
 
 def rate_factor(step: int, max_steps: int, warmup: int) -> float:
-    """What all rates are multiplied by at a step counted from 0: linear warm-up, then linear decay to 0."""
+    """The factor of all learning rates at a step, counted from 0: linear warm-up, then linear decay to 0."""
     if step < warmup:
         return step / warmup
     return max(0.0, (max_steps - step) / max(1, max_steps - warmup))
 
 
 def set_rates(optimizer: Optimizer, base_rates: Mapping[str, float], factor: float) -> None:
-    """Give each named group its base rate times the schedule's factor."""
+    """Set each named group's learning rate to its base rate times the schedule's factor."""
     for group in optimizer.param_groups:
         group["lr"] = base_rates[group["name"]] * factor

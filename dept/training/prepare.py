@@ -1,4 +1,4 @@
-"""From settings to what a run needs: open values filled in, the backbone wrapped, the rows tokenised."""
+"""Prepare a run from its settings: fill in open values, load and wrap the backbone, tokenise the rows."""
 
 import dataclasses
 import hashlib
@@ -31,12 +31,12 @@ from dept.tasks import Task, load_task
 
 @dataclass(frozen=True)
 class Prepared:
-    """All that the loop works on.
+    """Everything that the training loop works on.
 
     Attributes:
-        config: every open value filled in.
-        budget: how the parameters are split, and what of the budget is left over; None for a method without one.
-        fingerprints: of data, task and backbones, so that a resumed run is known to be the same.
+        config: the settings with every open value filled in.
+        budget: how the budget is split and how much of it is left over; None for a method without a budget.
+        fingerprints: those of data, task and backbones; a run can only be resumed with the same ones.
         tower: the image encoder, for a task with images.
     """
 
@@ -53,12 +53,12 @@ class Prepared:
 
 
 def prepare(config: TrainConfig, *, progress: bool = True) -> Prepared:
-    """Load and check everything before a run folder is touched.
+    """Load and check everything; no run folder is written.
 
     The prompt and A are drawn here, from `config.seed`.
 
     Raises:
-        DeptError: one of its kinds, with one line that says what is wrong.
+        DeptError: settings, data or backbone cannot be used; the message is one line.
     """
     task = load_task(config.task)
     info = backbone_info(config.backbone)
@@ -101,7 +101,7 @@ def prepare(config: TrainConfig, *, progress: bool = True) -> Prepared:
     width = None if tower is None else tower.width
     model = get_prompted_model(backbone, config.method_config(), tokenizer, visual_width=width)
     if config.compile and any(part.acts_inside for part in model.parts):
-        # Compiled layers pass over hooks that were set in them: the run would train something else.
+        # Compiled layers ignore hooks that were set in them: the run would train something else.
         raise ConfigError(f"{model.method_config.title} acts inside the backbone's layers: leave out compile")
     method, facts = model.method_config, facts_of(backbone, max_seq_length=_known(config.max_seq_length))
     config = dataclasses.replace(config, **method.settings())
@@ -119,9 +119,10 @@ def prepare(config: TrainConfig, *, progress: bool = True) -> Prepared:
 
 
 def default_rates(config: TrainConfig, backbone: PreTrainedModel, *, with_images: bool) -> dict[str, float]:
-    """The learning rate of each group by its setting: registered for the backbone, else the group's default.
+    """Setting of each rate group -> its learning rate: that registered for the backbone, else the group's default.
 
-    Only what a run leaves open is looked for. The projection's default is filled in by `resolve`: the rate of A and B.
+    Defaults are computed only for rates that the run leaves open. The projection's default is the rate of A and B,
+    which `resolve` fills in.
 
     Raises:
         BackboneError: a rate follows from the backbone's embeddings, which are zero or not finite.
@@ -140,7 +141,7 @@ def default_rates(config: TrainConfig, backbone: PreTrainedModel, *, with_images
 
 
 def with_answer_list(task: Task, train: TokenisedSplit) -> Task:
-    """The task with the most frequent targets of its training rows, as many as it says, sorted."""
+    """The task with its answer list: its `closed_answers` most frequent training targets, sorted."""
     most = [answer for answer, _ in Counter(train.targets).most_common(task.closed_answers) if answer]
     return dataclasses.replace(task, answer_list=tuple(sorted(most)))
 

@@ -1,4 +1,4 @@
-"""What a person at a terminal sees of a run: loss, rates, time left; plain lines where there is no terminal."""
+"""The progress of a run in a terminal: loss, rates, time left; plain lines where stderr is no terminal."""
 
 import time
 from typing import Any, Self
@@ -16,7 +16,7 @@ from rich.progress import (
 
 from dept.training.prepare import Prepared
 
-_LINE_SECONDS = 10.0  # between plain lines
+_LINE_SECONDS = 10.0  # the least time between two plain lines
 
 
 class Bar:

@@ -1,4 +1,4 @@
-"""What a run leaves for its readers: `result.json`, the best adapter, some predictions, where every number is from."""
+"""A run's output: `result.json` with the provenance of its numbers, the best adapter, some predictions."""
 
 import base64
 import contextlib
@@ -20,13 +20,13 @@ from dept.runs.key import run_key
 from dept.training.prepare import Prepared
 
 SCHEMA_VERSION = 1
-SHOWN_ROWS = 24  # of the test examples, in predictions.json
-SHOWN_PIXELS = 160  # of the longer side of their images
+SHOWN_ROWS = 24  # number of test examples in predictions.json
+SHOWN_PIXELS = 160  # the longer side of their images
 _PACKAGES = ("dept-lab", "torch", "transformers", "accelerate", "datasets", "numpy", "safetensors")
 
 
 def save_best(folder: RunFolder, prepared: Prepared, step: int, metrics: dict[str, float]) -> None:
-    """Write `adapter/`, with all that is needed to use it."""
+    """Write `adapter/`, with everything that is needed to use it."""
     config, task = prepared.config, prepared.task
     prepared.model.save_pretrained(
         folder.adapter,
@@ -50,7 +50,7 @@ def save_best(folder: RunFolder, prepared: Prepared, step: int, metrics: dict[st
 
 
 def save_predictions(folder: RunFolder, prepared: Prepared, test: Evaluation) -> None:
-    """Write `predictions.json`: what the best adapter says of the first test examples, their images made small."""
+    """Write `predictions.json`: the best adapter's predictions for the first test examples, with small images."""
     split, rows = prepared.splits["test"], prepared.rows
     column, table = rows.image_column, rows.splits["test"]
     shown = slice(SHOWN_ROWS)
@@ -58,7 +58,7 @@ def save_predictions(folder: RunFolder, prepared: Prepared, test: Evaluation) ->
     def line(row: int, source: str, answers: tuple[str, ...], prediction: Prediction) -> dict[str, Any]:
         image = None
         if column is not None:
-            with contextlib.suppress(DataError):  # removed while the run trained: no reason to lose its result
+            with contextlib.suppress(DataError):  # an image may be removed while the run trains; the result is kept
                 image = base64.b64encode(thumbnail(table[row][column], SHOWN_PIXELS)).decode()
         return {"source": source, "answers": list(answers), "prediction": prediction.text, "image": image}
 
@@ -131,7 +131,7 @@ def build_result(
 
 
 def _budget(prepared: Prepared) -> dict[str, Any]:
-    """How prompt tuning's budget was spent; a method that is not sized by it has no rank and is never over it."""
+    """How prompt tuning's budget was spent; a method whose size does not depend on it has rank 0."""
     split, positions = prepared.budget, prepared.model.num_virtual_tokens
     return {
         "num_virtual_tokens": positions,

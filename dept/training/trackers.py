@@ -1,7 +1,7 @@
 """A mirror of a run in Trackio, TensorBoard or Weights & Biases, through Accelerate's trackers.
 
-The run folder stays the truth: nothing is read back from a tracker, and steps that a killed run repeats when it goes
-on may stand there twice.
+The run folder is authoritative: nothing is read back from a tracker. A tracker may have steps twice that a killed run
+repeated when it was resumed.
 """
 
 from __future__ import annotations
@@ -25,14 +25,14 @@ if TYPE_CHECKING:
     from dept.training.prepare import Prepared
 
 TrackerName = Literal["trackio", "tensorboard", "wandb"]
-PROJECT = "dept-lab"  # that the runs are in, at Trackio and W&B
+PROJECT = "dept-lab"  # the runs' project in Trackio and W&B
 
 
 def check_tracker(name: str) -> None:
-    """Find what is missing before a run starts.
+    """Check, before a run starts, that a tracker can be used.
 
     Raises:
-        ConfigError: an unknown tracker, or one whose library is not installed.
+        ConfigError: the tracker is unknown, or its library is not installed.
     """
     if name not in get_args(TrackerName):
         raise ConfigError(f"--track: {name!r} is none of {', '.join(get_args(TrackerName))}")
@@ -42,7 +42,7 @@ def check_tracker(name: str) -> None:
 
 @contextlib.contextmanager
 def mirrored(name: str | None, reporter: Reporter) -> Iterator[Reporter]:
-    """The reporter for `dept.training.loop.train`: `reporter` itself without a tracker, else one that tells both.
+    """A reporter that passes everything to `reporter` and to the tracker; without a tracker `reporter` itself.
 
     Raises:
         ConfigError: as `check_tracker`.
@@ -58,7 +58,7 @@ def mirrored(name: str | None, reporter: Reporter) -> Iterator[Reporter]:
 
 
 class Mirror:
-    """A reporter that repeats every line to a tracker, after the reporter that it goes with.
+    """A reporter that passes every line to another reporter and then to a tracker.
 
     TensorBoard's files are in the run folder, `tensorboard/`; Trackio and W&B show a run under the folder's name and
     the run's key, in the project `dept-lab`.
@@ -93,7 +93,7 @@ class Mirror:
         return reason
 
     def finish(self) -> None:
-        """Let the tracker write what it still holds."""
+        """Let the tracker write what it has not written yet."""
         if self._tracker is not None:
             with contextlib.redirect_stdout(sys.stderr):
                 _finish(self._name, self._tracker)
@@ -137,7 +137,7 @@ def _start(name: str, prepared: Prepared, first_step: int) -> GeneralTracker:
 
 
 def _finish(name: str, tracker: GeneralTracker) -> None:
-    if name == "trackio":  # its own end forgets the run, too; otherwise it is ended again at exit, aloud
+    if name == "trackio":  # its own `finish` also forgets the run, which would else be ended, with output, at exit
         import trackio
 
         trackio.finish()

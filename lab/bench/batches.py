@@ -19,18 +19,18 @@ if TYPE_CHECKING:
 TASK_BATCHES = 8  # of a task's epoch, evenly spread over its lengths
 
 
-_SPREAD = 0.6  # of the logarithm of a GLUE-like length
+_SPREAD = 0.6  # standard deviation of the logarithm of a GLUE-like length
 
 
 def source_batches(config: BenchConfig, group: Group) -> list[list[int]]:
-    """Tokens of each source of each batch: the same for both sides of every pair.
+    """The number of tokens of each source of each batch, equal for both sides of every pair.
 
-    A `padded` source has a GLUE-like length (log-normal, mean 45 tokens), which decides its mask alone: the tensors
+    A `padded` source has a GLUE-like length (log-normal, mean 45 tokens), which only decides its mask: the tensors
     have all columns, as in the authors' release. A `task` gives up to 8 batches of its training rows (its test rows
     for inference), evenly spread from its shortest to its longest batch.
 
     Raises:
-        DeptError: a task's rows or tokenizer that cannot be read.
+        DeptError: a task's rows or tokenizer cannot be read.
     """
     lengths = Lengths.parse(group.lengths)
     if lengths.kind == "fixed":
@@ -58,10 +58,10 @@ def source_batches(config: BenchConfig, group: Group) -> list[list[int]]:
 
 
 def task_lengths(config: BenchConfig, backbone: str, task_name: str, split: str) -> list[int]:
-    """Source tokens of a task's rows, truncated to `max_seq_length`.
+    """The number of source tokens of each of a task's rows, at most `max_seq_length`.
 
     Raises:
-        DeptError: unknown task, missing rows, no tokenizer.
+        DeptError: the task is unknown, or its rows or the tokenizer are missing.
     """
     from dept.data.sources import load_rows
     from dept.data.tokenised import tokenise
@@ -81,7 +81,7 @@ def task_lengths(config: BenchConfig, backbone: str, task_name: str, split: str)
 
 
 def _tokenizer(name: str) -> PreTrainedTokenizerBase:
-    """A tokenizer for lengths alone: its ids never reach a backbone."""
+    """The tokenizer that counts tokens; no backbone reads its ids."""
     from transformers import AutoTokenizer
 
     from dept.backbones.locate import locate

@@ -1,4 +1,4 @@
-"""What `dept-lab bench` is asked: settings, and the groups that its measurements form."""
+"""The settings of `dept-lab bench`, and the groups that its measurements form."""
 
 import dataclasses
 from dataclasses import dataclass
@@ -27,22 +27,22 @@ class BenchConfig:
     """Settings of a benchmark.
 
     Attributes:
-        what: train (time and peak memory of optimiser steps), inference (label scoring), memory (peak of training
-            steps, too few for a time), decoding (label scoring beside the release's two passes).
+        what: train (time and peak memory of optimiser steps), inference (label scoring), memory (peak memory of a few
+            optimiser steps, without their time), decoding (label scoring beside the release's two passes).
         backbones: names as `load_backbone` takes them.
         virtual_tokens: DePT's m; each is compared with PT at `budget_tokens`.
-        methods: others that are compared with PT, by their names in the registry, several joined by + too.
-        method_settings: settings of theirs as texts, name=value; what is not set has its default.
+        methods: other methods that are compared with PT: names in the registry, or several joined by +.
+        method_settings: their settings as name=value; a setting that is missing has its default.
         lengths: texts for `Lengths.parse`.
-        batch_size: examples of a step and of an inference batch.
+        batch_size: examples in an optimiser step and in an inference batch.
         budget_tokens: l, the length of the PT prompt whose parameters are matched.
         max_seq_length: s, rows of the update.
         repeats: pairs A B per comparison, each measurement in a fresh process.
-        passes: timed passes over the batches of a measurement, after one that warms up.
-        threads: of torch, in every measurement; None for its default.
+        passes: timed passes over the batches of a measurement, after one warm-up pass.
+        threads: torch's threads in every measurement; None for torch's default.
         vision_backbone: the image encoder, for tasks with images; None for the backbone's default.
         data, tokenizer: where a task's rows and its tokens come from; the tokenizer defaults to the backbone's.
-        dtype: of the frozen weights.
+        dtype: the dtype of the frozen weights.
     """
 
     what: tuple[str, ...] = ("train", "inference")
@@ -92,13 +92,13 @@ class BenchConfig:
                 raise ConfigError(f"--methods: {name} is compared anyway; name others")
         self.settings()
         for m in self.virtual_tokens:
-            rank_for(m, 1, self.max_seq_length, self.budget_tokens)  # names a number that cannot be
+            rank_for(m, 1, self.max_seq_length, self.budget_tokens)  # raises for an invalid number
 
     def settings(self) -> dict[str, Any]:
-        """What is set of the other methods, as typed values.
+        """`method_settings` as typed values.
 
         Raises:
-            ConfigError: no such setting of theirs, or not a value of its kind.
+            ConfigError: none of the other methods has the setting, or its value is of the wrong kind.
         """
         known = {name: one for method in self.methods for name, one in method_config(method).own_settings().items()}
         values = {}
@@ -111,18 +111,18 @@ class BenchConfig:
         return values
 
     def as_quick(self) -> "BenchConfig":
-        """The same question in a few minutes: one prompt length, few repeats."""
+        """These settings for a benchmark of a few minutes: one prompt length, few repeats."""
         m = self.virtual_tokens if self.virtual_tokens != PAPER_VIRTUAL_TOKENS else (20,)
         return dataclasses.replace(self, virtual_tokens=m, repeats=min(self.repeats, 2), passes=1, quick=True)
 
 
 @dataclass(frozen=True)
 class Group:
-    """Measurements that stand in one figure: the same question, backbone and inputs.
+    """Identifies the measurements of one figure, which share what is measured, backbone and inputs.
 
     Attributes:
-        way: `plain` (the whole prompt with every batch, the paper's way) or `cached`, for the inference of
-            decoder-only backbones; else empty.
+        way: for inference with decoder-only backbones `plain` (the prompt is computed for every batch, as in the
+            paper) or `cached`; else empty.
     """
 
     what: str

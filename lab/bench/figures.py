@@ -1,7 +1,7 @@
 """The paper's Figure 3 (relative cost over m) and Figure 4 (samples a second over m), drawn from measurements.
 
-The paper's own printed numbers stand beside ours as marks of their own, named as the paper's. Methods that are
-measured at one setting are marks too, at the length of their prompt.
+The numbers that the paper prints are drawn beside ours with markers of their own, named as the paper's. Methods that
+are measured at one setting are markers too, at the length of their prompt.
 """
 
 from collections.abc import Sequence
@@ -33,7 +33,7 @@ def size_name(backbone: str) -> str:
 
 
 def family(backbone: str) -> str:
-    """T5, GPT-2 or LLaMA-2, which the paper's figures take together over their sizes; else the backbone itself."""
+    """T5, GPT-2 or LLaMA-2, whose sizes share a figure in the paper; else the backbone itself."""
     name = size_name(backbone)
     return next(
         (f for start, f in (("t5-", "T5"), ("gpt2", "GPT-2"), ("llama-2", "LLaMA-2")) if name.startswith(start)), name
@@ -53,7 +53,7 @@ def _of(summaries: Sequence[Summary], kind: str, lengths: str, way: str) -> list
 def relative_cost(summaries: Sequence[Summary]) -> list[tuple[str, go.Figure]]:
     """Figure 3: training time and peak training memory over m, per cent of PT's, the mean over sizes."""
     costs = [s for s in summaries if s.group.what in ("train", "memory") and s.baseline is not None]
-    found = []
+    drawn = []
     for kind, lengths, way in _families(costs):
         own = _of(costs, kind, lengths, way)
         figure = go.Figure()
@@ -74,28 +74,28 @@ def relative_cost(summaries: Sequence[Summary]) -> list[tuple[str, go.Figure]]:
             xaxis={"title": "m, virtual tokens (100: PT)", "dtick": 20, "range": [-5, 105]},
             yaxis={"title": "per cent of PT", "rangemode": "tozero"},
         )
-        found.append((f"After the paper's Figure 3: relative training cost, {kind}, {lengths}", figure))
-    return found
+        drawn.append((f"After the paper's Figure 3: relative training cost, {kind}, {lengths}", figure))
+    return drawn
 
 
 def _cost(row: Summary, name: str) -> Ratio | None:
-    """Time or memory over the baseline's; a memory run is too short for a time, a training run tells both."""
+    """Time or memory over the baseline's; None for the time of a memory run, which is too short for it."""
     if name == "peak memory":
         return row.memory
     return row.time if row.group.what == "train" else None
 
 
 def _add_other_costs(figure: go.Figure, name: str, own: Sequence[Summary]) -> None:
-    """A mark for each method that is measured at one setting, over the sizes of the backbone."""
+    """A marker for each method that is measured at one setting, at the mean over the backbone's sizes."""
     ratios: dict[str, list[Ratio]] = {}
     lengths = {row.variant.name: row.variant.num_virtual_tokens for row in own}
     for row in own:
         if (ratio := _cost(row, name)) is not None:
             ratios.setdefault(row.variant.name, []).append(ratio)
-    for index, (variant, found) in enumerate(ratios.items()):
+    for index, (variant, of_sizes) in enumerate(ratios.items()):
         figure.add_scatter(
             x=[lengths[variant]],
-            y=[100 * fmean(ratio.median for ratio in found)],
+            y=[100 * fmean(ratio.median for ratio in of_sizes)],
             name=f"{variant}: {name}, ours",
             mode="markers",
             marker={"symbol": _OTHER_MARKS[index % len(_OTHER_MARKS)], "size": 11, "color": _COLORS[name]},
@@ -127,9 +127,9 @@ def _add_cost(figure: go.Figure, name: str, own: Sequence[Summary]) -> None:
 
 
 def samples_per_second(summaries: Sequence[Summary]) -> list[tuple[str, go.Figure]]:
-    """Figure 4: bars of samples per second over m, a panel a size, with the ratio to PT above each bar."""
+    """Figure 4: bars of samples per second over m, a panel for each size, with the ratio to PT above each bar."""
     speeds = [s for s in summaries if s.group.what == "inference" and s.variant.method != BACKBONE]
-    found = []
+    drawn = []
     for kind, lengths, way in _families(speeds):
         own = _of(speeds, kind, lengths, way)
         sizes = sorted(dict.fromkeys(s.group.backbone for s in own), key=_size_order)
@@ -158,25 +158,25 @@ def samples_per_second(summaries: Sequence[Summary]) -> list[tuple[str, go.Figur
         figure.update_layout(**_layout(f"{lengths}{', ' + way if way else ''}; above each bar: speed relative to PT"))
         way_title = f", {way}" if way else ""
         after = "With cached prompts" if way == "cached" else "After the paper's Figure 4"
-        found.append((f"{after}: inference, {kind}, {lengths}{way_title}", figure))
-    return found
+        drawn.append((f"{after}: inference, {kind}, {lengths}{way_title}", figure))
+    return drawn
 
 
 def _methods(own: Sequence[Summary]) -> list[str]:
-    """The measured ones: the method whose m is varied, PT, then the others in the order of measuring."""
+    """The measured methods: the one whose m is varied, PT, then the others in the order of measurement."""
     measured = dict.fromkeys(s.variant.method for s in own)
     first = [method for method in (DEFAULT_METHOD, BASELINE) if method in measured]
     return list(dict.fromkeys([*first, *measured]))
 
 
 def relative_speed(summaries: Sequence[Summary]) -> list[tuple[str, go.Figure]]:
-    """Samples per second relative to PT over m, with the ratios of the paper's printed speeds as marks."""
+    """Samples per second relative to PT over m, with the ratios of the paper's printed speeds as markers."""
     speeds = [
         s
         for s in summaries
         if s.group.what == "inference" and s.group.way != "cached" and s.variant.method == DEFAULT_METHOD
     ]
-    found = []
+    drawn = []
     for kind, lengths, way in _families(speeds):
         own = _of(speeds, kind, lengths, way)
         sizes = sorted(dict.fromkeys(s.group.backbone for s in own), key=_size_order)
@@ -205,12 +205,12 @@ def relative_speed(summaries: Sequence[Summary]) -> list[tuple[str, go.Figure]]:
             xaxis={"title": "m, virtual tokens (100: PT)", "dtick": 20, "range": [-5, 105]},
             yaxis={"title": "samples a second over PT's", "rangemode": "tozero"},
         )
-        found.append((f"Speed relative to PT, ours and the paper's: {kind}, {lengths}", figure))
-    return found
+        drawn.append((f"Speed relative to PT, ours and the paper's: {kind}, {lengths}", figure))
+    return drawn
 
 
 def _add_printed(figure: go.Figure, name: str, m: int, symbol: str) -> None:
-    """A mark at the ratio of the two speeds that the paper prints, where it does."""
+    """Add a marker at the ratio of the two speeds, if the paper prints both."""
     dept, pt = printed_speed(name, DEFAULT_METHOD, m), printed_speed(name, BASELINE, 100)
     if dept is None or pt is None:
         return

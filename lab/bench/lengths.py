@@ -1,4 +1,4 @@
-"""How long the inputs of a benchmark are: padded as in the paper, all alike, or a task's own lengths."""
+"""The input lengths of a benchmark: padded as in the paper, all of one length, or a task's own."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ from dept.errors import ConfigError
 if TYPE_CHECKING:
     pass
 
-GLUE_MEAN_TOKENS = 45  # the mean source of GLUE's rows in batches grouped by length
+GLUE_MEAN_TOKENS = 45  # mean source length of GLUE's rows in batches grouped by length
 _LENGTHS = re.compile(r"(padded|fixed):([1-9]\d{0,5})|(task):([\w./-]+)")
 
 
 @dataclass(frozen=True)
 class Lengths:
-    """How long the sources of a batch are.
+    """The source lengths of a batch.
 
     Attributes:
         kind: `padded`: sources of GLUE-like lengths, each padded to `tokens` columns, as the authors' release does;
             `fixed`: every source has `tokens` tokens; `task`: a task's own lengths, batches grouped by length.
-        tokens: of a padded or fixed source.
-        task: whose rows, for `task`.
+        tokens: the length of a padded or fixed source.
+        task: the task's name, for the kind `task`.
     """
 
     kind: Literal["padded", "fixed", "task"]
@@ -32,17 +32,17 @@ class Lengths:
 
     @classmethod
     def parse(cls, text: str) -> Lengths:
-        """`padded:256`, `fixed:45` or `task:sst2`.
+        """Read a text such as `padded:256`, `fixed:45` or `task:sst2`.
 
         Raises:
-            ConfigError: anything else.
+            ConfigError: the text has another form.
         """
-        found = _LENGTHS.fullmatch(text.strip())
-        if found is None:
+        parts = _LENGTHS.fullmatch(text.strip())
+        if parts is None:
             raise ConfigError(f"--lengths takes padded:N, fixed:N or task:NAME (for example padded:256), not {text!r}")
-        if found[3]:
-            return cls("task", task=found[4])
-        return cls("padded" if found[1] == "padded" else "fixed", tokens=int(found[2]))
+        if parts[3]:
+            return cls("task", task=parts[4])
+        return cls("padded" if parts[1] == "padded" else "fixed", tokens=int(parts[2]))
 
     def __str__(self) -> str:
         return f"{self.kind}:{self.task or self.tokens}"

@@ -1,6 +1,6 @@
-"""What `dept-lab bench` measures: settings, the variants of a method, and which two are compared.
+"""The plan of `dept-lab bench`: the variants of a method, which two are compared, and the measurements' jobs.
 
-Light on purpose: nothing here imports torch, so that bad input is answered at once.
+Nothing here imports torch, so that invalid input is reported at once.
 """
 
 import dataclasses
@@ -20,12 +20,12 @@ from lab.bench.config import DEFAULT_BACKBONES, BenchConfig, Group
 from lab.bench.lengths import GLUE_MEAN_TOKENS, Lengths
 from lab.bench.variant import BACKBONE, Variant, variant_of
 
-TARGET_TOKENS = 2  # a label of one token, and end-of-text
+TARGET_TOKENS = 2  # a label of one token, and the end-of-text token
 
 
 @dataclass(frozen=True)
 class Pair:
-    """A and B, measured in turn; a ratio is always that of one pair's two measurements."""
+    """The variants A (baseline) and B, measured in turn; a ratio is of one pair's two measurements."""
 
     group: Group
     baseline: Variant
@@ -48,9 +48,9 @@ class MeasureJob:
     Attributes:
         batches: the source tokens of each row of each batch.
         pad_to: columns that every source is padded to; None pads to the batch's longest.
-        tower: the image encoder whose features stand before each source; they are there, as from the cache.
-        count_flops: whether to count them too, in a pass of its own after the timed ones.
-        parent_pid: the process whose end ends the measurement; 0 for none.
+        tower: the image encoder whose features come before each source. They are not computed: training caches them.
+        count_flops: whether to count FLOPs too, in a separate pass after the timed ones.
+        parent_pid: the process whose end also ends the measurement; 0 for none.
     """
 
     what: str
@@ -89,16 +89,16 @@ class MeasureJob:
 
 @dataclass(frozen=True)
 class Measurement:
-    """What one process found.
+    """The result of one measurement.
 
     Attributes:
-        fits: False when there was too little memory; all the numbers are then None.
+        fits: False when there was too little memory; all numbers are then None.
         reason: why it does not fit.
         pass_seconds: each timed pass over all the job's batches.
         samples: rows of a pass. steps: batches of a pass.
-        peak_bytes: most memory in use above the loaded model: resident memory, or CUDA's allocator's.
-        flops: floating point operations of a pass, counted; None where they were not asked for.
-        matmul_peak: floating point operations a second of the best square product, before and after the passes.
+        peak_bytes: most memory in use above the loaded model: resident memory, or that of CUDA's allocator.
+        flops: counted floating point operations of a pass; None where the job did not request them.
+        matmul_peak: floating point operations a second of the best square product before and after the passes.
         device: cpu, or the GPU's name.
     """
 
@@ -118,10 +118,10 @@ class Measurement:
 
 @dataclass(frozen=True)
 class MeasuredPair:
-    """A and B of one pair, or what of them was measured before a stop.
+    """The measurements of one pair; a side is None if the benchmark stopped before it.
 
     Attributes:
-        repeat: from 0.
+        repeat: the repeat's number, from 0.
     """
 
     pair: Pair
@@ -134,7 +134,7 @@ class MeasuredPair:
 
 
 def groups(config: BenchConfig) -> Iterator[Group]:
-    """Every question that the settings ask, in the order of the report; `--quick` adds GPT-2's inference.
+    """The groups that the settings request, in the order of the report; `--quick` adds GPT-2's inference.
 
     Raises:
         BackboneError: an unknown backbone.
@@ -185,7 +185,7 @@ def _splits(config: BenchConfig, group: Group, cached: bool) -> list[Variant]:
 
 
 def _other(config: BenchConfig, group: Group, method: str, cached: bool) -> Variant:
-    """Another method, by its defaults where nothing is set."""
+    """The variant of another method, with its defaults where nothing is set."""
     facts = known_facts(group.backbone, config.max_seq_length)
     given = {"max_seq_length": config.max_seq_length, "budget_tokens": config.budget_tokens, **config.settings()}
     return variant_of(
@@ -215,7 +215,7 @@ def tower_of(config: BenchConfig, group: Group) -> TowerInfo | None:
     """The image encoder of a group whose task has images.
 
     Raises:
-        BackboneError: its sizes cannot be told.
+        BackboneError: its sizes are not known.
     """
     lengths = Lengths.parse(group.lengths)
     if lengths.kind != "task":

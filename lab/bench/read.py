@@ -1,4 +1,4 @@
-"""A benchmark's bench.json, read back."""
+"""Find and read benchmarks' bench.json files."""
 
 import os
 from collections.abc import Mapping
@@ -15,7 +15,9 @@ from lab.runs.read import Damaged
 
 
 def find_benches(root: str | Path) -> tuple[list[tuple[Path, Bench]], list[Damaged]]:
-    """Every benchmark at or below a folder, by path, and the damaged ones; no links or hidden folders are followed."""
+    """Every benchmark at or below a folder, sorted by path, and the damaged ones; links and hidden folders are not
+    followed.
+    """
     benches, damaged = [], []
     for place, folders, files in os.walk(root):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
@@ -29,10 +31,10 @@ def find_benches(root: str | Path) -> tuple[list[tuple[Path, Bench]], list[Damag
 
 
 def read_bench(file: Path) -> Bench:
-    """The content of a bench.json.
+    """Read a bench.json.
 
     Raises:
-        RunError: it is missing, damaged or of a newer version.
+        RunError: the file is missing, damaged or of a newer version.
     """
     values = read_json(file)
     try:
@@ -50,7 +52,7 @@ def read_bench(file: Path) -> Bench:
             machine=values["machine"],
             versions=values["versions"],
             commit=values["commit"],
-            towers=[TowerInfo(**tower) for tower in values.get("image_encoders", ())],  # older ones read text alone
+            towers=[TowerInfo(**tower) for tower in values.get("image_encoders", ())],  # older files have none
         )
     except (LookupError, TypeError, AttributeError, ConfigError) as fault:
         raise RunError(f"{file} does not hold a benchmark ({type(fault).__name__}: {fault})") from None

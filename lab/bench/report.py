@@ -1,4 +1,4 @@
-"""What a benchmark found, as tables, figures after the paper's Figures 3 and 4 and its Table 6, and one HTML page."""
+"""A benchmark's results as tables, as figures after the paper's Figures 3 and 4 and Table 6, and as one HTML page."""
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -34,7 +34,7 @@ COLUMNS = (
 
 
 def provenance(bench: Bench) -> str:
-    """One sentence: weights, inputs, machine, and what that means for the numbers."""
+    """Sentences on weights, inputs and machine, and on what the numbers may be compared with."""
     config, box = bench.config, bench.machine
     devices = sorted({m.device for pair in bench.measured for m in (pair.baseline, pair.variant) if m and m.fits})
     threads = sorted({m.threads for pair in bench.measured for m in (pair.baseline, pair.variant) if m and m.fits})
@@ -54,18 +54,18 @@ def provenance(bench: Bench) -> str:
 
 
 def _images(bench: Bench) -> str:
-    """What is in the numbers of tasks with images, and what is not."""
-    told = [
+    """Sentences on what the numbers of tasks with images contain; "" without such tasks."""
+    sentences = [
         f"{tower.positions} positions of an image ({tower.name}, width {tower.width}) stand between prompt and text; "
         f"its features are there already, for the frozen encoder looks at each image once "
         f"({tower.flops / 1e9:,.2g} GFLOP) and they are kept."
         for tower in bench.towers
     ]
-    return "".join(f" {sentence}" for sentence in told)
+    return "".join(f" {sentence}" for sentence in sentences)
 
 
 def rows(summaries: Iterable[Summary]) -> list[dict[str, str]]:
-    """One row a variant, the columns of `COLUMNS`; a ratio is median (least to greatest) of pairs, B over A."""
+    """One row for each variant, with the columns `COLUMNS`; ratios are B over A, median (least to greatest)."""
     return [
         dict(
             zip(
@@ -89,7 +89,7 @@ def rows(summaries: Iterable[Summary]) -> list[dict[str, str]]:
 
 
 def _label(row: Summary) -> str:
-    """The variant, with what its ratios are to where that is not PT."""
+    """The variant's name, and its baseline's where that is not PT."""
     base = row.baseline
     if base is None or base.method == BASELINE != row.variant.method:
         return row.variant.name
@@ -97,7 +97,7 @@ def _label(row: Summary) -> str:
 
 
 def _three(value: float) -> str:
-    """Three digits, trailing zeros kept."""
+    """A number with three digits, trailing zeros kept."""
     return f"{value:#.3g}".rstrip(".")
 
 
@@ -108,7 +108,7 @@ def _ratio(ratio: Ratio | None) -> str:
 
 
 def print_table(bench: Bench, console: Console | None = None) -> None:
-    """A table a group for a terminal of 80 columns, then what was left out."""
+    """Print a table for each group, for a terminal of 80 columns, then what was left out."""
     console = console or Console()
     summaries = summarise(bench.measured)
     for group in dict.fromkeys(summary.group for summary in summaries):
@@ -138,7 +138,7 @@ def print_table(bench: Bench, console: Console | None = None) -> None:
 
 
 def left_out(bench: Bench) -> list[str]:
-    """One line for each thing that was asked for and is not there, and why."""
+    """One line for each requested measurement that is missing, and why."""
     lines = [
         f"{group.name}, {variant.name}: does not fit ({reason})"
         for group, variant, reason in does_not_fit(bench.measured)
@@ -150,17 +150,17 @@ def left_out(bench: Bench) -> list[str]:
 
 
 def figures(summaries: Sequence[Summary]) -> list[tuple[str, go.Figure]]:
-    """(heading, figure): the paper's Figure 3 and Figure 4 for every family of backbones and kind of inputs."""
+    """(heading, figure) of the paper's Figures 3 and 4, for every family of backbones and kind of inputs."""
     return [*relative_cost(summaries), *samples_per_second(summaries), *relative_speed(summaries)]
 
 
 def paper_rows(bench: Bench, printed: Sequence[PrintedSpeed]) -> list[tuple[str, ...]]:
-    """Ours beside the paper's: backbone and m; its PT, DePT and their ratio; our PT, DePT and ratio; our inputs.
+    """Cells of a table of speeds: backbone and m; the paper's PT, DePT and ratio; our PT, DePT and ratio; our inputs.
 
-    Ours are label scoring at the same prompt length, prompts not cached, wherever it was asked for.
+    Our speeds are those of label scoring at the same prompt length without cached prompts, where it was measured.
     """
     speeds = {(row.group, row.variant): row for row in summarise(bench.measured)}
-    asked = {(pair.pair.group, pair.pair.baseline, pair.pair.variant): None for pair in bench.measured}
+    pairs = {(pair.pair.group, pair.pair.baseline, pair.pair.variant): None for pair in bench.measured}
     too_large = {(group, variant) for group, variant, _ in does_not_fit(bench.measured)}
 
     def speed(group: Group, variant: Variant) -> str:
@@ -169,20 +169,20 @@ def paper_rows(bench: Bench, printed: Sequence[PrintedSpeed]) -> list[tuple[str,
         row = speeds.get((group, variant))
         return "not measured" if row is None else _three(row.samples_per_s)
 
-    found: list[tuple[str, ...]] = []
+    cells: list[tuple[str, ...]] = []
     for dept in (one for one in printed if one.method == DEFAULT_METHOD):
         pt = printed_speed(dept.backbone, BASELINE, 100)
         assert pt is not None, "the paper prints PT beside each DePT"
         values = pt.samples_per_s.value, dept.samples_per_s.value
         paper = (f"{dept.backbone}, m = {dept.num_virtual_tokens}", *map(str, values), f"{values[1] / values[0]:.2f}")
-        ours = [key for key in asked if _is_plain(key[0], dept.backbone) and _is_dept(key[2], dept.num_virtual_tokens)]
+        ours = [key for key in pairs if _is_plain(key[0], dept.backbone) and _is_dept(key[2], dept.num_virtual_tokens)]
         for group, baseline, variant in ours:
             row = speeds.get((group, variant))
             ratio = _ratio(row.speed if row else None)
-            found.append((*paper, speed(group, baseline), speed(group, variant), ratio, group.lengths))
+            cells.append((*paper, speed(group, baseline), speed(group, variant), ratio, group.lengths))
         if not ours:
-            found.append((*paper, "not measured", "not measured", "-", "-"))
-    return found
+            cells.append((*paper, "not measured", "not measured", "-", "-"))
+    return cells
 
 
 def _is_plain(group: Group, backbone: str) -> bool:
@@ -194,7 +194,7 @@ def _is_dept(variant: Variant, m: int) -> bool:
 
 
 def write_report(bench: Bench, folder: Path) -> Path:
-    """`bench.html` in the folder: opens without a network."""
+    """Write `bench.html` into the folder; the page needs no network."""
     summaries, missing = summarise(bench.measured), left_out(bench)
     speeds = {
         "Figure 4, as far as the paper's text prints it (samples / s)": paper_rows(bench, FIGURE_4),
@@ -232,16 +232,16 @@ task's lengths, in batches of like length.</p>"""
 
 
 def _all_rows(lines: Sequence[dict[str, str]]) -> str:
-    """Each group under a line of its own."""
+    """A table of all rows, each group under a heading line."""
     names = COLUMNS[1:]
     kinds = ["text" if name == "variant" else "" for name in names]
-    found, group = [], None
+    html_rows, group = [], None
     for line in lines:
         if line["measured"] != group:
             group = line["measured"]
-            found.append(html_page.group_row(group, len(names)))
-        found.append(_row([line[name] for name in names], kinds))
-    return html_page.table([Cell(name, kind) for name, kind in zip(names, kinds, strict=True)], found)
+            html_rows.append(html_page.group_row(group, len(names)))
+        html_rows.append(_row([line[name] for name in names], kinds))
+    return html_page.table([Cell(name, kind) for name, kind in zip(names, kinds, strict=True)], html_rows)
 
 
 def _beside(lines: Sequence[Sequence[str]]) -> str:

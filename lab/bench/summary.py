@@ -1,4 +1,4 @@
-"""Medians of what was measured, and ratios of pairs: plain arithmetic."""
+"""Medians of measurements, and ratios of pairs."""
 
 import dataclasses
 from collections.abc import Callable, Iterable, Sequence
@@ -13,7 +13,7 @@ from lab.bench.variant import Variant
 
 @dataclass(frozen=True)
 class Ratio:
-    """Of paired measurements: the median, the least and the greatest."""
+    """B over A in paired measurements: the median, the least and the greatest."""
 
     median: float
     least: float
@@ -23,16 +23,16 @@ class Ratio:
 
 @dataclass(frozen=True)
 class Summary:
-    """One variant in one group.
+    """The measurements of one variant in one group.
 
     Attributes:
-        step_s: seconds a batch, the median over measurements of the median over passes.
-        samples_per_s: from the same median.
-        peak_bytes: above the loaded model, median.
+        step_s: seconds a batch: the median over passes, then over measurements.
+        samples_per_s: samples a second, from the same median.
+        peak_bytes: peak memory above the loaded model, the median over measurements.
         fraction_of_peak: counted floating point operations a second over the best matrix product of the same process,
             the median of measurements: a shared machine's speed may change by half between two processes.
-        baseline: what the ratios are to; None for a baseline itself.
-        time, speed, memory: seconds, samples per second and peak memory over the baseline's.
+        baseline: the variant that the ratios are to; None for a baseline itself.
+        time, speed, memory: ratios of seconds, samples per second and peak memory to the baseline's.
     """
 
     group: Group
@@ -55,13 +55,13 @@ class Summary:
 
 
 def pass_seconds(measurement: Measurement) -> float:
-    """A pass over all batches: the median of the timed ones."""
+    """Seconds of a pass over all batches: the median of the timed passes."""
     return median(measurement.pass_seconds)
 
 
 def ratio(pairs: Iterable[MeasuredPair], value: Callable[[Measurement], float]) -> Ratio | None:
-    """B over A of each whole pair; None where there is none, or A is 0."""
-    found = [
+    """B over A of each pair whose both sides were measured; None where there is no such pair, or A is 0."""
+    ratios = [
         value(pair.variant) / value(pair.baseline)
         for pair in pairs
         if pair.baseline is not None
@@ -70,27 +70,27 @@ def ratio(pairs: Iterable[MeasuredPair], value: Callable[[Measurement], float]) 
         and pair.variant.fits
         and value(pair.baseline)
     ]
-    return Ratio(median(found), min(found), max(found), len(found)) if found else None
+    return Ratio(median(ratios), min(ratios), max(ratios), len(ratios)) if ratios else None
 
 
 def best_matmul(measured: Iterable[MeasuredPair]) -> float | None:
-    """The best matrix product of the whole run, floating point operations a second."""
+    """The best matrix product of the benchmark, in floating point operations a second."""
     return max((m.matmul_peak for pair in measured for m in _both(pair) if m.matmul_peak), default=None)
 
 
 def summarise(measured: Sequence[MeasuredPair]) -> list[Summary]:
-    """One row a group and variant that fits, in the order of first measurement."""
-    found: dict[tuple[Group, Variant], list[Measurement]] = {}
+    """A summary for each variant that fits in each group, in the order of first measurement."""
+    by_variant: dict[tuple[Group, Variant], list[Measurement]] = {}
     baselines: dict[tuple[Group, Variant], Variant] = {}
     for pair in measured:
         group = pair.pair.group
         baselines[group, pair.pair.variant] = pair.pair.baseline
         for variant, measurement in ((pair.pair.baseline, pair.baseline), (pair.pair.variant, pair.variant)):
             if measurement is not None and measurement.fits:
-                found.setdefault((group, variant), []).append(measurement)
+                by_variant.setdefault((group, variant), []).append(measurement)
     return [
         _summary(group, variant, measurements, baselines.get((group, variant)), measured)
-        for (group, variant), measurements in found.items()
+        for (group, variant), measurements in by_variant.items()
     ]
 
 
@@ -123,13 +123,13 @@ def _summary(
 
 
 def does_not_fit(measured: Iterable[MeasuredPair]) -> list[tuple[Group, Variant, str]]:
-    """What had too little memory, each once, and why."""
-    found: dict[tuple[Group, Variant], str] = {}
+    """The variants that had too little memory, each once, with the reason."""
+    reasons: dict[tuple[Group, Variant], str] = {}
     for pair in measured:
         for variant, measurement in ((pair.pair.baseline, pair.baseline), (pair.pair.variant, pair.variant)):
             if measurement is not None and not measurement.fits:
-                found.setdefault((pair.pair.group, variant), measurement.reason or "")
-    return [(group, variant, reason) for (group, variant), reason in found.items()]
+                reasons.setdefault((pair.pair.group, variant), measurement.reason or "")
+    return [(group, variant, reason) for (group, variant), reason in reasons.items()]
 
 
 def _both(pair: MeasuredPair) -> list[Measurement]:

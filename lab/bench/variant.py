@@ -1,4 +1,4 @@
-"""One of the things that a benchmark compares: a method at some sizes, or the backbone alone, and how it predicts."""
+"""A variant that a benchmark compares: a method at some sizes, or the backbone alone, and how it predicts."""
 
 from __future__ import annotations
 
@@ -9,19 +9,19 @@ from typing import Any, Literal
 from dept.methods.contract import MethodConfig
 from dept.methods.registry import BASELINE, DEFAULT_METHOD, method_config, title_of
 
-BACKBONE = "backbone"  # no prompt and nothing to train: how much a method costs at all
+BACKBONE = "backbone"  # the backbone alone: no prompt and nothing to train, the reference for a method's cost
 Value = str | int | float | bool | None
-# The sizes that bench.json has had from the first, 0 for a method without.
+# The sizes that every version of bench.json has; 0 for a method without them.
 _SIZES = ("num_virtual_tokens", "rank")
 
 
 @dataclass(frozen=True)
 class Variant:
-    """One of the things compared; made by `variant_of`.
+    """One side of a comparison; use `variant_of` to create it.
 
     Attributes:
-        method: of the registry, several joined by +, or `BACKBONE`.
-        settings: the method's own ones by name, nothing in them "auto"; the others have their defaults.
+        method: a method of the registry, several joined by +, or `BACKBONE`.
+        settings: the method's own settings, sorted by name, none of them "auto"; missing ones have their defaults.
         cache_prompt: whether a decoder-only prompt's keys and values are kept between batches.
         decoding: label_scoring, or release: greedy generation and then a second full forward pass.
     """
@@ -38,7 +38,7 @@ class Variant:
 
     @property
     def rank(self) -> int:
-        """Of the update of the word embeddings; 0 without one."""
+        """The rank of the update of the word embeddings; 0 without one."""
         return int(dict(self.settings).get("rank") or 0)
 
     @property
@@ -46,19 +46,19 @@ class Variant:
         way = ", release" if self.decoding == "release" else ""
         if self.method == BACKBONE:
             return f"no prompt{way}"
-        # m = 0 of the method whose m is varied is one of its lengths; elsewhere it says that there is no prompt.
+        # m = 0 is a length of the method whose m is varied; for other methods it means that there is no prompt.
         has_length = self.method != BASELINE and (self.num_virtual_tokens or self.method == DEFAULT_METHOD)
         length = f" m={self.num_virtual_tokens}" if has_length else ""
         return f"{title_of(self.method)}{length}{way}"
 
     def config(self, max_seq_length: int) -> MethodConfig:
-        """The method's config; random vectors do for a prompt, since speed does not depend on them.
+        """The method's config, with a random prompt, since speed does not depend on its values.
 
         Raises:
-            ConfigError: settings that cannot be.
+            ConfigError: the settings are invalid.
         """
         given = dict(self.settings) | {"prompt_init": "random", "prompt_init_text": None}
-        generous = {"budget_tokens": 10**5}  # the plan has kept to the budget
+        generous = {"budget_tokens": 10**5}  # the plan has checked the budget
         return method_config(self.method).from_settings({**generous, **given, "max_seq_length": max_seq_length})
 
     def to_dict(self) -> dict[str, Any]:
@@ -68,7 +68,7 @@ class Variant:
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Variant:
-        """The variant of a bench.json; earlier ones have the two sizes alone."""
+        """The variant from a bench.json; older files have only the two sizes."""
         settings = values.get("settings")
         if settings is None:
             known = () if values["method"] == BACKBONE else method_config(values["method"]).own_settings()
@@ -78,9 +78,9 @@ class Variant:
 
 
 def variant_of(method: str, settings: Mapping[str, Value] | None = None, **ways: Any) -> Variant:
-    """A method at these settings, in any order.
+    """A method with these settings, given in any order.
 
     Args:
-        ways: `cache_prompt` and `decoding` of `Variant`.
+        ways: values for `cache_prompt` and `decoding` of `Variant`.
     """
     return Variant(method, tuple(sorted((settings or {}).items())), **ways)

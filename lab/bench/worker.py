@@ -1,6 +1,6 @@
 """One measurement in a fresh process: `python -m lab.bench.worker` reads a job (JSON) on stdin, prints one JSON line.
 
-A process of its own, so that neither memory nor a warm cache is left over from the measurement before.
+In a fresh process no memory and no warm cache is left over from the previous measurement.
 """
 
 import contextlib
@@ -35,14 +35,14 @@ from lab.bench.cost import needed_bytes
 from lab.bench.plan import TARGET_TOKENS, MeasureJob, Measurement
 from lab.bench.variant import BACKBONE, Variant
 
-PEAK_SIZES = (768, 1024, 1536, 2048)  # of the square matrices whose product is the machine's peak
+PEAK_SIZES = (768, 1024, 1536, 2048)  # of the square matrices whose product measures the machine's peak
 PEAK_REPEATS = 3
-_RATE = 1e-5  # of every group: small enough that a few steps change nothing, and no number of interest depends on it
+_RATE = 1e-5  # learning rate of every group; speed and memory do not depend on it
 Step = Callable[[dict[str, Tensor]], None]
 
 
 def measure(job: MeasureJob) -> Measurement:
-    """Load, warm up with one pass, time the others, then count FLOPs apart.
+    """Load the model, warm up with one pass, time the others, then count FLOPs in a separate pass.
 
     Raises:
         DeptError: the backbone cannot be loaded.
@@ -72,7 +72,7 @@ def _measure(job: MeasureJob, device: torch.device) -> Measurement:
     torch.manual_seed(job.seed)
     backbone, _ = load_backbone(job.backbone, dtype=job.dtype)
     backbone.to(device)  # type: ignore[arg-type] # transformers narrows nn.Module.to
-    for weight in backbone.parameters():  # a mapped file is read when it is touched: let that be now
+    for weight in backbone.parameters():  # a mapped file is read at its first use: use it now, before timing
         weight.detach().sum()
     model = build(job.variant, backbone, job.max_seq_length, job.tower.width if job.tower else None)
     loading = time.perf_counter() - started
@@ -99,7 +99,7 @@ def _measure(job: MeasureJob, device: torch.device) -> Measurement:
     peak = max(peak_before, matmul_peak(device, job.dtype))
     trainable = model.trainable_parameters()
     if job.what in ("inference", "decoding"):
-        model.requires_grad_(False)  # the counter's hooks want a graph behind whatever asks for gradients
+        model.requires_grad_(False)  # the counter's hooks need a graph for every tensor that requires gradients
     return Measurement(
         fits=True,
         pass_seconds=seconds,
@@ -119,10 +119,10 @@ def build(variant: Variant, backbone: Any, max_seq_length: int, visual_width: in
     """The model of a variant.
 
     Args:
-        visual_width: of the image features that it reads, None for text.
+        visual_width: the width of the image features that it reads; None for text tasks.
     """
     if variant.method == BACKBONE:
-        # Without parts, which `get_prompted_model` refuses, since there is nothing to train.
+        # Built directly: `get_prompted_model` refuses a model without parts, which has nothing to train.
         hidden_size = input_embeddings(backbone).shape[1]
         parts = [] if visual_width is None else [VisualProjection(visual_width, hidden_size)]
         model = PromptedModel(backbone, method_config(BASELINE)(), parts)
@@ -133,9 +133,10 @@ def build(variant: Variant, backbone: Any, max_seq_length: int, visual_width: in
 
 
 def random_batches(job: MeasureJob, model: PromptedModel) -> list[dict[str, Tensor]]:
-    """Collated batches of random token ids with the job's lengths: [B, L], labels for training.
+    """Collated batches of random token ids with the job's lengths: [B, L], with labels for training.
 
-    For a task with images also random features, [B, P, V]: a frozen encoder's are computed once and then cached.
+    For a task with images they have random features too, [B, P, V]: a frozen encoder's features are computed once
+    and then cached.
     """
     generator = torch.Generator().manual_seed(job.seed)
     vocabulary = input_embeddings(model.backbone).shape[0]
@@ -146,17 +147,17 @@ def random_batches(job: MeasureJob, model: PromptedModel) -> list[dict[str, Tens
         return torch.randint(2, vocabulary, (count,), generator=generator).tolist()
 
     def item(length: int) -> dict[str, Any]:
-        made: dict[str, Any] = {"source_ids": ids(length), "target_ids": ids(TARGET_TOKENS)}
+        example: dict[str, Any] = {"source_ids": ids(length), "target_ids": ids(TARGET_TOKENS)}
         if job.tower is not None:
             features = torch.randn(job.tower.positions, job.tower.width, generator=generator)
-            made["visual_features"] = features.to(torch.float16).numpy()
-        return made
+            example["visual_features"] = features.to(torch.float16).numpy()
+        return example
 
     return [collate([item(length) for length in batch]) for batch in job.batches]
 
 
 def training_step(model: PromptedModel) -> Step:
-    """An optimiser step as `dept train` makes it: dropout on, clipped gradients, AdamW on the adapter's tensors."""
+    """An optimiser step as in `dept train`: dropout on, clipped gradients, AdamW on the adapter's tensors."""
     model.train()
     optimizer = build_groups(model, dict.fromkeys(model.grouped_tensors(), _RATE))
     tensors = list(model.adapter_tensors().values())
@@ -209,11 +210,11 @@ def inference_step(model: PromptedModel, variant: Variant) -> Step:
 
 
 def counted_flops(step: Step, batches: Sequence[dict[str, Tensor]]) -> int:
-    """Floating point operations of a pass: its matrix products, a multiply-add counted as two.
+    """Floating point operations of a pass: those of its matrix products, a multiply-add counted as two.
 
-    Counted on one and on two rows of each batch, in full width: all that is done is either the same for any number
-    of rows or in proportion to them. Attention runs on torch's plain path here, since the counter does not know the
-    CPU's fused one.
+    They are counted on one row and on two rows of each batch, in full width, and extrapolated: every operation's cost
+    is either constant or proportional to the number of rows. Attention runs on torch's plain path here, since the
+    counter does not support the CPU's fused one.
     """
 
     def count(batch: dict[str, Tensor], rows: int) -> int:
@@ -245,10 +246,10 @@ def matmul_peak(device: torch.device, dtype: str) -> float:
 
 
 class PeakMemory:
-    """The most memory in use above what is in use now, in bytes.
+    """The peak of memory in use above that at construction, in bytes.
 
-    On a CPU that is resident memory: the system's high-water mark, set back to now where it can be (Linux:
-    /proc/self/clear_refs), less what is resident now. Elsewhere the mark (ru_maxrss) still has the peak of loading.
+    On a CPU it is resident memory: the system's high-water mark, less what was resident at construction. Linux can
+    reset the mark (/proc/self/clear_refs); elsewhere it (ru_maxrss) still includes the peak of loading.
     """
 
     def __init__(self, device: torch.device) -> None:
@@ -272,19 +273,19 @@ class PeakMemory:
 
 
 def available_bytes(device: torch.device) -> int:
-    """Memory that a new process can have."""
+    """The memory that is available to this process, in bytes."""
     if device.type == "cuda":
         return int(torch.cuda.mem_get_info(device)[0])
     return int(psutil.virtual_memory().available)
 
 
 def main() -> int:
-    """Measure the job on stdin; 0 also when it does not fit the memory, 2 with one line for what a user can mend."""
+    """Measure the job on stdin; 0, also when it does not fit the memory, or 2 with one line on a user's mistake."""
     with stdout_for_the_answer() as answer:
         job = MeasureJob.from_dict(json.loads(sys.stdin.read()))
         if job.parent_pid:
             end_with(job.parent_pid)
-        if sys.platform == "linux":  # if memory runs out after all, let it be this process that goes
+        if sys.platform == "linux":  # if memory runs out after all, the system should end this process first
             with contextlib.suppress(OSError):
                 Path("/proc/self/oom_score_adj").write_text("1000")
         try:

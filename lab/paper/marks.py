@@ -1,4 +1,4 @@
-"""What keeps a run's number from standing beside the paper's: where its data and backbone came from, its settings."""
+"""Marks: the reasons why a run's result may not be compared with the paper's (other data, backbone or settings)."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -15,17 +15,17 @@ from lab.paper import numbers as paper
 
 # Settings that the paper fixes for every method; a task's own values are added in `_other_settings`.
 _FIXED = ("batch_size", "eval_every", "adam_epsilon", "weight_decay", "warmup_proportion")
-_OWN_METHODS = (DEFAULT_METHOD, BASELINE)  # those that it trains itself, with the grid of Table 8
-_RELEASED = {"low_rank_alpha": (8.0, None)}  # the release's, and Eq. 2 without a scale
+_OWN_METHODS = (DEFAULT_METHOD, BASELINE)  # the methods that the paper trains itself, with the grid of Table 8
+_RELEASED = {"low_rank_alpha": (8.0, None)}  # the released code's value, and Eq. 2 without a scale
 
 
 def alias_of(backbone: str) -> str:
-    """The short name of a hub id that has one, else the name as it is."""
+    """The short name of a backbone's hub id if there is one, else the name unchanged."""
     return next((info.name for info in list_backbones() if backbone in (info.name, info.hub_id)), backbone)
 
 
 def paper_score(result: Mapping[str, Any]) -> paper.Score | None:
-    """What the paper prints for a run's task, method and backbone: T5-base's number for any backbone but LLaMA-2."""
+    """The paper's number for a run's task, method and backbone; where it has none for the backbone, T5-base's."""
     task, method = result["task"], result["method"]
     own = paper.score(method, task, backbone=alias_of(result["backbone"]["name"]))
     return own or paper.score(method, task)
@@ -47,28 +47,28 @@ def marks(result: Mapping[str, Any]) -> tuple[str, ...]:
 
 
 def _sources(result: Mapping[str, Any]) -> list[str]:
-    """Of the rows and of the backbones' weights, and of what captions are scored with."""
+    """Marks for the rows' source, the weights of backbone and image encoder, and the tokeniser of caption metrics."""
     data, backbone = result["data"]["source"], result["backbone"]
-    found = [] if data == "hub" else [f"{data} data"]
+    reasons = [] if data == "hub" else [f"{data} data"]
     printed = paper_score(result)
     expected = printed.backbone if printed is not None else paper.BACKBONE
     if backbone["source"] in ("random", "embedded", "folder"):
-        found.append(f"{backbone['source']} backbone")
+        reasons.append(f"{backbone['source']} backbone")
     elif alias_of(backbone["name"]) != expected:
-        found.append("other backbone")
+        reasons.append("other backbone")
     tower = result.get("vision_backbone")
-    if tower is not None:  # the paper's, a CLIP ResNet-101, is not to be had
-        found.append(f"{tower['source']} tower" if tower["source"] in ("random", "embedded") else "other tower")
+    if tower is not None:  # always marked: the paper's, a CLIP ResNet-101, is not available
+        reasons.append(f"{tower['source']} tower" if tower["source"] in ("random", "embedded") else "other tower")
     if PLAIN_TOKENISER in result.get("notes", ()):
-        found.append("plain tokeniser")
-    return found
+        reasons.append("plain tokeniser")
+    return reasons
 
 
 def _rows(result: Mapping[str, Any]) -> list[str]:
     if result["task"] not in TASK_NAMES:
         return ["own task"]
     if result["data"]["source"] != "hub":
-        return []  # said already
+        return []  # `_sources` has marked it
     return [] if dict(result["data"]["rows"]) == counts_from_hub(load_task(result["task"])) else ["other rows"]
 
 
@@ -84,7 +84,7 @@ def _steps(result: Mapping[str, Any]) -> list[str]:
 
 
 def _budget(result: Mapping[str, Any]) -> list[str]:
-    """Of how prompt tuning's budget was spent; nothing for a method that is not sized by it."""
+    """Marks for how prompt tuning's budget was spent; none for a method whose size does not depend on it."""
     settings = result["config"]
     method = method_config(result["method"]).from_settings(settings)
     name, budget = alias_of(result["backbone"]["name"]), settings["budget_tokens"]
@@ -98,22 +98,22 @@ def _budget(result: Mapping[str, Any]) -> list[str]:
 
 
 def _could_have_more(method: MethodConfig, facts: Facts) -> bool:
-    """Whether a rank was asked for that leaves some of the budget: in the paper r follows from m (section 2.2)."""
+    """Whether the run's rank is smaller than the budget allows: in the paper r follows from m (section 2.2)."""
     automatic = {name: "auto" for name, one in method.own_settings().items() if one.default == "auto"}
     try:
-        whole = method.from_dict({**method.to_dict(), **automatic}).resolved(facts)
+        largest = method.from_dict({**method.to_dict(), **automatic}).resolved(facts)
     except ConfigError:
         return False  # the prompt alone is larger than the budget
-    return sum(method.counts(facts).values()) < sum(whole.counts(facts).values())
+    return sum(method.counts(facts).values()) < sum(largest.counts(facts).values())
 
 
 def _settings(result: Mapping[str, Any]) -> list[str]:
-    found = ["quantised backbone"] if result["config"].get("quantize") else []
-    return [*found, *(f"other {name}" for name in _other_settings(result))]
+    quantised = ["quantised backbone"] if result["config"].get("quantize") else []
+    return [*quantised, *(f"other {name}" for name in _other_settings(result))]
 
 
 def _other_settings(result: Mapping[str, Any]) -> list[str]:
-    """Settings outside the paper's fixed ones and its grid (Table 8); what the paper does not say is not compared."""
+    """Settings outside the paper's fixed values and its grid (Table 8); what the paper does not state is left out."""
     config, table = result["config"], paper.settings()
     shipped = result["task"] in TASK_NAMES
     own_length = load_task(result["task"]).max_seq_length if shipped else table.max_seq_length

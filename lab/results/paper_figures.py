@@ -1,6 +1,6 @@
-"""The paper's Figures 3 (score over m), 5 and 6, drawn from runs; measured costs are `lab.bench.figures`'.
+"""The paper's Figures 3 (score over m), 5 and 6, drawn from runs; `lab.bench.figures` draws measured costs.
 
-The paper's own numbers stand beside ours, as far as it prints them, as marks of their own.
+Where the paper prints its numbers, they are drawn beside ours with markers of their own.
 """
 
 from collections.abc import Sequence
@@ -15,7 +15,7 @@ from lab.paper import numbers as paper
 from lab.results.rows import Mean, Results, Row, backbone_name, best, mean_of
 from lab.runs.figures import OTHER_STYLES
 
-PAPER_COLOR = "#8a5fc0"  # seen on white and on black
+PAPER_COLOR = "#8a5fc0"  # visible on white and on black
 _FAINT = "#8b949e"
 _PAPER_SYMBOLS = ("star-open", "diamond-open", "square-open")
 _TEXT_PLACES = ("middle left", "bottom center", "middle right", "top center")
@@ -23,7 +23,7 @@ _TASK_SYMBOLS = ("circle", "square", "diamond", "cross", "x", "triangle-up", "tr
 
 
 def figures(results: Results) -> list[tuple[str, go.Figure]]:
-    """(heading, figure) of what the runs are enough for."""
+    """(heading, figure) of each figure for which there are enough runs."""
     return [*score_over_length(results), *learning_rates(results), *score_over_parameters(results)]
 
 
@@ -38,24 +38,24 @@ def missing(results: Results) -> list[str]:
 
 
 def _groups(results: Results) -> dict[tuple[str, str], list[Row]]:
-    """GLUE's tested rows of each backbone and kind of data."""
-    found: dict[tuple[str, str], list[Row]] = {}
+    """GLUE's rows that have a test score, by backbone and source of the data."""
+    by_source: dict[tuple[str, str], list[Row]] = {}
     for row in results.rows:
         if row.benchmark == "glue" and row.test is not None:
-            found.setdefault((row.backbone, row.result["data"]["source"]), []).append(row)
-    return found
+            by_source.setdefault((row.backbone, row.result["data"]["source"]), []).append(row)
+    return by_source
 
 
-def _whole(rows: Sequence[Row], benchmark: str) -> Mean | None:
+def _benchmark_mean(rows: Sequence[Row], benchmark: str) -> Mean | None:
     """The mean over a benchmark, each task by its best setting; None where a task is missing."""
     chosen = [best([row for row in rows if row.task == task]) for task in paper.benchmarks()[benchmark]]
-    there = [row for row in chosen if row is not None]
-    return mean_of(there) if len(there) == len(chosen) else None
+    complete = [row for row in chosen if row is not None]
+    return mean_of(complete) if len(complete) == len(chosen) else None
 
 
 def score_over_length(results: Results) -> list[tuple[str, go.Figure]]:
-    """Figure 3's scores: GLUE's mean over m where all tasks are there, and each task; PT stands at its l."""
-    found = []
+    """Figure 3's scores: each task over m, and GLUE's mean where no task is missing; PT is drawn at its l."""
+    drawn = []
     for (backbone, source), rows in _groups(results).items():
         where = f"{backbone_name(backbone)}, {source} data"
         dept = [row for row in rows if row.method == DEFAULT_METHOD]
@@ -67,8 +67,8 @@ def score_over_length(results: Results) -> list[tuple[str, go.Figure]]:
         for task, symbol in zip(paper.benchmarks()["glue"], _TASK_SYMBOLS, strict=True):
             at = {m: best([row for row in dept if row.task == task and _length(row) == m]) for m in lengths}
             _add_task(figure, task, symbol, at, best([row for row in pt if row.task == task]))
-        means = {m: _whole([row for row in dept if _length(row) == m], "glue") for m in lengths}
-        _add_means(figure, {m: mean for m, mean in means.items() if mean is not None}, _whole(pt, "glue"))
+        means = {m: _benchmark_mean([row for row in dept if _length(row) == m], "glue") for m in lengths}
+        _add_means(figure, {m: mean for m, mean in means.items() if mean is not None}, _benchmark_mean(pt, "glue"))
         printed = paper.mean(BASELINE, "glue")
         if printed is not None and backbone == paper.BACKBONE:
             _add_printed(figure, 100, printed.value, f"GLUE mean, PT, the paper's ({printed.where})")
@@ -78,8 +78,8 @@ def score_over_length(results: Results) -> list[tuple[str, go.Figure]]:
             xaxis={"title": "m, virtual tokens (PT: l)", "dtick": 20, "range": [-5, 105]},
             yaxis={"title": "test score, per cent"},
         )
-        found.append((f"After the paper's Figure 3: score over m, {where}", figure))
-    return found
+        drawn.append((f"After the paper's Figure 3: score over m, {where}", figure))
+    return drawn
 
 
 def _length(row: Row) -> int:
@@ -134,7 +134,7 @@ def _add_means(figure: go.Figure, means: dict[int, Mean], pt: Mean | None) -> No
 
 def learning_rates(results: Results) -> list[tuple[str, go.Figure]]:
     """Figure 5: test scores on GLUE with one learning rate for prompt and update, and with two."""
-    found = []
+    drawn = []
     for (backbone, source), rows in _groups(results).items():
         where = f"{backbone_name(backbone)}, {source} data"
         by_rates: dict[str, list[Row]] = {}
@@ -148,11 +148,11 @@ def learning_rates(results: Results) -> list[tuple[str, go.Figure]]:
             own = by_rates[name]
             glue = paper.benchmarks()["glue"]
             scores = {task: _test(best([row for row in own if row.task == task])) for task in glue}
-            scores["mean"] = _test(_whole(own, "glue"))
-            there = {task: score for task, score in scores.items() if score is not None}
+            scores["mean"] = _test(_benchmark_mean(own, "glue"))
+            known = {task: score for task, score in scores.items() if score is not None}
             figure.add_bar(
-                x=[*there],
-                y=[*there.values()],
+                x=[*known],
+                y=[*known.values()],
                 name=f"{name}, ours",
                 marker={
                     "color": OTHER_STYLES[index % len(OTHER_STYLES)][0],
@@ -167,8 +167,8 @@ def learning_rates(results: Results) -> list[tuple[str, go.Figure]]:
             yaxis={"title": "test score, per cent"},
             barmode="group",
         )
-        found.append((f"After the paper's Figure 5: one learning rate or two, {where}", figure))
-    return found
+        drawn.append((f"After the paper's Figure 5: one learning rate or two, {where}", figure))
+    return drawn
 
 
 def _rates(row: Row) -> str:

@@ -1,6 +1,6 @@
-"""Ours beside the paper's: for the terminal, and as HTML, Markdown, CSV and LaTeX.
+"""Our results beside the paper's: for the terminal, and as HTML, Markdown, CSV and LaTeX.
 
-A row that is no reproduction carries its marks everywhere, and its difference stands in parentheses.
+A row that is no reproduction has its marks in every format, and its difference is in parentheses.
 """
 
 import csv
@@ -52,7 +52,7 @@ def spread(value: Spread | None) -> str:
 
 
 def paper_value(score: paper.Score | None) -> str:
-    """As the paper prints it, with two digits where it has two."""
+    """The score as the paper prints it, with two digits where it has two."""
     if score is None:
         return "-"
     digits = max(1, len(str(score.value).partition(".")[2]))
@@ -60,7 +60,7 @@ def paper_value(score: paper.Score | None) -> str:
 
 
 def difference(row: Row | Mean) -> str:
-    """Signed; in parentheses where the two numbers are not comparable."""
+    """Our score less the paper's, with a sign; in parentheses where the two are not comparable."""
     if row.difference is None:
         return "-"
     text = f"{row.difference:+.1f}"
@@ -72,18 +72,18 @@ def method_name(method: str) -> str:
 
 
 def grouped(results: Results) -> list[tuple[str | None, list[Row | Mean]]]:
-    """By benchmark, in the paper's order: its rows and then its means."""
-    found: list[tuple[str | None, list[Row | Mean]]] = []
+    """Each benchmark, in the paper's order, with its rows followed by its means."""
+    by_benchmark: list[tuple[str | None, list[Row | Mean]]] = []
     for benchmark in (*paper.benchmarks(), None):
         rows = [row for row in results.rows if row.benchmark == benchmark]
         means = [mean for mean in results.means if mean.benchmark == benchmark]
         if rows:
-            found.append((benchmark, [*rows, *means]))
-    return found
+            by_benchmark.append((benchmark, [*rows, *means]))
+    return by_benchmark
 
 
 def cells(one: Row | Mean, results: Results) -> dict[str, str]:
-    """A row's or a mean's texts, by the names of `HEADS`."""
+    """The texts of a row or a mean, by the names of `HEADS`."""
     if isinstance(one, Row):
         what = f"{one.task} ({one.metric})"
         tower = f" with {backbone_name(one.tower)}" if one.tower is not None else ""
@@ -115,22 +115,22 @@ def split_and_rates(row: Row, rows: Sequence[Row]) -> str:
 
 
 def as_rich(results: Results) -> Group:
-    """For a terminal of 80 columns: marks are numbers, explained below the table."""
+    """The table for a terminal of 80 columns: marks are numbers, explained below the table."""
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
     for name in ("task", "method", "setting", "ours", "n", "paper", "diff.", "marks"):
         left = name in ("task", "method", "setting", "marks")
         table.add_column(name, justify="left" if left else "right", overflow="fold", no_wrap=name not in ("setting",))
     numbers: dict[tuple[str, ...], int] = {}
-    for benchmark, found in grouped(results):
+    for benchmark, lines in grouped(results):
         table.add_section()
         table.add_row(f"[bold]{BENCHMARK_NAMES[benchmark]}[/bold]")
-        for one in found:
+        for one in lines:
             named = cells(one, results)
-            if isinstance(one, Row):  # the metric and the backbone take too much room here
+            if isinstance(one, Row):  # without the metric and the backbone, which take too much room here
                 named |= {"task": one.task, "setting": split_and_rates(one, results.rows)}
             mark = f"[{numbers.setdefault(one.marks, len(numbers) + 1)}]" if one.marks else ""
-            line = (*(named[name] for name in HEADS[:-1]), mark)
-            table.add_row(*map(escape, line), style="bold" if isinstance(one, Mean) else None)
+            values = (*(named[name] for name in HEADS[:-1]), mark)
+            table.add_row(*map(escape, values), style="bold" if isinstance(one, Mean) else None)
     notes = [f"[{number}] no reproduction: {', '.join(marks)}" for marks, number in numbers.items()]
     return Group("Ours beside the paper's: test scores in per cent, n seeds", table, *map(escape, notes))
 
@@ -138,9 +138,9 @@ def as_rich(results: Results) -> Group:
 def as_markdown(results: Results) -> str:
     """One table, with what was left out below it."""
     text = ["# Ours beside the paper's", "", LEGEND, ""]
-    for benchmark, found in grouped(results):
+    for benchmark, lines in grouped(results):
         text += [f"## {BENCHMARK_NAMES[benchmark]}", "", f"| {' | '.join(HEADS)} |", f"|{' --- |' * len(HEADS)}"]
-        for one in found:
+        for one in lines:
             texts = (cell.replace("|", "\\|") for cell in cells(one, results).values())
             text.append(f"| {' | '.join(texts)} |")
         text.append("")
@@ -150,12 +150,12 @@ def as_markdown(results: Results) -> str:
 
 
 def as_latex(results: Results) -> str:
-    """A table for a paper: needs the package booktabs. Marks are numbers, which the lines below it explain."""
+    """A table for a paper; it needs the package booktabs. Marks are numbers, explained below the table."""
     numbers: dict[str, int] = {}
     body = []
-    for benchmark, found in grouped(results):
+    for benchmark, lines in grouped(results):
         body.append(rf"\midrule \multicolumn{{7}}{{l}}{{\emph{{{_latex(BENCHMARK_NAMES[benchmark])}}}}} \\")
-        for one in found:
+        for one in lines:
             named = cells(one, results)
             number = numbers.setdefault(named["marks"], len(numbers) + 1) if named["marks"] else ""
             ours = _latex_number(named["ours"]) + (rf"\textsuperscript{{{number}}}" if number else "")
@@ -196,7 +196,7 @@ def _latex_number(text: str) -> str:
 
 
 def as_csv(results: Results) -> str:
-    """A line a row and a mean, numbers in full; after `_CSV` the methods' other settings and rates that a row has."""
+    """A line for each row and each mean, numbers in full; after `_CSV` the methods' other settings and rates."""
     text, own = io.StringIO(), [_method_fields(row) for row in results.rows]
     columns = dict.fromkeys((*_CSV, *(name for values in own for name in values)))
     writer = csv.DictWriter(text, columns, lineterminator="\n", restval="")
@@ -236,7 +236,7 @@ def as_csv(results: Results) -> str:
 
 
 def _method_fields(row: Row) -> dict[str, object]:
-    """The method's own settings and all rates, as far as they have a value."""
+    """The method's own settings and all rates that have a value."""
     settings = row.runs[0].settings
     names = (*settings.method_class.own_settings(), *(groups()[name].setting_name for name in settings.rates()))
     return {name: value for name in names if (value := row.result["config"][name]) is not None}
@@ -261,23 +261,23 @@ def _shared_fields(row: Row | Mean) -> dict[str, object]:
 def _spread_fields(name: str, value: Spread | None) -> dict[str, object]:
     if value is None:
         return {}
-    found: dict[str, object] = {f"{name}_mean": round(value.mean, 4)}
-    return found if value.deviation is None else {**found, f"{name}_deviation": round(value.deviation, 4)}
+    fields: dict[str, object] = {f"{name}_mean": round(value.mean, 4)}
+    return fields if value.deviation is None else {**fields, f"{name}_deviation": round(value.deviation, 4)}
 
 
 def as_html(results: Results, figures: Sequence[tuple[str, go.Figure]] = (), notes: Sequence[str] = ()) -> str:
-    """The page: the table, the figures, what was left out.
+    """The HTML page: the table, the figures, and what was left out.
 
     Args:
-        figures: each under its heading.
-        notes: plain texts below them: where measured times come from.
+        figures: (heading, figure) each.
+        notes: plain texts below the figures, such as where measured times come from.
     """
     left = {"task", "method", "setting"}
     heads = [Cell(html_page.text(name), "text" if name in left or name == "marks" else "") for name in HEADS]
     rows: list[str] = []
-    for benchmark, found in grouped(results):
+    for benchmark, lines in grouped(results):
         rows.append(html_page.group_row(BENCHMARK_NAMES[benchmark], len(HEADS)))
-        rows += [_html_row(one, results) for one in found]
+        rows += [_html_row(one, results) for one in lines]
     out = left_out_lines(results.left_out)
     return html_page.page(
         "Ours beside the paper's",
@@ -292,11 +292,11 @@ def as_html(results: Results, figures: Sequence[tuple[str, go.Figure]] = (), not
 def _html_row(one: Row | Mean, results: Results) -> str:
     named = cells(one, results)
     kinds = {"task": "text", "method": "text", "setting": "wrap", "paper": "paper"}
-    found = [Cell(html_page.text(named[name]), kinds.get(name, "")) for name in HEADS[:-1]]
+    texts = [Cell(html_page.text(named[name]), kinds.get(name, "")) for name in HEADS[:-1]]
     marks = Cell(html_page.marks_html(one.marks), "marks")
-    return html_page.row([*found, marks], kind="mean" if isinstance(one, Mean) else "")
+    return html_page.row([*texts, marks], kind="mean" if isinstance(one, Mean) else "")
 
 
 def left_out_lines(left_out: Iterable[LeftOut]) -> list[str]:
-    """One line for each."""
+    """One line for each run or mean that was left out: what it is, and why."""
     return [one.reason if one.reason.startswith(one.what) else f"{one.what}: {one.reason}" for one in left_out]

@@ -1,6 +1,6 @@
-"""Ours beside the paper's, as data: a row a task and setting, means over whole benchmarks, and what was left out.
+"""Our results beside the paper's, as data: rows by task and setting, means over benchmarks, and what was left out.
 
-Rendering is `lab.results.render`'s.
+`lab.results.render` turns them into tables.
 """
 
 import json
@@ -17,7 +17,7 @@ from lab.paper import numbers as paper
 from lab.paper.marks import marks, paper_score
 from lab.runs.read import Damaged, Run, find_runs
 
-# Settings that may differ between the runs of one row: where they are written, what seed they have.
+# Settings that may differ between the runs of one row.
 _FREE = ("seed", "output_dir", FINGERPRINTS)
 
 
@@ -26,7 +26,7 @@ class Spread:
     """A mean over seeds.
 
     Attributes:
-        deviation: the sample's standard deviation; None of one value.
+        deviation: the sample's standard deviation; None for a single value.
     """
 
     mean: float
@@ -35,24 +35,24 @@ class Spread:
 
     @classmethod
     def of(cls, values: Iterable[float]) -> "Spread | None":
-        """None of no values."""
-        found = tuple(values)
-        if not found:
+        """The spread of these values; None where there are none."""
+        kept = tuple(values)
+        if not kept:
             return None
-        return cls(fmean(found), stdev(found) if len(found) > 1 else None, found)
+        return cls(fmean(kept), stdev(kept) if len(kept) > 1 else None, kept)
 
 
 @dataclass(frozen=True)
 class Row:
-    """Completed runs that differ in their seed alone, beside the paper's number.
+    """Completed runs that differ only in their seed, with the paper's number.
 
     Attributes:
-        benchmark: the one whose mean the paper prints with this task in it; None for other tasks.
+        benchmark: the benchmark that has this task in the paper; None for other tasks.
         metric: the main metric; scores are in per cent of it.
-        runs: one a seed, by seed.
-        validation, test: of the best adapters by validation; None where no run has it.
-        paper: the same method's number for the task; None where the paper has none.
-        marks: why ours is no reproduction of it (`lab.paper.marks`), those of any of the runs.
+        runs: one for each seed, sorted by seed.
+        validation, test: scores of the adapters that are best on validation; None where no run has a score.
+        paper: the paper's number for the same method and task; None where it has none.
+        marks: why the row is no reproduction of the paper's number (`lab.paper.marks`): the marks of all its runs.
     """
 
     benchmark: str | None
@@ -68,26 +68,26 @@ class Row:
 
     @property
     def result(self) -> dict[str, Any]:
-        """The first run's result: all but scores, times and seed are the same in the others."""
+        """The first run's result; the others differ from it in scores, times and seed only."""
         result = self.runs[0].result
         assert result is not None
         return result
 
     @property
     def tower(self) -> str | None:
-        """The image encoder, of a task with images."""
+        """The image encoder's name; None for a task without images."""
         seen = self.result.get("vision_backbone")
         return None if seen is None else seen["name"]
 
     @property
     def rates(self) -> dict[str, float | None]:
-        """The learning rate of each group of the method, by its setting."""
+        """Setting of each of the method's rate groups -> its learning rate."""
         names = [group.setting_name for group in self.runs[0].settings.method_class.groups]
         return {name: self.result["config"][name] for name in names}
 
     @property
     def summary(self) -> str:
-        """The method's sizes: m = 40, r = 45."""
+        """The method's sizes as text, such as m = 40, r = 45."""
         return self.runs[0].settings.method_config().summary()
 
     @property
@@ -96,29 +96,29 @@ class Row:
 
     @property
     def difference(self) -> float | None:
-        """Our test mean less the paper's value; None where one is missing, or they are of different metrics."""
+        """Our test mean less the paper's value; None where one is missing, or their metrics differ."""
         if self.test is None or self.paper is None or self.metric != self.paper.metric:
             return None
         return self.test.mean - self.paper.value
 
     @property
     def reproduces(self) -> bool:
-        """Whether the row may stand beside the paper's number as it is."""
+        """Whether the row may be compared with the paper's number."""
         return not self.marks and self.difference is not None
 
 
 @dataclass(frozen=True)
 class Mean:
-    """A mean over all tasks of a benchmark, of rows with one method, backbone and kind of data.
+    """A mean over all tasks of a benchmark, of rows with the same method, backbone and source of data.
 
-    Where a task has several settings, the one with the best validation score stands for it (the paper's grid search).
+    Where a task has several settings, the one with the best validation score is taken (the paper's grid search).
 
     Attributes:
-        rows: one a task, in the paper's order.
-        seeds: those of every row; empty where rows have different ones.
-        test: over these seeds; without them the mean of the rows' means alone.
+        rows: one for each task, in the paper's order.
+        seeds: the seeds that all rows have; empty where the rows' seeds differ.
+        test: the spread over these seeds; where there are none, the mean of the rows' means.
         paper: the paper's mean; None where it prints none.
-        marks: those of any of the rows; a mean without any claims to reproduce.
+        marks: the marks of all rows; a mean without marks counts as a reproduction.
     """
 
     benchmark: str
@@ -141,7 +141,7 @@ class Mean:
 
 @dataclass(frozen=True)
 class LeftOut:
-    """A run, or a mean, that is not in the results, and why."""
+    """A run or a mean that is not in the results, and why."""
 
     what: str
     reason: str
@@ -149,11 +149,11 @@ class LeftOut:
 
 @dataclass(frozen=True)
 class Results:
-    """All that a folder of runs says.
+    """The results of a folder of runs.
 
     Attributes:
-        rows: in the order of the paper's tables, then by method and settings.
-        means: in the same order.
+        rows: sorted as the paper's tables are, then by method and settings.
+        means: sorted in the same way.
     """
 
     rows: tuple[Row, ...]
@@ -172,7 +172,7 @@ def read_results(folder: str | Path) -> Results:
 
 
 def results_of(runs: Sequence[Run], damaged: Sequence[Damaged] = ()) -> Results:
-    """The results of these runs; the unfinished and the damaged ones are left out by name."""
+    """The results of these runs; `left_out` names the unfinished and the damaged ones."""
     left_out = [LeftOut(str(bad.path), bad.reason) for bad in damaged]
     groups: dict[str, list[Run]] = {}
     for run in sorted(runs, key=lambda run: str(run.path)):
@@ -198,7 +198,10 @@ def _unfinished(run: Run) -> str:
 
 
 def _experiment(result: Mapping[str, Any]) -> str:
-    """What runs of one row have in common: task, settings, data and backbone; sample rows are drawn by the seed."""
+    """A key that the runs of one row share: task, settings, data and backbone.
+
+    Sample rows depend on the seed, so their numbers count here, not their fingerprint.
+    """
     data = result["data"]
     settings = {name: value for name, value in result["config"].items() if name not in _FREE}
     rows = data["rows"] if data["source"] == "sample" else data["fingerprint"]
@@ -226,11 +229,11 @@ def _row(runs: Sequence[Run]) -> Row:
 
 
 def _union(marked: Iterable[tuple[str, ...]]) -> tuple[str, ...]:
-    return tuple(dict.fromkeys(mark for found in marked for mark in found))
+    return tuple(dict.fromkeys(mark for own_marks in marked for mark in own_marks))
 
 
 def _order(row: Row) -> tuple[Any, ...]:
-    """The paper's order of tasks and methods; tasks and methods that it does not have come last."""
+    """A sort key: the paper's order of tasks and methods; those that it does not have come last."""
     tasks = [task for names in paper.benchmarks().values() for task in names]
     methods = list(paper.methods())
     settings = row.result["config"]
@@ -248,7 +251,10 @@ def _order(row: Row) -> tuple[Any, ...]:
 
 
 def _means(rows: Sequence[Row]) -> tuple[list[Mean], list[LeftOut]]:
-    """Of reproducing rows and of marked ones, never of both together; none where the paper prints none (Table 3)."""
+    """The means of reproducing rows, and those of marked rows; no mean has rows of both kinds.
+
+    Benchmarks whose mean the paper does not print (Table 3) get none.
+    """
     groups: dict[tuple[str, str, str, str, bool], list[Row]] = {}
     for row in rows:
         if row.benchmark is None or row.test is None or paper.mean(DEFAULT_METHOD, row.benchmark) is None:
@@ -256,11 +262,11 @@ def _means(rows: Sequence[Row]) -> tuple[list[Mean], list[LeftOut]]:
         kind = (row.benchmark, row.method, row.backbone, row.result["data"]["source"], row.reproduces)
         groups.setdefault(kind, []).append(row)
     means, incomplete = [], []
-    for (benchmark, method, backbone, source, _), found in groups.items():
-        chosen = [best([row for row in found if row.task == task]) for task in paper.benchmarks()[benchmark]]
-        there = [row for row in chosen if row is not None]
-        if len(there) == len(chosen):
-            means.append(mean_of(there))
+    for (benchmark, method, backbone, source, _), alike in groups.items():
+        chosen = [best([row for row in alike if row.task == task]) for task in paper.benchmarks()[benchmark]]
+        complete = [row for row in chosen if row is not None]
+        if len(complete) == len(chosen):
+            means.append(mean_of(complete))
             continue
         missing = [task for task, row in zip(paper.benchmarks()[benchmark], chosen, strict=True) if row is None]
         what = f"mean over {benchmark}, {method}, {backbone}, {source} data"
@@ -269,19 +275,19 @@ def _means(rows: Sequence[Row]) -> tuple[list[Mean], list[LeftOut]]:
 
 
 def best(rows: Sequence[Row]) -> Row | None:
-    """The row with the best validation score, as the paper chooses among its grid; the first of equals."""
+    """The row with the best validation score, as the paper chooses from its grid; the first among equals."""
     return max(rows, key=lambda row: row.validation.mean if row.validation else float("-inf"), default=None)
 
 
 def mean_of(rows: Sequence[Row]) -> Mean:
-    """The mean of one row a task; the rows must have test scores and make up their benchmark."""
+    """The mean of one row for each task; the rows must have test scores and cover their benchmark."""
     first = rows[0]
     tests = [row.test for row in rows if row.test is not None]
     assert first.benchmark is not None and len(tests) == len(paper.benchmarks()[first.benchmark])
     same_seeds = all(row.seeds == first.seeds for row in rows)
-    same_seeds = same_seeds and all(len(found.values) == len(first.seeds) for found in tests)
+    same_seeds = same_seeds and all(len(spread.values) == len(first.seeds) for spread in tests)
     per_seed = (
-        zip(*(found.values for found in tests), strict=True) if same_seeds else [[found.mean for found in tests]]
+        zip(*(spread.values for spread in tests), strict=True) if same_seeds else [[spread.mean for spread in tests]]
     )
     test = Spread.of(fmean(values) for values in per_seed)
     assert test is not None
@@ -298,7 +304,7 @@ def mean_of(rows: Sequence[Row]) -> Mean:
 
 
 def varying_settings(row: Row, rows: Sequence[Row]) -> dict[str, Any]:
-    """The settings that tell a row from others of its task and method, but for the backbone and `Row.summary`."""
+    """Settings in which a row differs from others of its task and method, without the backbone and `summary`'s."""
     own, method = row.result["config"], row.runs[0].settings.method_class
     others = [one.result["config"] for one in rows if (one.task, one.method) == (row.task, row.method)]
     left_out = (*_FREE, "backbone", *method.ignores)
@@ -306,7 +312,7 @@ def varying_settings(row: Row, rows: Sequence[Row]) -> dict[str, Any]:
     def is_in_summary(name: str, value: Any) -> bool:
         try:
             return method.from_settings({**own, name: value}).summary() != row.summary
-        except ConfigError:  # sizes that do not go together: no prompt here, no rank there
+        except ConfigError:  # sizes that are not valid together, such as another row's rank with this row's prompt
             return True
 
     varying = {}
@@ -318,5 +324,5 @@ def varying_settings(row: Row, rows: Sequence[Row]) -> dict[str, Any]:
 
 
 def backbone_name(backbone: str) -> str:
-    """A folder by its own name."""
+    """A backbone's name; for an absolute path the folder's name alone."""
     return Path(backbone).name if Path(backbone).is_absolute() else backbone

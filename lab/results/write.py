@@ -1,4 +1,4 @@
-"""`dept-lab results`: what a folder of runs and benchmarks says, printed and written as files."""
+"""`dept-lab results`: the results of a folder of runs and benchmarks, printed and written as files."""
 
 from collections.abc import Sequence
 from pathlib import Path

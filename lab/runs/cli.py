@@ -53,12 +53,12 @@ def show(
     from lab.runs.read import read_run
     from lab.runs.tables import show_table
 
-    found = read_run(run)
+    content = read_run(run)
     if as_json:
-        values = {"path": str(found.path), "status": found.status, "config": found.config, "result": found.result}
-        print(json.dumps(values, indent=2))
+        values = {"path": str(content.path), "status": content.status}
+        print(json.dumps({**values, "config": content.config, "result": content.result}, indent=2))
         return
-    Console().print(show_table(found))
+    Console().print(show_table(content))
 
 
 @app.command()
@@ -77,13 +77,13 @@ def compare(
 
     if len(runs) < 2:
         raise ConfigError("runs compare takes two run folders or more")
-    found = [read_run(run) for run in runs]
-    tasks = {run.config["task"] for run in found}
-    if output is not None and (len(tasks) > 1 or all(run.result is None for run in found)):
+    compared = [read_run(run) for run in runs]
+    tasks = {run.config["task"] for run in compared}
+    if output is not None and (len(tasks) > 1 or all(run.result is None for run in compared)):
         raise ConfigError("--output takes runs of one task, one of them with a result at least")
-    Console().print(compare_table(found))
+    Console().print(compare_table(compared))
     if output is not None:
-        write_html(found, output, f"{len(found)} runs of {tasks.pop()}")
+        write_html(compared, output, f"{len(compared)} runs of {tasks.pop()}")
         print(f"written: {output}")
 
 
@@ -123,11 +123,11 @@ def prune_runs(
 
 
 def _choices(text: str | None, known: tuple[str, ...], flag: str) -> tuple[str, ...]:
-    """Words apart by commas, all of them known; all known ones for None."""
+    """The words of a comma-separated text, each checked against the known ones; all known words for None."""
     if text is None:
         return known
-    found = tuple(word.strip() for word in text.split(",") if word.strip())
-    for word in found:
+    words = tuple(word.strip() for word in text.split(",") if word.strip())
+    for word in words:
         if word not in known:
             raise ConfigError(f"{flag}: {word!r} is none of {', '.join(known)}")
-    return found
+    return words

@@ -41,7 +41,7 @@ _WEIGHTS = {
 
 
 def comparison(runs: Sequence[Run]) -> list[dict[str, str]]:
-    """One row a run: the columns of `COLUMNS`, formatted; scores are per cent of the main metric."""
+    """One row for each run, with the columns `COLUMNS` as text; scores are in per cent of the main metric."""
     rows = []
     for run, name in zip(runs, labels(runs), strict=True):
         values = [name, *["-"] * (len(COLUMNS) - 1)]
@@ -66,11 +66,11 @@ def _score(metrics: dict[str, float] | None, name: str) -> str:
 
 
 def differing_settings(runs: Sequence[Run]) -> dict[str, list[Any]]:
-    """The settings, and fingerprints, in which some runs differ, each with its value in every run."""
+    """The settings and fingerprints in which the runs differ, each with its value in every run."""
     settings = [{**run.config, **run.config.get(FINGERPRINTS, {})} for run in runs]
     names = dict.fromkeys(name for one in settings for name in one if name not in (FINGERPRINTS, "output_dir"))
     values = {name: [one.get(name) for one in settings] for name in names}
-    return {name: found for name, found in values.items() if any(value != found[0] for value in found)}
+    return {name: of_runs for name, of_runs in values.items() if any(value != of_runs[0] for value in of_runs)}
 
 
 def provenance(result: dict[str, Any]) -> str:
@@ -104,10 +104,10 @@ def as_rich(runs: Sequence[Run], title: str) -> Table:
 
 
 def write_html(runs: Sequence[Run], path: Path, title: str) -> None:
-    """The comparison, the settings that differ and the curves as one file; plotly is inside it.
+    """Write the comparison, the settings that differ and the curves as one HTML file that contains plotly.
 
     Args:
-        runs: of one task, at least one of them with a result.
+        runs: runs of one task, at least one of them with a result.
     """
     named = [(name, run.result) for name, run in zip(labels(runs), runs, strict=True) if run.result is not None]
     metric = named[0][1]["main_metric"]
@@ -136,7 +136,7 @@ def write_html(runs: Sequence[Run], path: Path, title: str) -> None:
 
 
 def _untitled(figure: Any) -> Any:
-    """The page has the title as its heading."""
+    """The figure without its title, which the page prints as a heading."""
     return figure.update_layout(title=None, margin={"t": 40}, height=380)
 
 
@@ -153,6 +153,6 @@ def _settings_table(runs: Sequence[Run]) -> str:
 
 
 def short(value: Any) -> str:
-    """A setting for a table: none as a dash, a hash or a path by its end."""
+    """A setting for a table: None as a dash, long values such as hashes and paths by their end."""
     text = "-" if value is None else f"{value:g}" if isinstance(value, float) else str(value)
     return text if len(text) <= 24 else f"...{text[-20:]}"

@@ -1,4 +1,4 @@
-"""metrics.jsonl as curves to draw while it grows: only what is new is read, as many points as a chart shows."""
+"""metrics.jsonl as curves, while the file grows: each look reads new lines only, and curves have a limited length."""
 
 import json
 import threading
@@ -8,10 +8,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-MOST_POINTS = 400  # of a curve: more than a chart's pixels show apart
-_MOST_BYTES = 2 * 2**20  # read at once; the rest at the next look
-_MOST_RUNS = 64  # remembered
-_RATE = "_lr"  # a column of a rate group
+MOST_POINTS = 400  # of a curve; a chart could not show more of them apart
+_MOST_BYTES = 2 * 2**20  # read at one look; the next look reads the rest
+_MOST_RUNS = 64  # whose curves are kept in memory
+_RATE = "_lr"  # ending of the key of a rate group's learning rate
 
 
 @dataclass(frozen=True)
@@ -24,14 +24,14 @@ class Series:
 
 @dataclass(frozen=True)
 class Curves:
-    """What a run has written so far.
+    """The curves that a run has written so far.
 
     Attributes:
-        version: changes when there is more.
-        loss: of training; each point the mean of `loss_mean_of` steps.
-        rates: rate group -> its curve, the rate of each point's last step; groups that have one alone.
+        version: changes when the run has written more.
+        loss: the training loss; each point is the mean of `loss_mean_of` steps.
+        rates: rate group -> its curve, each point the rate at that step; only groups that have a rate.
         validation: metric -> its curve, in per cent.
-        step, elapsed_s: of the last line; seconds of training, over all resumptions.
+        step, elapsed_s: of the last line; `elapsed_s` is seconds of training, over all resumptions.
     """
 
     version: str
@@ -44,7 +44,7 @@ class Curves:
 
 
 class _Tail:
-    """One metrics.jsonl, read once from its beginning to its end as that moves."""
+    """One metrics.jsonl, read incrementally as it grows."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -63,7 +63,7 @@ class _Tail:
         return f"{self._inode}-{self._offset}"
 
     def read(self) -> None:
-        """Take in whole lines that are new; all again where a resumed run has written the file anew."""
+        """Read the complete new lines; read all lines again where a resumed run has rewritten the file."""
         try:
             with self.path.open("rb") as file:
                 stat = self.path.stat()
@@ -74,9 +74,9 @@ class _Tail:
         except FileNotFoundError:
             self._start_anew(0)
             return
-        whole = new[: new.rfind(b"\n") + 1]
-        self._offset += len(whole)
-        for text in whole.splitlines():
+        complete = new[: new.rfind(b"\n") + 1]
+        self._offset += len(complete)
+        for text in complete.splitlines():
             try:
                 line = json.loads(text)
             except ValueError:  # a process was killed while it wrote
@@ -106,7 +106,7 @@ def _append(series: Series, step: int, value: object) -> None:
 
 
 class CurveReader:
-    """The curves of many runs, the most recently looked at remembered. Safe to share between threads."""
+    """Reads the curves of many runs; the most recently read ones stay in memory. Safe to share between threads."""
 
     def __init__(self) -> None:
         self._tails: OrderedDict[Path, _Tail] = OrderedDict()
@@ -116,7 +116,7 @@ class CurveReader:
         """The curves, or None where nothing is new.
 
         Args:
-            since: the `version` that the caller has.
+            since: the `version` of the curves that the caller has already.
         """
         with self._lock:
             tail = self._tails.setdefault(metrics_file, _Tail(metrics_file))
@@ -140,10 +140,10 @@ class CurveReader:
 
 
 def thinned(series: Series, *, mean: bool = False) -> tuple[Series, int]:
-    """At most `MOST_POINTS` of a curve, each the last of so many points (or their mean); and of how many.
+    """A curve with at most `MOST_POINTS` points, and how many of the original points each of them replaces.
 
-    The groups count from the first point and double in size as the curve grows, so that points that have been drawn
-    seldom move. The last group may be smaller than the others.
+    The points are grouped, and each group gives its last point, or its mean. Groups are counted from the first point
+    and double in size as the curve grows, so points that have been drawn seldom move. The last group may be smaller.
     """
     size = 1
     while len(series.steps) > MOST_POINTS * size:

@@ -24,13 +24,13 @@ def style_of(name: str, index: int) -> tuple[str, str]:
 
 
 def curves(runs: Sequence[Run], split: str, value: str, title: str, unit: str, smooth: int = 1) -> go.Figure:
-    """One line a run over the optimiser's steps.
+    """One line for each run over the optimiser's steps.
 
     Args:
         split: train, validation or test.
-        value: a key of the metrics lines, or of their metrics.
+        value: a key of the lines of metrics.jsonl, or of their metrics.
         unit: the y axis's title.
-        smooth: mean over so many steps; 1 leaves the values as they are.
+        smooth: number of steps of the running mean; 1 leaves the values as they are.
     """
     figure = go.Figure()
     for index, (run, name) in enumerate(zip(runs, labels(runs), strict=True)):
@@ -56,7 +56,7 @@ def curves(runs: Sequence[Run], split: str, value: str, title: str, unit: str, s
 
 
 def rate_figures(runs: Sequence[Run]) -> list[go.Figure]:
-    """A figure for each rate group that one of the runs trains, its rate over the optimiser's steps."""
+    """A figure for each rate group that some run trains: its learning rate over the optimiser's steps."""
     names = [
         name
         for name, group in groups().items()
@@ -66,12 +66,12 @@ def rate_figures(runs: Sequence[Run]) -> list[go.Figure]:
 
 
 def rate_title(group: str) -> str:
-    """What a figure of a group's learning rate is called."""
+    """The title of a figure of a group's learning rate."""
     return f"Learning rate of {groups()[group].title}"
 
 
 def rate_unit(group: str) -> str:
-    """What stands at its axis: the paper's letter, else the setting."""
+    """The axis label of a group's learning rate: the paper's letter, else the setting's name."""
     return groups()[group].letter or groups()[group].setting_name
 
 

@@ -12,17 +12,17 @@ from lab.runs.read import Run, read_run
 
 _BUSY = ("queued", "running", "stopping")
 PRUNABLE = ("stopped", "interrupted", "completed", "failed")
-# The settings go last: until then a half-deleted run is still known as one.
+# config.json is deleted last: until then a half-deleted run is still recognised as a run.
 _FOLDERS = ("adapter", "tensorboard")
 _FILES = ("metrics.jsonl", "result.json", "state.json", LOG, ".lock", "config.json")
 
 
 @dataclass(frozen=True)
 class Pruned:
-    """What became of one run.
+    """The outcome for one run.
 
     Attributes:
-        kept: files in its folder that are not a run's, which stay; or why nothing was deleted.
+        kept: which files stay in its folder because they are not the run's; or why nothing was deleted.
     """
 
     path: Path
@@ -31,21 +31,21 @@ class Pruned:
 
 
 def to_prune(runs: Sequence[Run], statuses: Collection[str], older_than_days: float = 0.0) -> list[Run]:
-    """The runs of these statuses that were last heard of so many days ago."""
+    """The runs with these statuses that last wrote their state at least so many days ago."""
     before = time.time() - older_than_days * 86_400
     return [run for run in runs if run.status in statuses and last_heard(run) <= before]
 
 
 def last_heard(run: Run) -> float:
-    """When the run wrote its state last, in seconds since 1970."""
+    """When the run last wrote its state, in seconds since 1970."""
     heartbeat = run.state.get("heartbeat")
     return float(heartbeat) if heartbeat is not None else RunFolder(run.path).config_file.stat().st_mtime
 
 
 def prune(run: Run) -> Pruned:
-    """Delete a run's files, and its folder where nothing else is in it.
+    """Delete a run's files, and its folder if nothing else is in it.
 
-    The run is looked at again under its lock: one that was started in the meantime stays.
+    The status is checked again under the run's lock: a run that was started in the meantime stays.
     """
     folder = RunFolder(run.path)
     try:

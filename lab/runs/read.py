@@ -1,4 +1,4 @@
-"""Run folders, found and read back. Writing them is `dept.runs.folder`'s; nothing here changes a folder."""
+"""Find and read run folders. `dept.runs.folder` writes them; nothing here changes a folder."""
 
 import functools
 import os
@@ -16,13 +16,13 @@ from dept.runs.folder import FINGERPRINTS, RunFolder, read_metrics
 from dept.runs.settings import TrainConfig
 from lab.basics.processes import is_alive
 
-DATA_SOURCES = ("hub", "sample", "folder", "package")  # dept.data.names.Source, which loads datasets
+DATA_SOURCES = ("hub", "sample", "folder", "package")  # the values of dept.data.names.Source
 BACKBONE_SOURCES = get_args(Source)
 STATUSES = ("queued", "running", "stopping", "stopped", "interrupted", "completed", "failed")
 READS_SCHEMA = 1  # the result.json that this module knows (dept.training.result.SCHEMA_VERSION)
-SILENCE_S = 900.0  # a run on another machine is heard of at its steps and evaluations, which can be long
+SILENCE_S = 900.0  # a run on another machine writes its heartbeat at steps and in evaluations, which can be long
 
-# What readers of result.json rely on; a dot goes into an object.
+# The values of result.json that readers rely on, and their kinds; a dot leads into an object.
 _RESULT_KINDS: Mapping[str, type | tuple[type, ...]] = {
     "status": str,
     "key": str,
@@ -56,12 +56,12 @@ _RESULT_KINDS: Mapping[str, type | tuple[type, ...]] = {
 
 @dataclass(frozen=True)
 class Run:
-    """One run folder's content; `metrics` is read when it is asked for.
+    """The content of a run folder; `metrics` is read at its first use.
 
     Attributes:
-        config: config.json.
-        state: state.json, empty while there is none.
-        result: result.json, or None while the run has none.
+        config: the content of config.json.
+        state: the content of state.json; empty while the file is missing.
+        result: the content of result.json; None while the file is missing.
     """
 
     path: Path
@@ -93,14 +93,14 @@ class Run:
 
     @property
     def status(self) -> str:
-        """One of `STATUSES`: the state's own word; `interrupted` for a run whose process is gone before the end."""
+        """One of `STATUSES`: that of state.json, or `interrupted` for a run whose process ended before the run did."""
         done = None if self.result is None else self.result["status"]
         said = self.state.get("status", done or "running")
         return (done or "interrupted") if said in ("running", "stopping") and not self.is_alive else said
 
     @property
     def is_alive(self) -> bool:
-        """Whether the process that state.json names is there; on another machine: whether it was heard of lately."""
+        """Whether the process that state.json names runs; on another machine, whether its heartbeat is recent."""
         return is_alive(self.state, SILENCE_S)
 
     @property
@@ -110,17 +110,19 @@ class Run:
 
     def score(self, split: str) -> float | None:
         """The main metric of the best adapter on validation or test, in per cent; None where there is none."""
-        found = (self.result["metrics"].get(split) or {}) if self.result is not None else {}
-        return found.get(self.result["main_metric"]) if self.result is not None else None
+        if self.result is None:
+            return None
+        metrics = self.result["metrics"].get(split) or {}
+        return metrics.get(self.result["main_metric"])
 
     def curve(self, split: str, value: str) -> tuple[list[int], list[float]]:
         """Steps and values of one split's lines, for example ("train", "loss") or ("validation", "accuracy")."""
         steps, values = [], []
         for line in self.metrics:
-            found = line.get(value, line.get("metrics", {}).get(value)) if line.get("split") == split else None
-            if found is not None:
+            number = line.get(value, line.get("metrics", {}).get(value)) if line.get("split") == split else None
+            if number is not None:
                 steps.append(line["step"])
-                values.append(found)
+                values.append(number)
         return steps, values
 
 
@@ -145,7 +147,7 @@ def read_run(path: str | Path) -> Run:
     """Read a run folder.
 
     Raises:
-        RunError: no run folder, or a damaged one, by the file's name.
+        RunError: this is no run folder, or a damaged one; the message names the file.
     """
     folder = RunFolder(path)
     config = _checked_config(read_json(folder.config_file), folder.config_file)
@@ -158,7 +160,7 @@ def read_run(path: str | Path) -> Run:
 
 
 def labels(runs: Sequence[Run]) -> list[str]:
-    """A name for each of some runs: the method's where that tells them apart, else with as much of its path."""
+    """A distinct name for each run: the method's if that is enough, else with as much of the path as it takes."""
     names = [run.name for run in runs]
     if len(set(names)) == len(names):
         return names
@@ -170,7 +172,7 @@ def labels(runs: Sequence[Run]) -> list[str]:
 
 
 def find_runs(root: str | Path) -> tuple[list[Run], list[Damaged]]:
-    """All runs at or below a folder, by path, and the damaged ones; links and hidden folders are not followed.
+    """All runs at or below a folder, sorted by path, and the damaged ones; links and hidden folders are left out.
 
     Raises:
         RunError: there is no such folder.

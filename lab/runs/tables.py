@@ -16,7 +16,7 @@ from lab.runs.read import Run, labels
 
 
 def facts(run: Run) -> dict[str, Any]:
-    """A run in short, for `runs list --json`; scores in per cent of `main_metric`."""
+    """A run's main values, for `runs list --json`; scores are in per cent of `main_metric`."""
     result = run.result
     return {
         "path": str(run.path),
@@ -36,24 +36,24 @@ def facts(run: Run) -> dict[str, Any]:
 
 
 def list_table(runs: Sequence[Run], root: Path) -> Group:
-    """A row a run; paths from the root. Marks are numbers, explained below the table."""
+    """A row for each run; paths are relative to `root`. Marks are numbers, explained below the table."""
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
     for name in ("run", "task", "method", "status", "steps", "valid.", "test", "marks"):
         right = name in ("steps", "valid.", "test")
         table.add_column(name, justify="right" if right else "left", overflow="fold", no_wrap=name != "run")
     numbers: dict[tuple[str, ...], int] = {}
     for run in runs:
-        found = facts(run)
+        values = facts(run)
         inside = run.path.relative_to(root) if run.path.is_relative_to(root) else run.path
         cells = (
             str(inside) if inside != Path() else str(root),
-            str(found["task"]),
+            str(values["task"]),
             run.name,
             run.status,
-            f"{run.steps:,}/{found['max_steps']:,}" if isinstance(found["max_steps"], int) else f"{run.steps:,}",
-            _per_cent(found["validation"]),
-            _per_cent(found["test"]),
-            f"[{numbers.setdefault(kept, len(numbers) + 1)}]" if (kept := tuple(found["marks"] or ())) else "",
+            f"{run.steps:,}/{values['max_steps']:,}" if isinstance(values["max_steps"], int) else f"{run.steps:,}",
+            _per_cent(values["validation"]),
+            _per_cent(values["test"]),
+            f"[{numbers.setdefault(kept, len(numbers) + 1)}]" if (kept := tuple(values["marks"] or ())) else "",
         )
         table.add_row(*map(escape, cells))
     notes = [f"[{number}] no reproduction: {', '.join(kept)}" for kept, number in numbers.items()]
@@ -65,7 +65,7 @@ def _per_cent(value: float | None) -> str:
 
 
 def show_table(run: Run) -> Table:
-    """All that one run's folder says, a line a value."""
+    """All values of one run's folder, a line for each."""
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_header=False)
     table.add_column(style="bold")
     table.add_column(overflow="fold")
@@ -75,16 +75,16 @@ def show_table(run: Run) -> Table:
 
 
 def _shown(run: Run) -> dict[str, str]:
-    found = {"run": str(run.path), "status": run.status, "steps": f"{run.steps:,}"}
+    lines = {"run": str(run.path), "status": run.status, "steps": f"{run.steps:,}"}
     error = (run.result or {}).get("error") or run.state.get("error")
     if error:
-        found["error"] = str(error)
+        lines["error"] = str(error)
     if (result := run.result) is not None:
         metrics = result["metrics"]
         for split in ("untrained_validation", "validation", "test"):
             scores = ", ".join(f"{name} {value:.2f}" for name, value in (metrics[split] or {}).items())
-            found[split.replace("_", " ")] = scores or "-"
-        found |= {
+            lines[split.replace("_", " ")] = scores or "-"
+        lines |= {
             "best step": str(result.get("best_step")),
             "trainable parameters": f"{result['trainable_parameters']:,}",
             "seconds": f"{result['time']['total_s']:,.0f}",
@@ -94,8 +94,8 @@ def _shown(run: Run) -> dict[str, str]:
             "versions": ", ".join(f"{name} {version}" for name, version in (result.get("versions") or {}).items()),
         }
     settings = settings_of_method(run.config["method"], run.settings.to_dict())
-    found["settings"] = ", ".join(f"{name} {value}" for name, value in settings.items() if value is not None)
-    return found
+    lines["settings"] = ", ".join(f"{name} {value}" for name, value in settings.items() if value is not None)
+    return lines
 
 
 def _commit(commit: dict[str, Any] | None) -> str:
@@ -105,7 +105,7 @@ def _commit(commit: dict[str, Any] | None) -> str:
 
 
 def compare_table(runs: Sequence[Run]) -> Table:
-    """A column a run: the settings that differ, then the results."""
+    """A column for each run: the settings that differ, then the results."""
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     table.add_column("")
     for name in labels(runs):

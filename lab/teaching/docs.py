@@ -1,6 +1,6 @@
-"""`python -m lab.teaching.docs`: the walkthroughs, executed, as Markdown pages whose figures are static images.
+"""`python -m lab.teaching.docs`: execute the walkthroughs and write them as Markdown pages with static figures.
 
-Figures become SVG by kaleido and a Chrome or Chromium of this machine. Nothing is fetched.
+kaleido and a Chrome or Chromium of this machine turn figures into SVG. Nothing is fetched.
 """
 
 import os
@@ -18,7 +18,7 @@ from dept.flags import run_app
 
 NOTEBOOKS = Path(__file__).resolve().parents[2] / "notebooks"
 _WIDGET = "application/vnd.jupyter.widget-view+json"
-_PANEL = "DecompositionPanel("  # as its cell's plain text begins
+_PANEL = "DecompositionPanel("  # the start of a panel's plain text in its cell's output
 _INSTEAD = "*(Here a panel with sliders is live in JupyterLab.)*"
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
@@ -28,12 +28,12 @@ def walkthroughs() -> list[Path]:
     """The numbered notebooks, in the order of reading.
 
     Raises:
-        ConfigError: this is an installed package, which has none.
+        ConfigError: there are none, because this is an installed package and not a checkout.
     """
-    found = sorted(NOTEBOOKS.glob("[0-9][0-9]_*.ipynb"))
-    if not found:
+    notebooks = sorted(NOTEBOOKS.glob("[0-9][0-9]_*.ipynb"))
+    if not notebooks:
         raise ConfigError(f"{NOTEBOOKS} has no walkthroughs: run this from a checkout of the project")
-    return found
+    return notebooks
 
 
 @app.command()
@@ -56,7 +56,7 @@ def build(
 
 
 def check_figures() -> None:
-    """Whether static images can be drawn here.
+    """Check that this machine can draw static images.
 
     Raises:
         ConfigError: kaleido or a browser is missing.
@@ -74,10 +74,10 @@ def check_figures() -> None:
 
 
 def build_page(notebook: Path, output_dir: Path, parameters: Mapping[str, Any]) -> Path:
-    """Execute a notebook and write it as `<name>.md`, its figures as `<name>_files/*.svg`.
+    """Execute a notebook and write it as `<name>.md`, with its figures as `<name>_files/*.svg`.
 
     Args:
-        parameters: in place of the notebook's own.
+        parameters: values that replace the notebook's own parameters.
 
     Raises:
         RunError: a cell failed.
@@ -90,7 +90,7 @@ def build_page(notebook: Path, output_dir: Path, parameters: Mapping[str, Any]) 
 
     with tempfile.TemporaryDirectory() as folder:
         job = Notebook(notebook, Path(folder) / notebook.name, parameters)
-        os.environ["PLOTLY_RENDERER"] = "svg"  # of the kernel
+        os.environ["PLOTLY_RENDERER"] = "svg"  # the notebook's kernel inherits it
         status, error = execute_notebook(job)
         if status != "completed":
             raise RunError(f"{notebook.name}: {status}, {error}")
@@ -112,21 +112,21 @@ def build_page(notebook: Path, output_dir: Path, parameters: Mapping[str, Any]) 
 
 
 def still(outputs: Sequence[Any]) -> list[Any]:
-    """A cell's outputs for a page: a line in place of our panels, without libraries' progress bars."""
-    found = []
+    """A cell's outputs for a page: our panels become a line of text, libraries' progress bars are left out."""
+    kept = []
     for output in outputs:
         data = output.get("data", {})
         if _WIDGET in data:
             if not data.get("text/plain", "").startswith(_PANEL):
                 continue
             output["data"] = {"text/markdown": _INSTEAD}
-        data.pop("text/html", None)  # a console's colours; the same text is there plain
-        found.append(output)
-    return found
+        data.pop("text/html", None)  # a console's coloured text, which text/plain holds too
+        kept.append(output)
+    return kept
 
 
 def between_pages(text: str) -> str:
-    """Links from notebook to notebook become links from page to page."""
+    """The text with its links between notebooks turned into links between pages."""
     for notebook in walkthroughs():
         text = text.replace(f"]({notebook.name})", f"]({notebook.stem}.md)")
     return text

@@ -1,6 +1,6 @@
-"""Figures of the walkthroughs: what the method is made of, what a split of the budget costs, what training changed.
+"""Figures of the walkthroughs: the method's parts, the cost of a split of the budget, what training changed.
 
-Runs over their steps are drawn by `lab.runs.figures`, measured speeds by `lab.bench.figures`.
+`lab.runs.figures` draws runs over their steps, `lab.bench.figures` measured speeds.
 """
 
 import base64
@@ -18,7 +18,7 @@ from dept.tasks.task import ImageValue
 from lab.runs.figures import running_mean
 from lab.runs.read import Run
 
-# Okabe and Ito's palette; the trained parts are bright, what is frozen or unused is grey.
+# Okabe and Ito's palette; trained parts are bright, frozen or unused ones are grey.
 PARTS = {"soft prompt": "#D55E00", "A": "#0072B2", "B": "#56B4E9", "left over": "#F0E442", "source": "#b4bec7"}
 _LINES = (("#0072B2", "solid"), ("#D55E00", "dash"), ("#009E73", "dot"), ("#CC79A7", "dashdot"))
 _HEIGHT = 300
@@ -79,10 +79,11 @@ def decomposition(split: BudgetSplit, hidden_size: int, max_seq_length: int, bud
 
 
 def calculated_cost(points: Sequence[TradeOff], num_virtual_tokens: int) -> go.Figure:
-    """What each m costs by calculation, per cent of PT: the last of `points` (`dept.costs.trade_off.trade_off`).
+    """The calculated cost of each m in per cent of PT's.
 
     Args:
-        num_virtual_tokens: m, where a line stands.
+        points: costs from `dept.costs.trade_off.trade_off`; the last one is PT's.
+        num_virtual_tokens: the m at which a vertical line is drawn.
     """
     pt = points[-1]
     lines = {
@@ -121,12 +122,12 @@ def calculated_cost(points: Sequence[TradeOff], num_virtual_tokens: int) -> go.F
 
 
 def update_norms(norms: Sequence[float], embedding_norm: float, longest_source: int) -> go.Figure:
-    """Length of each row of the trained update (Eq. 2) over the source token that it is added to.
+    """The norm of each row of the trained update (Eq. 2), over the position of the source token it is added to.
 
     Args:
-        norms: of the rows of scale * A·B, [s].
-        embedding_norm: mean length of a frozen word embedding, for comparison.
-        longest_source: tokens of the longest training source: later rows were never added to anything.
+        norms: norms of the rows of scale * A·B, [s].
+        embedding_norm: mean norm of a frozen word embedding, for comparison.
+        longest_source: tokens of the longest training source; later rows were never added to a token.
     """
     figure = go.Figure()
     figure.add_bar(
@@ -152,7 +153,7 @@ def update_norms(norms: Sequence[float], embedding_norm: float, longest_source: 
 
 
 def compared(runs: Mapping[str, Run], split: str, value: str, title: str, unit: str, smooth: int = 1) -> go.Figure:
-    """As `lab.runs.figures.curves`, for runs of one method that differ in their settings, by the names given here."""
+    """`lab.runs.figures.curves` for runs of one method with different settings, under the names given in `runs`."""
     figure = go.Figure()
     for index, (name, run) in enumerate(runs.items()):
         steps, values = run.curve(split, value)
@@ -172,22 +173,22 @@ def compared(runs: Mapping[str, Run], split: str, value: str, title: str, unit: 
 
 def pictures(
     images: Sequence[ImageValue],
-    asked: Sequence[str],
-    said: Sequence[str],
+    questions: Sequence[str],
+    answers: Sequence[str],
     right: Sequence[str] = (),
     columns: int = 4,
 ) -> go.Figure:
-    """Images in rows, above each what is asked, what is said (bold), and what is right."""
-    told = [
+    """Images in rows; above each its question, the answer given (bold), and the right answer."""
+    titles = [
         [*_lines(question), *(f"<b>{line}</b>" for line in _lines(answer)), *_lines(right[index] if right else "")]
-        for index, (question, answer) in enumerate(zip(asked, said, strict=True))
+        for index, (question, answer) in enumerate(zip(questions, answers, strict=True))
     ]
-    rows, heading = -(-len(images) // columns), 16 * max(map(len, told)) + 10
+    rows, heading = -(-len(images) // columns), 16 * max(map(len, titles)) + 10
     drawn = rows * _PICTURE_PIXELS + (rows - 1) * heading
     figure = make_subplots(
         rows=rows,
         cols=columns,
-        subplot_titles=["<br>".join(lines) for lines in told],
+        subplot_titles=["<br>".join(lines) for lines in titles],
         horizontal_spacing=0.02,
         vertical_spacing=heading / drawn if rows > 1 else 0,
     )
@@ -207,7 +208,7 @@ def pictures(
 
 
 def _lines(text: str) -> list[str]:
-    """A text in lines that fit above a picture; plotly would read some of its characters as tags."""
+    """A text in lines that fit above a picture, escaped, since plotly would read some of its characters as tags."""
     return textwrap.wrap(html.escape(text, quote=False), 34, max_lines=3, placeholder=" ...")
 
 

@@ -1,4 +1,4 @@
-"""How much of a score comes from the picture: an adapter is shown each row's own, another row's, and a blank one."""
+"""How much of a score comes from the picture: each row is scored with its own picture, another row's, a blank one."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ if TYPE_CHECKING:
 
 OWN, OTHER, BLANK = "its own picture", "another row's", "a blank one"
 GUESSED = "nothing: the most frequent answer to such a question"
-_ANSWERS = 2  # of a row, told beside what was said
+_ANSWERS = 2  # right answers of a row that are shown beside the prediction
 
 
 def blank_pictures(split: TokenisedSplit, tower: VisionTower) -> TokenisedSplit:
-    """The same rows, every picture white."""
+    """The same rows with a white picture in place of each row's own."""
     from PIL import Image
 
     (blank,) = tower.features([Image.new("RGB", (64, 64), "white")])  # [P, V]
@@ -33,7 +33,7 @@ def blank_pictures(split: TokenisedSplit, tower: VisionTower) -> TokenisedSplit:
 
 
 def exchanged_pictures(split: TokenisedSplit) -> TokenisedSplit:
-    """The same rows, every picture that of the next row that has another one."""
+    """The same rows, each with the picture of the next row whose picture is a different one."""
     assert split.features is not None, "a split with features"
     different = list(dict.fromkeys(split.images))
     others = [*different[1:], different[0]]
@@ -41,7 +41,7 @@ def exchanged_pictures(split: TokenisedSplit) -> TokenisedSplit:
 
 
 def by_picture(run: LoadedRun, prepared: Prepared) -> dict[str, Evaluation]:
-    """Scores and predictions of the test rows, by the picture that stands before them."""
+    """Scores and predictions of the test rows, by the picture that each row is shown with."""
     from dept.evaluation.predictor import Predictor, evaluate
 
     assert run.tower is not None, "a run on images"
@@ -54,7 +54,7 @@ def by_picture(run: LoadedRun, prepared: Prepared) -> dict[str, Evaluation]:
 
 
 def guessed(prepared: Prepared) -> dict[str, float]:
-    """What the most frequent training answer to each kind of question scores on the test rows, in per cent."""
+    """Test scores, in per cent, of always giving the most frequent training answer to the same kind of question."""
     from dept.metrics.scores import compute_metrics
 
     kinds = {name: _kinds(prepared, name) for name in ("train", "test")}
@@ -67,16 +67,16 @@ def guessed(prepared: Prepared) -> dict[str, float]:
 
 
 def _kinds(prepared: Prepared, name: str) -> list[str]:
-    """The kind of each example's question: as the rows say, else its first two words."""
+    """The kind of each example's question: the rows' `question_type`, else the question's first two words."""
     split, rows = prepared.splits[name], prepared.rows.splits[name]
     if "question_type" in rows.column_names:
-        told = rows["question_type"]
-        return [str(told[row]) for row in split.rows]
+        types = rows["question_type"]
+        return [str(types[row]) for row in split.rows]
     return [" ".join(source.split()[1:3]) for source in split.sources]
 
 
 def seen_scores(evaluations: Mapping[str, Evaluation], guesses: Mapping[str, float] | None = None) -> Table:
-    """The scores of `by_picture`, in per cent, and of `guessed`."""
+    """The scores of `by_picture` and of `guessed` as a table, in per cent."""
     scores = {name: evaluation.metrics for name, evaluation in evaluations.items()}
     if guesses is not None:
         scores[GUESSED] = dict(guesses)
@@ -89,7 +89,7 @@ def seen_scores(evaluations: Mapping[str, Evaluation], guesses: Mapping[str, flo
 
 
 def rows_shown(prepared: Prepared, count: int = 4) -> go.Figure:
-    """Pictures of the first training rows, with what is asked and what is to be said."""
+    """Pictures of the first training rows, with their questions and targets."""
     split = prepared.splits["train"]
     first = _first_of_each_picture(split, count)
     sources, targets = split.sources, split.targets
@@ -97,7 +97,7 @@ def rows_shown(prepared: Prepared, count: int = 4) -> go.Figure:
 
 
 def predictions_shown(prepared: Prepared, evaluation: Evaluation, count: int = 8) -> go.Figure:
-    """Pictures of the first test rows, with what is asked, what the run says, and what people said."""
+    """Pictures of the first test rows, with their questions, the run's predictions, and people's answers."""
     split = prepared.splits["test"]
     first = _first_of_each_picture(split, count)
     sources, answers = split.sources, split.answers

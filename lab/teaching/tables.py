@@ -28,7 +28,7 @@ _LETTERS = {"prompt_embeddings": "P_s", "low_rank_a": "A", "low_rank_b": "B"}
 
 @dataclass(frozen=True)
 class Table:
-    """Rows with the same keys: a Markdown table, which Jupyter and code hosts show as one."""
+    """Rows with the same keys, shown by Jupyter and by code hosts as a Markdown table."""
 
     rows: Sequence[Mapping[str, object]]
 
@@ -43,7 +43,7 @@ class Table:
         return self._repr_markdown_()
 
     def turned(self, key: str) -> Table:
-        """Rows for columns: one row for each of the others, under the values of `key`."""
+        """The transposed table: the values of `key` become columns, the other columns become rows."""
         return Table(
             [{key: head, **{str(row[key]): row[head] for row in self.rows}} for head in self.rows[0] if head != key]
         )
@@ -54,7 +54,7 @@ def _cell(text: str) -> str:
 
 
 def tensors(model: PromptedModel) -> Table:
-    """What is trained: the adapter's tensors with the paper's letters, or what they are of."""
+    """The tensors that are trained, with the paper's letter, or the title of their rate group."""
     return Table(
         [
             {
@@ -86,7 +86,7 @@ def splits(table: Sequence[BudgetSplit]) -> Table:
 
 
 def costs(points: Sequence[TradeOff]) -> Table:
-    """Calculated costs, each with its share of the last one's: PT's."""
+    """Calculated costs, each with its share of the last point's, which is PT's."""
     pt = points[-1]
 
     def shared(value: int, of_pt: int, unit: float) -> str:
@@ -140,12 +140,12 @@ def lengths(prepared: Prepared) -> Table:
 
 
 def scores(runs: Mapping[str, Run]) -> Table:
-    """Validation before and after training, test with the best adapter; per cent of the task's main metric."""
-    found = []
+    """Validation scores before and after training, and the best adapter's test score, in per cent."""
+    rows = []
     for name, run in runs.items():
         result = _result(run)
         metric, metrics = result["main_metric"], result["metrics"]
-        found.append(
+        rows.append(
             {
                 "run": name,
                 "untrained, validation": f"{metrics['untrained_validation'][metric]:.1f}",
@@ -155,14 +155,14 @@ def scores(runs: Mapping[str, Run]) -> Table:
                 "metric": metric,
             }
         )
-    return Table(found)
+    return Table(rows)
 
 
 def chance(prepared: Prepared) -> Table:
-    """What a constant answer gets on the test rows, and how far accuracies on so few rows stray by chance.
+    """The accuracy of a constant answer on the test rows, and the standard error of an accuracy on so few rows.
 
-    The standard error is that of a share of `rows` independent answers, sqrt(p (1 - p) / rows), at p = 1/2, its
-    largest.
+    The standard error is that of a proportion p over n independent rows, sqrt(p (1 - p) / n), at p = 1/2, where it
+    is largest.
     """
     targets = prepared.splits["test"].targets
     label, count = Counter(targets).most_common(1)[0]
@@ -179,12 +179,12 @@ def chance(prepared: Prepared) -> Table:
 
 
 def standard_error(rows: int, share: float = 0.5) -> float:
-    """Of a share that is measured on so many independent rows."""
+    """The standard error of a share that is measured on `rows` independent rows."""
     return math.sqrt(share * (1 - share) / rows)
 
 
 def predictions(run: LoadedRun, prepared: Prepared, count: int = 6) -> Table:
-    """The first test rows: what the run's adapter answers, and what was right."""
+    """The first test rows: the adapter's answer, its probability, and the right answers."""
     from dept.evaluation.load_run import predict_texts
 
     split = prepared.splits["test"]
@@ -205,9 +205,9 @@ def predictions(run: LoadedRun, prepared: Prepared, count: int = 6) -> Table:
 
 
 def movements(runs: Mapping[str, Run]) -> Table:
-    """How far prompt and update of DePT's runs end from their start, in lengths of a mean word embedding.
+    """How far training moved prompt and update in runs of DePT, in units of a word embedding's mean norm.
 
-    The start is drawn anew from the run's seed; the end is its last checkpoint, not the best adapter.
+    The start is drawn again from the run's seed. The end is the last checkpoint, not the best adapter.
     """
     from safetensors.torch import load_file
 
@@ -216,7 +216,7 @@ def movements(runs: Mapping[str, Run]) -> Table:
     from dept.runs.settings import TrainConfig
     from dept.training.prepare import prepare
 
-    found = []
+    rows = []
     for name, run in runs.items():
         settings = {key: value for key, value in run.config.items() if key != FINGERPRINTS}
         model = prepare(TrainConfig.from_dict(settings), progress=False).model
@@ -225,20 +225,20 @@ def movements(runs: Mapping[str, Run]) -> Table:
         moved = end["prompt_embeddings"] - model.adapter_tensors()["prompt_embeddings"].detach()  # [M, D]
         (part,) = [part for part in model.parts if isinstance(part, LowRankUpdate)]
         update = part.scale * (end["low_rank_a"] @ end["low_rank_b"])  # [S, D]
-        found.append(
+        rows.append(
             {
                 "run": name,
                 "prompt vectors moved by": f"{moved.norm(dim=1).mean() / unit:.3f}",
                 "rows of AB are long": f"{update.norm(dim=1).mean() / unit:.3f}",
             }
         )
-    return Table(found)
+    return Table(rows)
 
 
 def speeds(summaries: Sequence[Summary]) -> Table:
-    """Measured inference: samples a second, and the ratio to each pair's baseline beside that of the counted FLOPs."""
+    """Measured inference: samples a second, and the speed relative to the baseline, measured and by counted FLOPs."""
     flops = {(row.group, row.variant): row.flops for row in summaries}
-    found = []
+    lines = []
     for row in summaries:
         base = row.baseline
         fewer, speed = "", ""
@@ -246,7 +246,7 @@ def speeds(summaries: Sequence[Summary]) -> Table:
             counted, own = flops[row.group, base], row.flops
             fewer = f"{counted / own:.2f}" if counted and own else "-"
             speed = f"{row.speed.median:.2f} ({row.speed.least:.2f} to {row.speed.greatest:.2f})"
-        found.append(
+        lines.append(
             {
                 "prompt": row.group.way or "plain",
                 "variant": row.variant.name,
@@ -256,7 +256,7 @@ def speeds(summaries: Sequence[Summary]) -> Table:
                 "by counted FLOPs": fewer,
             }
         )
-    return Table(found)
+    return Table(lines)
 
 
 def printed_speeds() -> Table:
@@ -276,7 +276,7 @@ def printed_speeds() -> Table:
 
 
 def files(folder: Path) -> Table:
-    """What a folder holds, hidden files aside."""
+    """The files in a folder, without hidden ones."""
     return Table(
         [
             {"file": path.name, "bytes": f"{path.stat().st_size:,}"}
@@ -287,7 +287,7 @@ def files(folder: Path) -> Table:
 
 
 def summary(run: Run) -> Table:
-    """A run's result, line by line: what it is, where it came from, what it scored."""
+    """A run's result, a line for each value: settings, provenance, scores."""
     result = _result(run)
     metric, scored = result["main_metric"], result["metrics"]
     rows = result["data"]["rows"]
@@ -312,7 +312,7 @@ def summary(run: Run) -> Table:
 
 
 def _code(commit: Mapping[str, Any] | None) -> str:
-    """The commit that made a number, as far as it is known."""
+    """The commit of the code that ran, where it is known."""
     if commit is None:
         return "an installed package"
     return f"commit {commit['id'][:10]}{', with changes' if commit['dirty'] else ''}"
@@ -338,12 +338,12 @@ def beside_paper(results: Results) -> Table:
 
 
 def left_out(results: Results) -> Table:
-    """What is not in the rows or means, and why."""
+    """The runs and means that the results leave out, and why."""
     return Table([{"left out": item.what, "because": item.reason} for item in results.left_out])
 
 
 def printed_scores(task: str) -> Table:
-    """Every method's score on a task that Tables 1 to 3 print."""
+    """Every method's score on a task, as Tables 1 to 3 print it."""
     names = paper.methods()
     return Table(
         [

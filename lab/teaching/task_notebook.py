@@ -1,4 +1,4 @@
-"""What `notebooks/task.ipynb` calls: one run, shown as it is prepared, trained and compared."""
+"""The functions that `notebooks/task.ipynb` calls to prepare one run, train it, and compare it."""
 
 from __future__ import annotations
 
@@ -27,15 +27,15 @@ from lab.runs.read import Run, find_runs, read_run
 from lab.teaching.tables import Table, examples, lengths, splits
 
 _SECONDS = 1.0  # between two updates of the progress line
-# Settings that belong to a method, rates too: in all others two runs must agree to be compared, also in the budget.
+# Settings that belong to a method, rates included. Two runs are compared if they agree in all others and the budget.
 _OF_THE_METHOD = {name for name, one in settings_of(TrainConfig).items() if one.of == "method"} - {"budget_tokens"}
 
 
 def configure(**settings: Any) -> TrainConfig:
-    """The settings of a run; local paths are made absolute, and no backbone is the one at hand.
+    """The settings of a run, with absolute local paths; `backbone=None` takes the default backbone.
 
     Raises:
-        ConfigError: an unknown setting or a value that cannot be, by name.
+        ConfigError: a setting is unknown or has an invalid value; the message names it.
     """
     if settings.get("backbone") is None:
         settings["backbone"] = default_backbone()
@@ -44,13 +44,13 @@ def configure(**settings: Any) -> TrainConfig:
 
 @dataclass(frozen=True)
 class View:
-    """What a run will work on, as tables.
+    """A run's task, data and budget, as tables.
 
     Attributes:
-        task: what is asked and how it is scored.
+        task: the task's template, targets and metric.
         lengths: rows and source tokens of each split.
         examples: the first training examples as the backbone reads them.
-        budget: how the parameters are split, beside prompt tuning's at the same budget.
+        budget: how the parameters are split, and prompt tuning's at the same budget.
     """
 
     task: Table
@@ -60,10 +60,10 @@ class View:
 
 
 def look_at(config: TrainConfig) -> View:
-    """Load the task and the backbone, and show them; nothing is written.
+    """Load the task and the backbone and return tables of them; nothing is written.
 
     Raises:
-        DeptError: what cannot be used, in one line.
+        DeptError: settings, data or backbone cannot be used.
     """
     prepared = prepare(config, progress=False)
     return View(_task(prepared), lengths(prepared), examples(prepared), _budget(prepared))
@@ -95,7 +95,7 @@ def _budget(prepared: Prepared) -> Table:
         config.budget_tokens,
     )
     title, (baseline,) = title_of(config.method), splits([pt]).rows
-    if own is None:  # it is not sized by the budget
+    if own is None:  # the method's size does not depend on the budget
         sizes = {"trainable parameters": f"{prepared.model.trainable_parameters():,}"}
         positions = {"positions read": prepared.model.num_virtual_tokens + (config.max_seq_length or 0)}
         rows = [{"": title, **dict.fromkeys(baseline, "-"), **sizes, **positions}]
@@ -109,14 +109,14 @@ def _budget(prepared: Prepared) -> Table:
 def train(config: TrainConfig, track: str | None = None) -> Run:
     """Train in this process, under the run folder's lock, as `dept train` does; progress shows in the cell.
 
-    A folder that holds this run already goes on where it stopped; a completed one is read.
+    If the folder holds this run already, training goes on where it stopped; a completed run is only read.
 
     Args:
         track: a tracker (`dept.training.trackers`) that the run is mirrored to.
 
     Raises:
         DeptError: as `dept.training.loop.train`.
-        RunError: it was interrupted; the same call goes on with it.
+        RunError: the run was interrupted; the same call resumes it.
     """
     resume = RunFolder(config.output_dir).config_file.exists()
     with _Progress() as progress, mirrored(track, progress) as reporter:
@@ -127,7 +127,7 @@ def train(config: TrainConfig, track: str | None = None) -> Run:
 
 
 class _Progress:
-    """A reporter for `dept.training.loop.train` that keeps one output of the cell up to date."""
+    """A reporter for `dept.training.loop.train` that updates one output of the cell."""
 
     def __init__(self) -> None:
         self._handle: DisplayHandle | None = None
@@ -174,9 +174,9 @@ class _Progress:
 
 
 def show_curves(run: Run) -> None:
-    """Loss, the main metric on validation and the learning rates over the steps, as plotly figures.
+    """Show loss, the main metric on validation and the learning rates over the steps, as plotly figures.
 
-    They are data in the notebook, drawn by JupyterLab's plotly extension: no script is fetched.
+    The notebook stores them as data, which JupyterLab's plotly extension draws: no script is fetched.
     """
     metric = _result(run)["main_metric"]
     figures = [
@@ -189,25 +189,27 @@ def show_curves(run: Run) -> None:
 
 
 def scores(run: Run) -> Table:
-    """What the run cost and scored."""
+    """The run's cost and scores."""
     return Table(comparison([run])).turned("method")
 
 
 def origin(run: Run) -> Markdown:
-    """Where data and backbone came from, and what that means for the numbers."""
+    """Where data and backbone came from, and whether the numbers are comparable with the paper's."""
     return Markdown(provenance(_result(run)))
 
 
 def beside_the_other(run: Run) -> Table | Markdown:
-    """This run beside the baseline's (a baseline's beside DePT's), if one of the same settings, data and backbone is
-    in a folder next to it."""
+    """This run beside the baseline's, or for a run of the baseline beside DePT's.
+
+    The other run has the same settings, data and backbone and lies in a folder next to this one's, if there is one.
+    """
     other = DEFAULT_METHOD if run.config["method"] == BASELINE else BASELINE
-    found = [near for near in find_runs(run.path.parent)[0] if _comparable(run, near, other)]
-    if not found:
+    others = [near for near in find_runs(run.path.parent)[0] if _comparable(run, near, other)]
+    if not others:
         return Markdown(
             f"No completed {title_of(other)} run of the same settings is in `{run.path.parent.name}/` yet."
         )
-    return Table(comparison([*found, run])).turned("method")
+    return Table(comparison([*others, run])).turned("method")
 
 
 def _comparable(run: Run, near: Run, method: str) -> bool:

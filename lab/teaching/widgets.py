@@ -1,4 +1,4 @@
-"""Panels of the walkthroughs, for JupyterLab. Nothing here runs a model: all of it is arithmetic on shapes."""
+"""Panels of the walkthroughs, for JupyterLab. Nothing here runs a model: costs are calculated from shapes."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -19,24 +19,24 @@ _CELL = "padding: 0 1.2rem 0 0; text-align: right"
 
 
 class DecompositionPanel(ipywidgets.VBox):
-    """Move m: the rank follows, the parameters stay, the input, its FLOPs and its memory change (paper 2.2, 3.3).
+    """A panel with a slider for m and the rank that follows: equal parameters, other costs (paper 2.2, 3.3).
 
-    Costs are calculated from the backbone's shape (`dept.costs.trade_off.trade_off`), the prompt computed with
-    every batch, as in the paper.
+    It shows how the input's length, its FLOPs and its memory change with m. Costs are calculated from the backbone's
+    shape (`dept.costs.trade_off.trade_off`), with the prompt computed for every batch, as in the paper.
 
     Args:
-        backbone: an alias (`dept.list_backbones`), the first choice.
-        budget_tokens: l, how far the slider of m goes.
+        backbone: an alias (`dept.list_backbones`), selected at first.
+        budget_tokens: l, the largest m of the slider.
         max_seq_length: s.
-        num_virtual_tokens, source_length, batch_size: where the other sliders start.
+        num_virtual_tokens, source_length, batch_size: initial values of the sliders.
 
     Attributes:
         backbone, num_virtual_tokens, source_length, batch_size: the controls; code may set their `value` too.
-        numbers: the current split and its cost beside PT's, a table in HTML.
+        numbers: the current split and its cost beside PT's, as an HTML table.
         drawing, costs: the figures.
 
     Raises:
-        BudgetError: a budget that leaves the backbone no rank, fewer than 0 or more than l virtual tokens.
+        BudgetError: the budget leaves the backbone no rank, or m is below 0 or above l.
         BackboneError: no such alias.
     """
 
@@ -89,7 +89,7 @@ class DecompositionPanel(ipywidgets.VBox):
         return drawing, calculated_cost(points, split.num_virtual_tokens)
 
     def _moved(self, change: Any) -> None:
-        """Show the controls' new values in the same table and figures."""
+        """Update the table and the figures to the controls' new values."""
         split, points = self._calculated()
         self.numbers.value = self._table(split, points)
         for shown, fresh in zip((self.drawing, self.costs), self._figures(split, points), strict=True):
@@ -99,7 +99,7 @@ class DecompositionPanel(ipywidgets.VBox):
                 shown.layout.update(fresh.layout.to_plotly_json())
 
     def _table(self, split: BudgetSplit, points: list[TradeOff]) -> str:
-        """What is trained and what it costs: DePT, PT, and DePT in per cent of PT."""
+        """Parameters and costs as an HTML table: DePT, PT, and DePT in per cent of PT."""
         here, pt = points[split.num_virtual_tokens], points[-1]
         trained_by_pt = split.trainable_parameters + split.left_over
         read, read_by_pt = (point.num_virtual_tokens + self.source_length.value for point in (here, pt))
@@ -128,7 +128,7 @@ def _slider(description: str, value: int, least: int, most: int) -> Any:
 
 
 def _alike(values: Sequence[int | str], unit: str) -> list[str]:
-    """Counts in full; FLOPs and bytes in the unit, by thousands (bytes: 1,024s), that suits the largest."""
+    """Values as texts: counts in full, FLOPs and bytes with the SI (bytes: binary) prefix that fits the largest."""
     if not unit:
         return [f"{value:,}" if isinstance(value, int) else value for value in values]
     base, infix = (1024, "i") if unit == "B" else (1000, "")

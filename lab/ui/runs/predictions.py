@@ -1,4 +1,4 @@
-"""What a run says of its first test rows, as HTML: beside their pictures for a task with images, else as a table."""
+"""A run's predictions for its first test rows, as HTML: beside pictures for a task with images, else as a table."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -11,14 +11,14 @@ from lab.ui.try_it.view import label_name
 NOTHING = "Nothing yet: when the run is completed, its best adapter's answers to the first test rows stand here."
 _TABLE_ROWS = 8
 _MOST_ANSWERS = 3
-_LONGEST, _LONGEST_WORDS = 160, 40  # characters of a cell; of an answer that is a few words
+_LONGEST, _LONGEST_WORDS = 160, 40  # characters: of a cell; of an answer that is a few words and no sentence
 
 
 def predictions_view(lines: Sequence[Mapping[str, Any]], task: Task | None) -> str:
-    """The lines of a run's predictions.json.
+    """The lines of a run's predictions.json as HTML.
 
     Args:
-        task: names the labels; None for one that is not known here.
+        task: the task, for its labels' names; None for a task that is not known here.
     """
     if not lines:
         return f'<p class="empty">{NOTHING}</p>'
@@ -36,27 +36,27 @@ def predictions_view(lines: Sequence[Mapping[str, Any]], task: Task | None) -> s
 
 
 def _picture(line: Mapping[str, Any]) -> str:
-    asked, said = line["source"], line["prediction"] or "(nothing)"
-    right = ' class="right"' if said in line["answers"] else ""
+    prediction = line["prediction"] or "(nothing)"
+    right = ' class="right"' if prediction in line["answers"] else ""
     image, shown = line["image"], ""
-    if image:  # none where it was removed while the run trained
+    if image:  # missing if the file was removed while the run trained
         shown = f'<img src="data:image/jpeg;base64,{text(image)}" alt="the test row\'s image">'
     return (
-        f"<figure>{shown}<figcaption>{text(asked)}<strong{right}>{text(said)}</strong>"
+        f"<figure>{shown}<figcaption>{text(line['source'])}<strong{right}>{text(prediction)}</strong>"
         f"<small>{text(_answers(line['answers']))}</small></figcaption></figure>"
     )
 
 
 def _answers(answers: Sequence[str]) -> str:
-    """What counts as right, the most frequent first, each with how many people said it where several did.
+    """The right answers, the most frequent first, each with the number of people who gave it if there are several.
 
-    Of whole sentences (captions) the first one does.
+    Of answers that are sentences (captions) only the first is shown.
     """
     counts = Counter(answers)
     most = _MOST_ANSWERS if max(map(len, counts), default=0) <= _LONGEST_WORDS else 1
-    told = [f"{answer} ({count})" if count > 1 else answer for answer, count in counts.most_common(most)]
-    more = len(counts) - len(told)
-    return "; ".join(told) + (f"; and {more} more" if more else "")
+    shown = [f"{answer} ({count})" if count > 1 else answer for answer, count in counts.most_common(most)]
+    more = len(counts) - len(shown)
+    return "; ".join(shown) + (f"; and {more} more" if more else "")
 
 
 def _short(value: str) -> str:

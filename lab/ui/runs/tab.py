@@ -1,6 +1,6 @@
-"""The Runs tab: what waits, trains and has ended; live curves, predictions; stop, kill, resume, repeat, delete.
+"""The Runs tab: queued, training and ended runs; live curves, predictions; stop, kill, resume, repeat, delete.
 
-The page keeps no state of a visitor on the server: which runs are open stands in the browser, and in its address.
+The server keeps no state of a visitor: the browser and the page's address hold which runs are open.
 """
 
 import hashlib
@@ -39,13 +39,13 @@ _SHOW_IN_ADDRESS = """(runs) => {
 
 @dataclass(frozen=True)
 class RunsTab:
-    """What the rest of the page connects to.
+    """The parts of the tab that the rest of the page connects to.
 
     Attributes:
-        opened: run ids apart by commas; the first is the open one, the others are drawn with it.
-        look: the listener's arguments that bring the tab up to date.
+        opened: comma-separated run ids; the first is the open run, the others are drawn with it.
+        look: the arguments of the listener that updates the tab.
         timer: ticks while the tab is shown.
-        repeat: its click fills the form; `request_of` gives the values.
+        repeat: a button that fills the form with the values that `request_of` gives.
     """
 
     opened: gr.Textbox
@@ -56,29 +56,29 @@ class RunsTab:
 
 
 class _Runs:
-    """What happens; a method a listener."""
+    """The tab's listeners, one method each."""
 
     def __init__(self, site: Site) -> None:
         self.site = site
         self._curves = SharedCurves()
 
     def look(self, identity: Any, opened: Any, seen: Any, request: gr.Request) -> list[Any]:
-        """List, head, buttons, figures, predictions and log; what the browser has already is left out.
+        """List, head, buttons, figures, predictions and log; those that the browser has already are skipped.
 
         Args:
-            seen: fingerprints of what the browser has, as this function gave them.
+            seen: fingerprints of what the browser has, as this function returned them last.
         """
         who = self.site.visitor(identity, request)
         runs = self.site.queue.runs(who)
         drawn = together(self._opened(opened, runs, who))
         current = drawn[0].run if drawn else None
         curves = [(each, self.site.queue.curves(each.run.run_id, who)) for each in drawn]
-        there = [(each, found) for each, found in curves if found is not None]
+        with_curves = [(each, of_run) for each, of_run in curves if of_run is not None]
         log = self.site.queue.log(current.run_id, who) if current else []
         predictions = self._predictions(current, who)
         known = _known(seen)
         listed, head = run_list(runs, drawn), run_head(current)
-        version, figures = self._curves.of(there)
+        version, figures = self._curves.of(with_curves)
         fresh = {
             "list": _print(listed),
             "head": _print(head),
@@ -109,22 +109,22 @@ class _Runs:
         return predictions_view(self.site.queue.predictions(run.run_id, who), task)
 
     def _opened(self, opened: Any, runs: Sequence[RunSummary], who: Visitor) -> list[RunSummary]:
-        """The runs that the address names and that there are."""
+        """The runs that the address names, without those that do not exist."""
         by_id = {run.run_id: run for run in runs}
-        found = []
+        existing = []
         for run_id in ids_of(opened):
             try:
-                found.append(by_id.get(run_id) or self.site.queue.run(run_id, who))
+                existing.append(by_id.get(run_id) or self.site.queue.run(run_id, who))
             except RunError:
                 continue  # deleted since
-        return found
+        return existing
 
     @staticmethod
     def choose(opened: Any, event: gr.EventData) -> str:
-        """Open a run, or tick it to be drawn with the open ones."""
-        said = event._data if isinstance(event._data, dict) else {}  # whatever a request holds
-        ids, run_id = ids_of(opened), str(said.get("run", ""))
-        if said.get("tick"):
+        """Open a run, or tick it so that it is drawn with the open ones."""
+        clicked = event._data if isinstance(event._data, dict) else {}  # a request can hold any value
+        ids, run_id = ids_of(opened), str(clicked.get("run", ""))
+        if clicked.get("tick"):
             return ",".join(each for each in ids if each != run_id) if run_id in ids else ",".join([*ids, run_id])
         return ",".join([run_id, *(each for each in ids if each != run_id)] if run_id in ids else [run_id])
 
@@ -141,16 +141,24 @@ class _Runs:
         return self._ask("delete", identity, opened, request)
 
     def _ask(self, action: str, identity: Any, opened: Any, request: gr.Request) -> tuple[Any, str, str, str]:
-        """Kill or delete at once where nothing would be lost, else ask: the question's row, its text, what for."""
+        """Kill or delete at once if nothing would be lost, else ask.
+
+        Returns:
+            An update of the question's row, the question, the action with its run, and a line on what was done.
+        """
         run = self._current(identity, opened, request)
         lost = "" if run is None else _lost(action, run)
         if run is None or not lost:
             return gr.update(visible=False), "", "", self.sure(action, identity, opened, request)[-1]
         return gr.update(visible=True), notice(lost, "wrong"), f"{action} {run.run_id}", ""
 
-    def sure(self, asked: Any, identity: Any, opened: Any, request: gr.Request) -> tuple[Any, str]:
-        """Do what was asked for, of the run that it was asked for."""
-        action, _, run_id = str(asked).partition(" ")
+    def sure(self, confirmed: Any, identity: Any, opened: Any, request: gr.Request) -> tuple[Any, str]:
+        """Do the confirmed action, to the run that the question was about.
+
+        Args:
+            confirmed: kill or delete, and the run's id after a space; without an id the open run is meant.
+        """
+        action, _, run_id = str(confirmed).partition(" ")
         does = {"kill": self.site.queue.kill, "delete": self.site.queue.delete}.get(action)
         if does is None:
             return gr.update(visible=False), ""
@@ -179,7 +187,7 @@ class _Runs:
         if run is None:
             return [gr.skip()] * len(FIELDS)
         values = {name: run.request.get(name, gr.skip()) for name in FIELDS}
-        if run.method not in dict(method_choices()).values():  # several as one
+        if run.method not in dict(method_choices()).values():  # several methods joined by +
             choices = [*method_choices(), (method_name(run), run.method)]
             values["method"] = gr.update(choices=choices, value=run.method)
         data = str(run.request.get("data", "sample"))
@@ -192,12 +200,12 @@ class _Runs:
 
 
 def ids_of(opened: Any) -> list[str]:
-    """The run ids in what an address or a browser says; whether there are such runs is seen later."""
+    """The run ids in a text from an address or a browser; whether such runs exist is not checked here."""
     return [part for part in str(opened or "").split(",") if part][:MOST_DRAWN]
 
 
 def _possible(run: RunSummary | None) -> list[bool]:
-    """Of `_ACTIONS`."""
+    """For each of `_ACTIONS` whether it is possible now."""
     if run is None:
         return [False] * len(_ACTIONS)
     mine, trains = run.may_change, run.status in ("running", "stopping")
@@ -212,7 +220,7 @@ def _possible(run: RunSummary | None) -> list[bool]:
 
 
 def _lost(action: str, run: RunSummary) -> str:
-    """What killing or deleting a run would lose; nothing, or a question."""
+    """A sentence on what killing or deleting a run would lose; "" if nothing."""
     if action == "kill":
         steps = run.steps_at_risk
         return f"{steps:,} steps since its last checkpoint would be lost (Stop saves them)." if steps else ""
@@ -246,7 +254,7 @@ def build(site: Site, identity: gr.BrowserState) -> RunsTab:
                     name: gr.Button(name.capitalize(), size="sm", min_width=80, interactive=False) for name in _ACTIONS
                 }
             with gr.Row(visible=False, elem_classes="question") as question:
-                asked_text = gr.HTML(apply_default_css=False)
+                question_text = gr.HTML(apply_default_css=False)
                 yes = gr.Button("Do it", size="sm", variant="stop", min_width=80)
                 no = gr.Button("Leave it", size="sm", min_width=80)
             said = gr.HTML(apply_default_css=False, elem_id="run-said", elem_classes="said")
@@ -261,7 +269,7 @@ def build(site: Site, identity: gr.BrowserState) -> RunsTab:
                 log = gr.HTML(apply_default_css=False)
     opened = gr.Textbox(visible="hidden", elem_id="opened")
     seen = gr.Textbox(visible="hidden")
-    asked = gr.Textbox(visible="hidden")
+    in_question = gr.Textbox(visible="hidden")
     timer = gr.Timer(POLL_SECONDS, active=False)
 
     look: dict[str, Any] = {
@@ -279,7 +287,7 @@ def build(site: Site, identity: gr.BrowserState) -> RunsTab:
     buttons["stop"].click(does.stop, who, said, **QUIET).then(**look)
     buttons["resume"].click(does.resume, who, said, **QUIET).then(**look)
     for name, ask in (("kill", does.ask_kill), ("delete", does.ask_delete)):
-        buttons[name].click(ask, who, [question, asked_text, asked, said], **QUIET).then(**look)
-    yes.click(does.sure, [asked, *who], [question, said], **QUIET).then(**look)
+        buttons[name].click(ask, who, [question, question_text, in_question, said], **QUIET).then(**look)
+    yes.click(does.sure, [in_question, *who], [question, said], **QUIET).then(**look)
     no.click(lambda: gr.update(visible=False), None, question, **QUIET)
     return RunsTab(opened, look, timer, buttons["repeat"], does.request_of)

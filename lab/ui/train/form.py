@@ -1,7 +1,7 @@
-"""What the Train tab's fields mean: the runs that they ask for, what is wrong with which field, the same as a command.
+"""The Train tab's fields: the runs that they describe, errors by field, the same runs as commands.
 
-The fields are the settings that have a widget (`FIELDS`); a form is their values by name, None where one is empty.
-Nothing here knows gradio.
+The fields are the settings that have a widget (`FIELDS`); a form maps their names to values, None where one is empty.
+gradio is not used here.
 """
 
 import functools
@@ -24,34 +24,34 @@ from lab.service.queue import RunQueue
 
 FIELDS: Mapping[str, Setting] = {name: one for name, one in SETTINGS.items() if one.widget is not None}
 RATES: Mapping[str, str] = {group.setting_name: name for name, group in groups().items()}  # setting -> rate group
-BOTH = "both"  # in place of a method: the baseline and DePT, a run each
+BOTH = "both"  # a choice besides the methods: the baseline and DePT, a run each
 LENGTH, BUDGET = "num_virtual_tokens", "budget_tokens"
-OWN_TASK_FILE, OWN_DATA = "own.yaml", "own.csv"  # how a command speaks of rows that were dropped into the page
-MOST_RUNS = 2  # that a form asks for
+OWN_TASK_FILE, OWN_DATA = "own.yaml", "own.csv"  # names that a command uses for rows that were dropped into the page
+MOST_RUNS = 2  # of one form
 
 
 def form_of(values: Sequence[Any]) -> dict[str, Any]:
-    """The fields, as a browser sends them in the order of `FIELDS`; an empty text is None, digits are a number."""
+    """The form from values that a browser sends in the order of `FIELDS`: empty texts as None, digits as numbers."""
     form = dict(zip(FIELDS, values, strict=True))
     for name, value in form.items():
         if isinstance(value, str) and FIELDS[name].widget in ("number", "text", "json"):
-            whole = FIELDS[name].widget == "number" and value.strip().isdecimal() and len(value) < 20
-            form[name] = int(value) if whole else value.strip() or None
+            is_integer = FIELDS[name].widget == "number" and value.strip().isdecimal() and len(value) < 20
+            form[name] = int(value) if is_integer else value.strip() or None
     return form
 
 
 def method_choices() -> list[tuple[str, str]]:
-    """(label, value) of each method, and of two side by side."""
+    """(label, value) of each method, and of `BOTH`."""
     return [*((title_of(name), name) for name in method_names()), ("Both, side by side", BOTH)]
 
 
 def methods_of(choice: object) -> tuple[str, ...]:
-    """The methods of the runs that are asked for; the baseline comes first, as in the paper."""
+    """The methods of the requested runs; the baseline comes first, as in the paper."""
     return (BASELINE, DEFAULT_METHOD) if choice == BOTH else (str(choice),)
 
 
 def is_asked(name: str, method: str, task: object) -> bool:
-    """Whether a field counts for a run of a method on a task."""
+    """Whether a field applies to a run of a method on a task."""
     if name in IMAGE_SETTINGS:
         return has_images(task)
     if FIELDS[name].of != "method" or name == "method":
@@ -60,17 +60,17 @@ def is_asked(name: str, method: str, task: object) -> bool:
         names = {*method_config(method).setting_names()}
     except ConfigError:
         return False
-    # The baseline's prompt has the length that the others' parameters are matched to.
+    # The baseline has the budget in place of the length: its prompt is the one that others' parameters are matched to.
     return name in (names - {LENGTH} | {BUDGET} if method == BASELINE else names)
 
 
 def shown_fields(form: Mapping[str, Any]) -> set[str]:
-    """The fields that count for one of the runs."""
+    """The fields that apply to at least one of the runs."""
     return {name for name in FIELDS for method in methods_of(form["method"]) if is_asked(name, method, form["task"])}
 
 
 def requests(form: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """The runs that the fields ask for, as `RunQueue.submit` takes them."""
+    """The runs that the form describes, as `RunQueue.submit` takes them."""
     return [
         {
             **{
@@ -85,7 +85,7 @@ def requests(form: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 
 def default_of(name: str, method: str) -> Any:
-    """What a field starts with: the method's own default, else a run's; None for what follows from other settings."""
+    """A field's initial value: the method's own default, else a run's; None if it follows from other settings."""
     try:
         own = method_config(method).own_settings()
     except ConfigError:
@@ -96,14 +96,14 @@ def default_of(name: str, method: str) -> Any:
 
 @functools.cache
 def presets() -> Mapping[str, Mapping[str, Any]]:
-    """Values of some fields by the preset's title, the shortest run first."""
+    """Each preset's title -> its values of some fields, the shortest run first."""
     folder = Path(__file__).parent / "presets"
-    found = [_preset(yaml.safe_load(file.read_text(encoding="utf-8"))) for file in folder.glob("*.yaml")]
-    return dict(sorted(found, key=lambda item: int(item[1]["max_steps"])))
+    titled = [_preset(yaml.safe_load(file.read_text(encoding="utf-8"))) for file in folder.glob("*.yaml")]
+    return dict(sorted(titled, key=lambda item: int(item[1]["max_steps"])))
 
 
 def _preset(content: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
-    """The title and the values that a preset's file gives, those of a run's preset that it names among them."""
+    """The title and the values of a preset's file, which may name one of `dept.runs.presets` to take values from."""
     values = {name: default_of(name, DEFAULT_METHOD) for name in content.get("defaults", ())}
     if "preset" in content:
         of_run = preset(content["preset"])
@@ -114,12 +114,12 @@ def _preset(content: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
 
 @functools.cache
 def _help() -> Mapping[str, str]:
-    said: dict[str, str] = yaml.safe_load((Path(__file__).parent / "help.yaml").read_text(encoding="utf-8"))
-    return said
+    sentences: dict[str, str] = yaml.safe_load((Path(__file__).parent / "help.yaml").read_text(encoding="utf-8"))
+    return sentences
 
 
 def help_of(name: str) -> str:
-    """One sentence on a field."""
+    """One sentence that explains a field."""
     if name in _help():
         return _help()[name]
     sentence = re.sub(r" *\[(.*)\]$", r"; empty: \1", FIELDS[name].help)
@@ -127,13 +127,13 @@ def help_of(name: str) -> str:
 
 
 def label_of(name: str) -> str:
-    """What a field is called: the paper's letter first, if it has one."""
+    """A field's label, with the paper's letter first if it has one."""
     one = FIELDS[name]
     return f"{one.letter}, {_lower(one.label)}" if len(one.letter) == 1 else one.label
 
 
 def words(name: str) -> str:
-    """A setting as a message of the page calls it."""
+    """A setting's name in messages of the page."""
     if name in RATES:
         return f"the rate of {groups()[RATES[name]].title}"
     one = settings_of(TrainConfig).get(name)
@@ -143,26 +143,26 @@ def words(name: str) -> str:
 
 
 def _lower(label: str) -> str:
-    """A label within a sentence; names that are written with capitals stay."""
+    """A label as it is written within a sentence: in lower case, except for names written with capitals."""
     first = label.partition(" ")[0]
     return label if first[1:] != first[1:].lower() else label[:1].lower() + label[1:]
 
 
 def problems(form: Mapping[str, Any], queue: RunQueue, visitor: Visitor) -> dict[str, str]:
-    """What is wrong, by the field's name; "form" for what belongs to no single field. Empty: the runs can start."""
+    """Errors by the field's name, "form" for one that belongs to no single field; empty if the runs can start."""
     empty = [name for name in FIELDS if name in shown_fields(form) and form[name] is None]
     wrong = {name: "a number is needed here" for name in empty if FIELDS[name].kind in (int, float)}
     wrong |= {name: f"JSON is needed here. {help_of(name)}" for name in empty if FIELDS[name].widget == "json"}
     for request in requests(form):
         if any(FIELDS[name].widget == "json" and is_asked(name, request["method"], form["task"]) for name in wrong):
-            continue  # without it there is no method to check
+            continue  # without its JSON the method cannot be checked
         for name, message in _faults(request, queue, visitor):
             wrong.setdefault(name, re.sub(r"[a-z]+(_[a-z]+)+", lambda each: words(each[0]), message))
     return wrong
 
 
 def _faults(request: dict[str, Any], queue: RunQueue, visitor: Visitor) -> Iterator[tuple[str, str]]:
-    """The check stops at the first fault: the field is then left out, and the others are looked at."""
+    """Each error as (field, message). A check stops at its first error; it is repeated without that field."""
     while True:
         try:
             queue.check(request, visitor)
@@ -181,10 +181,10 @@ def _faults(request: dict[str, Any], queue: RunQueue, visitor: Visitor) -> Itera
 
 
 def settings(config: TrainConfig, request: Mapping[str, Any]) -> dict[str, Any]:
-    """What differs from `dept train`'s defaults, first what a run is of.
+    """The settings that differ from `dept train`'s defaults; task, method, backbone and data come first, always.
 
     Args:
-        request: that the config was made of; names stand for places on this machine, which are left out.
+        request: the request that the config was made from; its names replace the paths on this machine.
     """
     default = TrainConfig()
     values = {name: getattr(config, name) for name in ("task", "method", "backbone", "data")}
@@ -199,7 +199,7 @@ def settings(config: TrainConfig, request: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def commands(runs: Sequence[Mapping[str, Any]]) -> str:
-    """A `dept train` for each; for own rows before them the command that makes their task file."""
+    """A `dept train` command for each run; for own rows, first the command that writes their task file."""
     first = []
     if runs[0]["task"] == OWN_TASK_FILE:
         first = [f"dept tasks --new {OWN_DATA} > {OWN_TASK_FILE}  # guessed from the columns: look it through"]
@@ -212,5 +212,5 @@ def _command(values: Mapping[str, Any]) -> str:
 
 
 def as_yaml(values: Mapping[str, Any]) -> str:
-    """A file for `dept train --config`."""
+    """The settings as a file for `dept train --config`."""
     return yaml.safe_dump(dict(values), sort_keys=False, allow_unicode=True)

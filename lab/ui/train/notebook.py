@@ -1,4 +1,4 @@
-"""A run as a notebook: the project's own for one task, with these settings as its parameters."""
+"""A run as a notebook: `notebooks/task.ipynb` with the run's settings as its parameters."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -7,15 +7,15 @@ import nbformat
 
 
 def as_notebook(settings: Mapping[str, Any]) -> str:
-    """`notebooks/task.ipynb` as papermill would execute it, as JSON.
+    """`notebooks/task.ipynb` with these parameters, as papermill would execute it, as JSON.
 
     Args:
-        settings: names of `TrainConfig` -> plain values.
+        settings: names of `TrainConfig`'s settings -> plain values.
 
     Raises:
-        ConfigError: the notebook is not there.
+        ConfigError: the notebook is missing.
     """
-    from papermill.iorw import load_notebook_node  # with these comes Jupyter, which is slow to import
+    from papermill.iorw import load_notebook_node  # imports Jupyter, which is slow
     from papermill.parameterize import parameterize_notebook
 
     from lab.jobs.notebook import declared

@@ -1,4 +1,4 @@
-"""The part of the Train tab for a visitor's own rows: drop a table, choose its columns, see what will be fed."""
+"""The part of the Train tab for a visitor's own rows: drop a table, choose its columns, see the examples."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -17,10 +17,10 @@ _SHOWN_CHARACTERS = 160
 
 
 class OwnRows:
-    """Its components and what they do; call it where it should stand.
+    """The components and their listeners; construct it at the place in the layout where they should appear.
 
     Attributes:
-        group: all of it, to be shown and hidden.
+        group: contains all components, to show and hide them.
     """
 
     def __init__(self, site: Site, identity: gr.BrowserState) -> None:
@@ -44,7 +44,7 @@ class OwnRows:
         self._upload_id = gr.Textbox(visible="hidden")
 
     def connect(self, data: gr.Dropdown, task: gr.Dropdown) -> None:
-        """Let a chosen table become the form's rows and task."""
+        """Connect the listeners, which set the form's data and task to the chosen table."""
         private: dict[str, Any] = {"api_visibility": "private", "show_progress": "minimal"}
         self._file.upload(
             self._receive,
@@ -62,16 +62,16 @@ class OwnRows:
     def _receive(self, identity: Any, file: Any, request: gr.Request) -> tuple[Any, ...]:
         nothing = gr.update(choices=[], value=None)
         try:
-            found = self._site.queue.uploads.receive(
+            upload = self._site.queue.uploads.receive(
                 str(file), str(file).rpartition("/")[2], self._site.visitor(identity, request)
             )
         except DeptError as fault:
             return "", notice(str(fault), "wrong"), nothing, nothing, ""
-        texts, label = guessed(found)
-        columns = list(found.columns)
+        texts, label = guessed(upload)
+        columns = list(upload.columns)
         return (
-            found.upload_id,
-            _first_rows(found),
+            upload.upload_id,
+            _first_rows(upload),
             gr.update(choices=columns, value=texts),
             gr.update(choices=columns, value=label),
             "",
@@ -97,11 +97,13 @@ class OwnRows:
         )
 
 
-def guessed(found: Table) -> tuple[list[str], str | None]:
-    """The text columns and the label column, as they seem to be."""
-    by_name = {name.strip().lower(): name for name in reversed(found.columns)}
-    label = next((by_name[name] for name in _LABELS if name in by_name), found.columns[-1] if found.columns else None)
-    texts = [name for name in found.columns if name != label and _is_text(found.first, name)]
+def guessed(upload: Table) -> tuple[list[str], str | None]:
+    """A guess at the text columns and the label column, from their names and first values."""
+    by_name = {name.strip().lower(): name for name in reversed(upload.columns)}
+    label = next(
+        (by_name[name] for name in _LABELS if name in by_name), upload.columns[-1] if upload.columns else None
+    )
+    texts = [name for name in upload.columns if name != label and _is_text(upload.first, name)]
     return texts, label
 
 
@@ -110,6 +112,8 @@ def _is_text(rows: Sequence[Mapping[str, Any]], column: str) -> bool:
     return any(isinstance(value, str) and not value.strip().isdigit() for value in values)
 
 
-def _first_rows(found: Table) -> str:
-    rows = [[str(row.get(column, ""))[:_SHOWN_CHARACTERS] for column in found.columns[:8]] for row in found.first[:3]]
-    return table(found.columns[:8], rows, left=8, caption=f"{found.title}: {found.rows:,} rows, the first of them")
+def _first_rows(upload: Table) -> str:
+    rows = [
+        [str(row.get(column, ""))[:_SHOWN_CHARACTERS] for column in upload.columns[:8]] for row in upload.first[:3]
+    ]
+    return table(upload.columns[:8], rows, left=8, caption=f"{upload.title}: {upload.rows:,} rows, the first of them")

@@ -1,4 +1,4 @@
-"""The Train tab: choose, see what it costs and what is wrong with it, launch."""
+"""The Train tab: choose settings, see their cost and their errors, launch runs."""
 
 import html
 import typing
@@ -47,18 +47,18 @@ from lab.ui.train.notebook import as_notebook
 from lab.ui.train.own_rows import OwnRows
 from lab.ui.train.view import numbers, trade_off_figure
 
-_OF_BACKBONE = (*RATES, IMAGE_SETTINGS[0])  # what follows where another one is chosen
-_HIDDEN: Any = "hidden"  # in gradio's words: there, so that its value stays
+_OF_BACKBONE = (*RATES, IMAGE_SETTINGS[0])  # fields that change with the backbone
+_HIDDEN: Any = "hidden"  # gradio's word for a component that is rendered and keeps its value, but does not show
 
 
 @dataclass(frozen=True)
 class TrainTab:
-    """What the rest of the page connects to.
+    """The parts of the tab that the rest of the page connects to.
 
     Attributes:
-        fields: in the order of `lab.ui.train.form.FIELDS`.
-        launched: the ids of runs that have just been queued, apart by commas.
-        look: the listener's arguments that bring all but the fields up to date.
+        fields: the components in the order of `lab.ui.train.form.FIELDS`.
+        launched: comma-separated ids of runs that have just been queued.
+        look: the arguments of the listener that updates everything but the fields' values.
     """
 
     fields: Sequence[gr.components.Component]
@@ -67,16 +67,16 @@ class TrainTab:
 
 
 class _Train:
-    """What happens as fields change; a method a listener."""
+    """The tab's listeners, one method each."""
 
     def __init__(self, site: Site) -> None:
         self.site = site
 
     def look(self, request: gr.Request, identity: Any, *values: Any) -> list[Any]:
-        """What the fields' values lead to.
+        """Updates of the outputs for the fields' values.
 
-        In the order of the outputs: each field's help or fault, the rates' faults, the part for images, the numbers,
-        the chart, the same as a command, as YAML and as a notebook, the line by the button, the button.
+        In the order of the outputs: each field's help or error, the rates' errors, the part for images, the numbers,
+        the chart, the runs as a command, as YAML and as a notebook, the line by the button, the button.
         """
         form, who = form_of(values), self.site.visitor(identity, request)
         wrong = problems(form, self.site.queue, who)
@@ -84,16 +84,16 @@ class _Train:
             wrong = {"data": "Drop a table below and choose its columns."}
         if wrong:
             return self._wrong(form, wrong)
-        asked = requests(form)
-        configs = [self.site.queue.check(each, who) for each in asked]
+        requested = requests(form)
+        configs = [self.site.queue.check(each, who) for each in requested]
         read = "vision_backbone"
-        try:  # a config that is damaged, or on a hub that does not answer
+        try:  # a model's config can be damaged, or on a hub that does not answer
             tower_of(configs[-1])
             read = "backbone"
             expectation = expect(self._of_numbers(configs[-1], form), self.site.queue.runs(who))
         except DeptError as fault:
             return self._wrong(form, {read: self.site.config.allowed.without_places(str(fault))})
-        same = [settings(config, each) for config, each in zip(configs, asked, strict=True)]
+        same = [settings(config, each) for config, each in zip(configs, requested, strict=True)]
         return [
             *self._helps(form, {}),
             numbers(expectation),
@@ -106,18 +106,18 @@ class _Train:
         ]
 
     def _wrong(self, form: Mapping[str, Any], wrong: Mapping[str, str]) -> list[Any]:
-        """As `look`, where something is wrong: numbers and chart stay as they were."""
+        """The result of `look` where something is wrong: numbers and chart stay as they were."""
         line = wrong.get("form") or f"To be mended first: {', '.join(map(words, wrong))}."
         unchanged = [gr.skip()] * (3 + 2 * MOST_RUNS)
         return [*self._helps(form, wrong), *unchanged, notice(line, "wrong"), gr.update(interactive=False)]
 
     def _helps(self, form: Mapping[str, Any], wrong: Mapping[str, str]) -> list[Any]:
-        """Each field's help or fault and whether it shows, the rates' faults, the part for images."""
+        """Each field's help or error and its visibility, the rates' errors, the part for images."""
         shown = shown_fields(form)
         helps = {name: self._help(name, wrong.get(name), name in shown) for name in FIELDS}
-        whole = isinstance(form[BUDGET], int | float) and BUDGET not in wrong
-        most = form[BUDGET] if whole and BUDGET in shown else self.site.config.limits.virtual_tokens
-        helps[LENGTH]["maximum"] = int(most)  # the slider goes as far as m can
+        valid = isinstance(form[BUDGET], int | float) and BUDGET not in wrong
+        most = form[BUDGET] if valid and BUDGET in shown else self.site.config.limits.virtual_tokens
+        helps[LENGTH]["maximum"] = int(most)  # the slider ends at the largest possible m
         if "method" not in wrong:
             helps["method"]["info"] = _about(form["method"])
         faults = [notice(wrong.get(name, ""), "wrong") for name in RATES]
@@ -134,7 +134,7 @@ class _Train:
 
     @staticmethod
     def _of_numbers(config: TrainConfig, form: Mapping[str, Any]) -> TrainConfig:
-        """The settings that the numbers are of: DePT's where the baseline alone was chosen, which stands beside it."""
+        """The settings whose numbers are shown: DePT's for the baseline, whose own numbers are shown anyway."""
         if config.method != BASELINE:
             return config
         length, usual = form[LENGTH], int(default_of(LENGTH, DEFAULT_METHOD))
@@ -149,7 +149,7 @@ class _Train:
         return notice(f"{running} training and {waiting} waiting now: first in, first out.")
 
     def launch(self, request: gr.Request, identity: Any, *values: Any) -> tuple[Any, str]:
-        """Queue the runs; their ids, and a line on what happened."""
+        """Queue the runs; return their ids and a line on the outcome."""
         who = self.site.visitor(identity, request)
         try:
             ids = self.site.queue.submit(requests(form_of(values)), who)
@@ -159,9 +159,9 @@ class _Train:
 
     @staticmethod
     def on_backbone(backbone: Any) -> list[Any]:
-        """The rates of `RATES` for a backbone and its image encoder.
+        """The learning rates of `RATES` for a backbone, and its image encoder.
 
-        A rate is empty where it follows from the backbone's weights, which nobody looks for here.
+        A rate is empty where it follows from the backbone's weights, which are not loaded here.
         """
         known = next((info.rates for info in list_backbones() if info.name == backbone), {})
         fixed = {name: group.rate for name, group in groups().items() if not callable(group.rate)}
@@ -169,18 +169,18 @@ class _Train:
 
     @staticmethod
     def on_method(method: Any, length: Any) -> Any:
-        """The prompt's length, that of the new method as long as it is one of the methods' defaults."""
+        """The new method's default prompt length, if the current length is some method's default; else no change."""
         usual = {default_of(LENGTH, each.name) for each in declarations() if LENGTH in each.own_settings()}
-        asked = [each for each in methods_of(method) if is_asked(LENGTH, each, None)]
-        return default_of(LENGTH, asked[-1]) if asked and length in usual else gr.skip()
+        with_length = [each for each in methods_of(method) if is_asked(LENGTH, each, None)]
+        return default_of(LENGTH, with_length[-1]) if with_length and length in usual else gr.skip()
 
     def on_task(self, task: Any, data: Any) -> tuple[Any, Any]:
-        """The task's length of input, and rows that go with it."""
+        """The task's input length, and sample rows if the chosen data does not belong to the task."""
         rows = "sample" if data == easy_vqa.NAME and task != easy_vqa.TASK else gr.skip()
         return self._seq_length(task), rows
 
     def on_data(self, data: Any, task: Any) -> tuple[Any, Any, Any]:
-        """Whether the part for own rows shows; the task that goes with the data, and its length of input."""
+        """Whether the part for own rows shows; the task that belongs to the data, and its input length."""
         shown = gr.update(visible=data == OWN_ROWS or str(data).startswith(UPLOAD))
         own = isinstance(data, str) and (data == OWN_ROWS or data.startswith((UPLOAD, RUN)))
         if data == easy_vqa.NAME and task != easy_vqa.TASK:
@@ -192,27 +192,27 @@ class _Train:
         return min(most, load_task(task).max_seq_length) if task in TASK_NAMES else gr.skip()
 
     def first_notebook(self, request: gr.Request, identity: Any, *values: Any) -> str:
-        """A notebook of the first run that is asked for, to download."""
+        """A notebook of the first requested run, to download."""
         return self._notebook(0, form_of(values), identity, request)
 
     def second_notebook(self, request: gr.Request, identity: Any, *values: Any) -> str:
-        """The same of the second one."""
+        """A notebook of the second requested run, to download."""
         return self._notebook(1, form_of(values), identity, request)
 
     def _notebook(self, place: int, form: Mapping[str, Any], identity: Any, request: gr.Request) -> str:
-        asked = requests(form)[place:]
-        if not asked:
-            raise gr.Error("one run is asked for", print_exception=False)
+        requested = requests(form)[place:]
+        if not requested:
+            raise gr.Error("there is no second run", print_exception=False)
         try:
-            config = self.site.queue.check(asked[0], self.site.visitor(identity, request))
-            name = f"{asked[0]['task']}-{config.method}.ipynb"
-            return to_download(as_notebook(settings(config, asked[0])), name)
+            config = self.site.queue.check(requested[0], self.site.visitor(identity, request))
+            name = f"{requested[0]['task']}-{config.method}.ipynb"
+            return to_download(as_notebook(settings(config, requested[0])), name)
         except DeptError as fault:
             raise gr.Error(text(fault), print_exception=False) from fault
 
 
 def _about(choice: object) -> str:
-    """What a chosen method does, and whose it is; of two side by side, what can be chosen."""
+    """What the chosen method does and which paper it is from; for `BOTH` the field's own help."""
     try:
         declared = method_config(str(choice))
     except ConfigError:
@@ -221,13 +221,13 @@ def _about(choice: object) -> str:
 
 
 def _boxes(contents: Sequence[tuple[str, str]]) -> list[Any]:
-    """(label, content) of each code box; those beyond the runs that are asked for are hidden."""
+    """Updates of the code boxes from (label, content) pairs; boxes beyond the requested runs are hidden."""
     shown = [gr.update(visible=True, label=label, value=content) for label, content in contents]
     return shown + [gr.update(visible=False, value="")] * (MOST_RUNS - len(contents))
 
 
 def _buttons(titles: Sequence[str]) -> list[Any]:
-    """The same for the buttons, by the runs' methods."""
+    """Updates of the notebook buttons from the methods' titles; buttons beyond the requested runs are hidden."""
     shown = [gr.update(visible=True, value=f"{title}: notebook for papermill") for title in titles]
     return shown + [gr.update(visible=False)] * (MOST_RUNS - len(titles))
 
@@ -252,7 +252,7 @@ def build(site: Site, identity: gr.BrowserState) -> TrainTab:
     faults: dict[str, gr.HTML] = {}
 
     def add(*names: str) -> None:
-        """Fields where they should stand; below a rate the place of what is wrong with it."""
+        """Create fields at this place of the layout; below each rate a place for its error."""
         for name in names:
             visible = True if name in shown or name in IMAGE_SETTINGS else _HIDDEN
             fields[name] = _field(name, form[name], choices.get(name, ()), site.config.limits.virtual_tokens, visible)
@@ -319,7 +319,7 @@ def build(site: Site, identity: gr.BrowserState) -> TrainTab:
 
 
 def _age(name: str) -> tuple[int, bool]:
-    """Old settings before new ones, numbers before texts."""
+    """A sort key: older settings before newer ones, numbers before texts."""
     return FIELDS[name].since, FIELDS[name].widget != "number"
 
 
@@ -327,8 +327,8 @@ def _field(name: str, value: Any, choices: Sequence[tuple[str, str]], longest: i
     """The component for a setting, by its widget.
 
     Args:
-        choices: (label, value) of a setting with such a widget.
-        longest: where a slider ends.
+        choices: (label, value) pairs for a setting that is a choice.
+        longest: the upper end of a slider.
     """
     one, elem_id = FIELDS[name], name.replace("_", "-").removeprefix("num-")
     if one.widget == "rate":
@@ -342,8 +342,8 @@ def _field(name: str, value: Any, choices: Sequence[tuple[str, str]], longest: i
     if one.widget == "slider":
         return Amount(one.least or 0, longest, value=value, step=1, precision=0, elem_id=elem_id, **shared)
     if one.widget == "number" and one.default != "auto":
-        whole = int in (one.kind, *typing.get_args(one.kind))
-        return gr.Number(value, precision=0 if whole else None, min_width=120, elem_id=elem_id, **shared)
+        is_integer = int in (one.kind, *typing.get_args(one.kind))
+        return gr.Number(value, precision=0 if is_integer else None, min_width=120, elem_id=elem_id, **shared)
     if one.widget == "number":
         return gr.Textbox(value or "", placeholder="auto", min_width=120, elem_id=elem_id, **shared)
     return gr.Textbox(value or "", lines=4 if one.widget == "json" else 1, min_width=240, elem_id=elem_id, **shared)

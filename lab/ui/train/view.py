@@ -1,4 +1,4 @@
-"""What the Train tab shows of a choice: its numbers, and the chart of what each m costs."""
+"""The Train tab's numbers for the chosen settings, and the chart of each m's cost."""
 
 import plotly.graph_objects as go
 
@@ -10,7 +10,7 @@ from lab.ui.train.form import LENGTH
 
 
 def numbers(expectation: Expectation) -> str:
-    """The chosen method in numbers, PT's beside them, as HTML."""
+    """The chosen method's sizes and costs, with PT's beside them, as HTML."""
     chosen, pt, info = expectation.chosen, expectation.baseline, expectation.backbone
     image = expectation.tower.positions if expectation.tower else 0
     pairs = _trained(expectation)
@@ -32,7 +32,7 @@ def numbers(expectation: Expectation) -> str:
 
 
 def _trained(expectation: Expectation) -> list[tuple[str, str, str]]:
-    """How large the method is: the rank that the budget leaves, or its own sizes; its parameters; the projection's."""
+    """The method's size: the rank that the budget leaves or its own sizes, its parameters, and the projection's."""
     chosen, info, tower = expectation.chosen, expectation.backbone, expectation.tower
     split, trained, projection = chosen.split, chosen.parameters, expectation.projection_parameters
     automatic = [one for one in chosen.method.own_settings().values() if one.default == "auto" and one.letter]
@@ -80,7 +80,7 @@ def _bytes(number: float) -> str:
 
 
 def trade_off_figure(expectation: Expectation) -> go.Figure | None:
-    """Cost over m in per cent of PT's, with the chosen m marked; None where nothing is traded or known."""
+    """Cost over m in per cent of PT's, with the chosen m marked; None if costs are unknown or do not depend on m."""
     if not expectation.points:
         return None
     points, pt = expectation.points, expectation.points[-1]

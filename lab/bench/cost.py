@@ -6,11 +6,11 @@ from dept.costs.flops import Cost, inference_cost, step_cost
 from dept.errors import BackboneError, ConfigError
 from dept.methods.contract import Footprint
 from dept.methods.known_facts import known_facts
+from lab.basics.processes import START_SECONDS
 from lab.bench.plan import TARGET_TOKENS, MeasureJob
 from lab.bench.variant import BACKBONE
 
 _SLACK = 1.3  # of activations: measured on T5-small; kernels' workspaces and what an allocator holds back
-_START_SECONDS = 7.0  # of a process: importing torch and transformers, the matrix products at its end
 _LOAD_PARAMETERS_PER_S = 1e8
 _FLOPS_PER_S = 1e11
 _COUNTING = 0.25  # of a pass: FLOPs are counted on a few rows
@@ -67,4 +67,4 @@ def expected_seconds(job: MeasureJob) -> float:
     """A guess, for the bar and for `--quick`; the pace of what has been measured corrects it."""
     cost = pass_cost(job)
     passes = (job.passes + 1 + _COUNTING) * (cost.flops if cost else 0) / _FLOPS_PER_S
-    return _START_SECONDS + (backbone_info(job.backbone).parameters or 0) / _LOAD_PARAMETERS_PER_S + passes
+    return START_SECONDS + (backbone_info(job.backbone).parameters or 0) / _LOAD_PARAMETERS_PER_S + passes

@@ -232,7 +232,7 @@ class RunQueue:
         except OSError:
             raise RunError("this run has no adapter (any more)") from None
         return {
-            name: self._without_places(data.decode()).encode() if name.endswith((".json", ".md")) else data
+            name: self.without_places(data.decode()).encode() if name.endswith((".json", ".md")) else data
             for name, data in files.items()
         }
 
@@ -253,9 +253,10 @@ class RunQueue:
         run_summary = summary(entry, waiting, visitor, self.folder, self._curves)
         if not run_summary.error:
             return run_summary
-        return dataclasses.replace(run_summary, error=self._without_places(run_summary.error))
+        return dataclasses.replace(run_summary, error=self.without_places(run_summary.error))
 
-    def _without_places(self, message: str) -> str:
+    def without_places(self, message: str) -> str:
+        """A message to a visitor, with no folder of this machine in it."""
         return self.allowed.without_places(message.replace(str(self.folder.root), "RUNS"))
 
     def _entries(self) -> list[Entry]:

@@ -90,7 +90,7 @@ def sweep(
     )
 
     from lab.basics.machine import machine
-    from lab.estimate.batch import Pace
+    from lab.estimate.pace import Pace
     from lab.jobs.check import check_backbones
     from lab.jobs.choose_engine import engine_named
     from lab.jobs.job import Resources

@@ -21,7 +21,9 @@ from dept.errors import BackboneError, ConfigError, RunError
 from dept.runs.settings import TrainConfig
 from lab.basics.guards import locked_folder
 from lab.basics.units import duration
-from lab.estimate.batch import Pace, estimate, measured_pace, run_cost
+from lab.estimate.batch import estimate
+from lab.estimate.expect import expect
+from lab.estimate.pace import Pace, measured_pace
 from lab.jobs.engine import Engine, Event
 from lab.jobs.job import Job, is_done
 from lab.sweep.choice import choices, is_pruned, result_of
@@ -52,7 +54,7 @@ def preview(
     lines = [f"sweep {plan.sweep.name}: {len(rows):,} rows, {len(runs):,} runs, {len(training):,} of them to be made"]
     try:
         if pace is None and training:
-            pace = measured_pace(max(training, key=lambda config: run_cost(config).training))
+            pace = measured_pace(max(training, key=lambda config: expect(config).known_cost().training))
         return lines + estimate(training, testing, workers=workers, pace=pace).lines(price_per_hour)
     except (BackboneError, ConfigError) as fault:  # of another family, or a method that is known on its layers alone
         return [*lines, f"no estimate: {fault}"]

@@ -6,7 +6,7 @@ from typing import Any
 import gradio as gr
 
 from dept.errors import ConfigError
-from lab.estimate.run import read_ahead
+from lab.estimate.plan import read_ahead
 from lab.service.owners import new_token
 from lab.ui import results, speed
 from lab.ui.components.theme import css, head, serve_scripts, theme

@@ -15,7 +15,10 @@ from dept.methods.registry import BASELINE, DEFAULT_METHOD, declarations, groups
 from dept.runs.settings import TrainConfig
 from dept.tasks import load_task
 from dept.tasks.registry import TASK_NAMES
-from lab.estimate.run import expect, tower_of
+from lab.estimate.expect import expect
+from lab.estimate.pace import pace_at_once
+from lab.estimate.plan import plan_of, tower_of
+from lab.estimate.workload import workload
 from lab.service.allowed import IMAGE_SETTINGS, OWN_TASK, RUN, UPLOAD, has_images
 from lab.ui.components.html import download_on_click, notice, text, to_download
 from lab.ui.components.inputs import Amount, Choice, Figure, LogSlider, Options
@@ -86,18 +89,22 @@ class _Train:
             return self._wrong(form, wrong)
         requested = requests(form)
         configs = [self.site.queue.check(each, who) for each in requested]
-        read = "vision_backbone"
-        try:  # a model's config can be damaged, or on a hub that does not answer
+        read = "data"
+        try:  # rows that are not there, a config that is damaged, or on a hub that does not answer
+            workload(configs[-1])
+            read = "vision_backbone"
             tower_of(configs[-1])
             read = "backbone"
-            expectation = expect(self._of_numbers(configs[-1], form), self.site.queue.runs(who))
+            plan = plan_of(self._of_numbers(configs[-1], form))
+            pace = pace_at_once(plan.config.backbone, self.site.queue.runs(who))
+            chosen, baseline = expect(plan, pace), expect(plan.with_baseline(), pace)
         except DeptError as fault:
             return self._wrong(form, {read: self.site.config.allowed.without_places(str(fault))})
         same = [settings(config, each) for config, each in zip(configs, requested, strict=True)]
         return [
             *self._helps(form, {}),
-            numbers(expectation),
-            trade_off_figure(expectation),
+            numbers(chosen, baseline),
+            trade_off_figure(chosen),
             commands(same),
             *_boxes([(f"{title_of(each['method'])}: dept train --config FILE", as_yaml(each)) for each in same]),
             *_buttons([title_of(each["method"]) for each in same]),

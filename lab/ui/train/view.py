@@ -4,44 +4,45 @@ import plotly.graph_objects as go
 
 from lab.basics.styles import STYLES
 from lab.basics.units import duration, si
-from lab.estimate.run import Expectation, Expected
+from lab.estimate.expect import Expectation
 from lab.ui.components.html import facts, text
 from lab.ui.train.form import LENGTH
 
 
-def numbers(expectation: Expectation) -> str:
+def numbers(chosen: Expectation, pt: Expectation) -> str:
     """The chosen method's sizes and costs, with PT's beside them, as HTML."""
-    chosen, pt, info = expectation.chosen, expectation.baseline, expectation.backbone
-    image = expectation.tower.positions if expectation.tower else 0
-    pairs = _trained(expectation)
-    prompt = "m + " if LENGTH in chosen.method.own_settings() else ""
+    info, tower = chosen.plan.backbone, chosen.plan.tower
+    image = tower.positions if tower else 0
+    pairs = _trained(chosen)
+    prompt = "m + " if LENGTH in chosen.plan.method.own_settings() else ""
     positions = f"{prompt}{f'{image} of the image + ' if image else ''}s tokens"
     pairs.append(("Input length", f"{chosen.input_length + image}", f"{positions}; PT: {pt.input_length + image}"))
-    if chosen.flops and pt.flops and chosen.activation_bytes and pt.activation_bytes:
+    if chosen.cost and pt.cost:
         weights = f" and {_bytes(4 * info.parameters)} of weights" if info.parameters else ""
+        step, pt_step = chosen.cost.step, pt.cost.step
         pairs += [
-            ("A training step", f"{si(chosen.flops)}FLOP", f"{chosen.flops / pt.flops - 1:+.0%} to PT's"),
+            ("A training step", f"{si(step.flops)}FLOP", f"{step.flops / pt_step.flops - 1:+.0%} to PT's"),
             (
                 "Memory",
-                _bytes(chosen.activation_bytes),
-                f"of activations ({chosen.activation_bytes / pt.activation_bytes - 1:+.0%} to PT's){weights}",
+                _bytes(step.activation_bytes),
+                f"of activations ({step.activation_bytes / pt_step.activation_bytes - 1:+.0%} to PT's){weights}",
             ),
-            ("Time", _duration(chosen), f"for all steps, about; PT: {_duration(pt)}"),
+            ("Time", _duration(chosen), f"for all steps and evaluations, about; PT: {_duration(pt)}"),
         ]
-    return facts(pairs) + f'<p class="fine">{_basis(expectation)}</p>'
+    return facts(pairs) + f'<p class="fine">{_basis(chosen)}</p>'
 
 
 def _trained(expectation: Expectation) -> list[tuple[str, str, str]]:
     """The method's size: the rank that the budget leaves or its own sizes, its parameters, and the projection's."""
-    chosen, info, tower = expectation.chosen, expectation.backbone, expectation.tower
-    split, trained, projection = chosen.split, chosen.parameters, expectation.projection_parameters
-    automatic = [one for one in chosen.method.own_settings().values() if one.default == "auto" and one.letter]
+    method, info, tower = expectation.plan.method, expectation.plan.backbone, expectation.plan.tower
+    split, trained, projection = expectation.split, expectation.parameters, expectation.projection_parameters
+    automatic = [one for one in method.own_settings().values() if one.default == "auto" and one.letter]
     pairs = []
     if split is not None and automatic:
         note = "the largest within PT's budget"
         pairs += [(f"{one.label} {one.letter}", f"{split.rank}", note) for one in automatic]
-    elif chosen.method.summary():
-        pairs.append((chosen.method.title, chosen.method.summary(), "its sizes"))
+    elif method.summary():
+        pairs.append((method.title, method.summary(), "its sizes"))
     if trained is None:
         return [*pairs, ("Trainable parameters", "-", "counted when the run starts")]
     share = f"{trained / info.parameters:.2%} of {si(info.parameters)}" if info.parameters else ""
@@ -62,17 +63,16 @@ def _trained(expectation: Expectation) -> list[tuple[str, str, str]]:
 def _basis(expectation: Expectation) -> str:
     if expectation.note is not None:
         return text(expectation.note)
-    tower = expectation.tower
-    image = f" and {tower.positions} positions of an image" if tower else ""
-    once = " The image encoder's look at each image comes before, once, and is kept." if tower else ""
-    return (
-        f"Calculated for sources of about {expectation.source_tokens} tokens{image}, float32, on this machine's CPU; "
-        f"time {expectation.pace.source}.{once}"
-    )
+    plan, pace = expectation.plan, expectation.pace
+    image = f" and {plan.tower.positions} positions of an image" if plan.tower else ""
+    once = " The image encoder looks at each image once, which is counted, and its features are kept."
+    time = f"; time {pace.source}" if pace else ""
+    sources = f"sources of about {plan.source_tokens} tokens{image}"
+    return f"Calculated for {sources}, float32, on this machine's CPU{time}.{once if plan.tower else ''}"
 
 
-def _duration(expected: Expected) -> str:
-    return "-" if expected.seconds is None else duration(expected.seconds)
+def _duration(expectation: Expectation) -> str:
+    return "-" if expectation.seconds is None else duration(expectation.seconds)
 
 
 def _bytes(number: float) -> str:
@@ -81,9 +81,10 @@ def _bytes(number: float) -> str:
 
 def trade_off_figure(expectation: Expectation) -> go.Figure | None:
     """Cost over m in per cent of PT's, with the chosen m marked; None if costs are unknown or do not depend on m."""
-    if not expectation.points:
+    points = expectation.points
+    if not points:
         return None
-    points, pt = expectation.points, expectation.points[-1]
+    pt = points[-1]
     lengths = [point.num_virtual_tokens for point in points]
     lines = (
         ("FLOPs of a step", [100 * point.train.flops / pt.train.flops for point in points], "#0072B2", "solid"),
@@ -94,7 +95,7 @@ def trade_off_figure(expectation: Expectation) -> go.Figure | None:
             "dash",
         ),
     )
-    split = expectation.chosen.split
+    split = expectation.split
     chosen = None if split is None else split.num_virtual_tokens
     figure = go.Figure()
     for name, values, color, dash in lines:

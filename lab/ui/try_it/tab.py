@@ -16,7 +16,7 @@ from dept.data.tables import read_rows
 from dept.errors import DataError, DeptError, RunError
 from dept.tasks import Task, load_task
 from dept.tasks.task import ImageValue
-from lab.estimate.run import LOADING
+from lab.estimate.plan import LOADING
 from lab.service.allowed import OWN_TASK
 from lab.service.owners import Visitor
 from lab.service.summary import RunSummary

@@ -1,4 +1,4 @@
-"""Estimates: the paper's runs by hand, rows and lengths, the machine's pace, and how it is all said."""
+"""Estimates of batches: rows and lengths, the paper's runs by hand, what runs share, and how it is all said."""
 
 from __future__ import annotations
 
@@ -14,12 +14,20 @@ from dept.backbones.tower_sizes import tower_info
 from dept.costs.flops import inference_cost, step_cost
 from dept.errors import BackboneError, ConfigError
 from dept.methods.known_facts import known_facts
-from dept.methods.registry import method_config
-from lab.estimate.batch import Estimate, Pace, estimate, measured_pace, run_cost, workload
+from lab.basics.processes import START_SECONDS
+from lab.estimate.batch import Estimate, estimate
+from lab.estimate.cost import RunCost
+from lab.estimate.expect import expect
+from lab.estimate.pace import Pace
+from lab.estimate.workload import workload
 from lab.sweep.grid import read_sweep, trials
 from lab.sweep.run import to_do
 
 RTE = TrainConfig(task="rte", backbone="t5-base", preset="paper", num_virtual_tokens=40)
+
+
+def run_cost(config: TrainConfig) -> RunCost:
+    return expect(config).known_cost()
 
 
 def test_the_hubs_rows_and_lengths_are_table_7s() -> None:
@@ -110,7 +118,7 @@ def test_a_batch_in_time_and_money() -> None:
     cost = run_cost(RTE)
     found = estimate([RTE, RTE], [RTE], workers=2, pace=Pace(1e12, "as given"))
     assert found.flops == 2 * (cost.training + cost.validation) + cost.test
-    assert found.seconds == pytest.approx(found.flops / 1e12 + 3 * 10 / 2)
+    assert found.seconds == pytest.approx(found.flops / 1e12 + 3 * START_SECONDS / 2)
     lines = Estimate(36, 3, 10**18, Pace(1e13, "as given"), 108_000.0).lines(price_per_hour=0.5)
     assert lines == [
         "about 1e+18 FLOPs: 36 runs, 3 of them then scored on test",
@@ -118,18 +126,6 @@ def test_a_batch_in_time_and_money() -> None:
         "about 15.00 at 0.5 an hour",
     ]
     assert Estimate(1, 1, 10, None, None).lines(0.5)[-1].startswith("no pace is known")
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("method", ["dept", "prompt_tuning", "lora", "bitfit"])
-def test_the_pace_is_measured_with_the_runs_own_shape(tiny_t5: Path, method: str) -> None:
-    sizes = {"num_virtual_tokens": 4} if "num_virtual_tokens" in method_config(method).own_settings() else {}
-    asked = {"task": "rte", "backbone": str(tiny_t5), "data": "sample", "method": method, "budget_tokens": 20}
-    config = TrainConfig.from_dict(asked | sizes)
-    pace = measured_pace(config)
-    assert pace is not None
-    assert 1e6 < pace.flops_per_s < 1e14
-    assert pace.source.startswith("measured here: cpu, ")
 
 
 @pytest.mark.slow

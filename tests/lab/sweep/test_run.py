@@ -17,7 +17,7 @@ import pytest
 from dept.basics.files import read_json
 from dept.errors import RunError
 from lab.cli import main
-from lab.estimate.batch import Pace
+from lab.estimate.pace import Pace
 from lab.jobs.job import Resources
 from lab.jobs.pruning import curve
 from lab.sweep.grid import Sweep, read_sweep

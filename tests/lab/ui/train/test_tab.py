@@ -102,6 +102,15 @@ def test_a_task_with_images_asks_for_an_encoder_and_counts_the_projection(tab: _
     assert "--vision-backbone random:clip-vit-base-patch32" in found["command"]
 
 
+def test_rows_that_cannot_be_read_are_told_beside_them(tmp_path: Path) -> None:
+    folder = tmp_path / "rows"
+    folder.mkdir()
+    allowed = Allowed.named(data_folders=(folder,), backbones=("t5-small",))
+    found = look(_Train(Site(PageConfig(tmp_path / "runs", Limits(), allowed))), data="folder:rows")
+    assert "no sst2/train.jsonl" in found["data"]["info"] and not found["launch"]["interactive"]
+    assert str(tmp_path) not in str(found)
+
+
 def test_images_of_the_hub_are_refused_beside_the_rows(tab: _Train) -> None:
     found = look(tab, task="vqa", data="hub")
     assert "no images from the hub" in found["data"]["info"] and not found["launch"]["interactive"]

@@ -19,6 +19,7 @@ from typing import Any, Literal
 
 from dept.backbones.known import RANDOM, known_backbone, registry
 from dept.backbones.locate import locate
+from dept.basics.digest import json_digest
 from dept.basics.files import read_json
 from dept.data.names import DATA_NAMES
 from dept.data.sources import SPLITS, files_of, local_path
@@ -181,7 +182,7 @@ def job_key(config: TrainConfig) -> str:
     task = load_task(config.task)
     return run_key(
         config.to_dict(),
-        {"task": _digest(task.identity()), "data": _rows(task, config), "backbone": _weights(config.backbone)},
+        {"task": json_digest(task.identity()), "data": _rows(task, config), "backbone": _weights(config.backbone)},
     )
 
 
@@ -193,12 +194,12 @@ def _rows(task: Task, config: TrainConfig) -> str:
     if path is None:
         return f"{config.data} {task.hub_id} {task.hub_config} {task.hub_revision}"
     files = {name: _content(file, file.stat().st_mtime_ns) for name, file in files_of(task, path).items()}
-    return _digest(files)
+    return json_digest(files)
 
 
 @functools.cache
 def _sample(task: str, sizes: tuple[tuple[str, int], ...], seed: int) -> str:
-    return _digest({split: sample_rows(task, split, size, seed=seed) for split, size in sizes})
+    return json_digest({split: sample_rows(task, split, size, seed=seed) for split, size in sizes})
 
 
 @functools.cache
@@ -218,7 +219,7 @@ def _weights(name: str) -> str:
     if not folder.is_dir():
         return name
     files = sorted(file for file in folder.iterdir() if file.suffix in (".json", ".safetensors", ".model"))
-    return _digest({file.name: _sampled(file, file.stat().st_mtime_ns) for file in files})
+    return json_digest({file.name: _sampled(file, file.stat().st_mtime_ns) for file in files})
 
 
 @functools.cache
@@ -231,10 +232,6 @@ def _sampled(file: Path, changed: int) -> str:
             handle.seek(start)
             digest.update(handle.read(_BLOCK))
     return digest.hexdigest()
-
-
-def _digest(value: Any) -> str:
-    return hashlib.sha256(json.dumps(value, sort_keys=True, default=str).encode()).hexdigest()
 
 
 def is_done(job: Job) -> bool:

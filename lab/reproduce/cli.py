@@ -68,13 +68,11 @@ def reproduce(
     ] = None,
 ) -> int:
     """Run the paper's tasks, each as a notebook and a run, with an index page; goes on where it stopped."""
-    import os
-
-    import psutil
     from rich.console import Console
 
     from dept.basics.settings_file import read_config
     from lab.basics.commas import numbers, words
+    from lab.basics.machine import cores
     from lab.jobs.check import check_backbones, unfinished
     from lab.jobs.choose_engine import engine_named
     from lab.jobs.local import visible_gpus
@@ -96,11 +94,10 @@ def reproduce(
         settings=read_config(config) if config is not None else {},
         track=track,
     )
-    cores = len(psutil.Process().cpu_affinity()) if hasattr(psutil.Process, "cpu_affinity") else os.cpu_count() or 1
     folder = output_dir or Path("runs") / f"reproduce-{preset}"
     local = engine == "local"
-    at_once = workers or (len(visible_gpus()) or cores if local else None)
-    cpus = cpus_per_job or (max(1, cores // at_once) if local and at_once else 1)
+    at_once = workers or (len(visible_gpus()) or cores() if local else None)
+    cpus = cpus_per_job or (max(1, cores() // at_once) if local and at_once else 1)
     planned = plan(request, folder, cpus=cpus, gpus=gpus_per_job, timeout_s=timeout)
     check_backbones(unfinished(planned.jobs))
     runs_on = engine_named(engine, address)

@@ -23,6 +23,7 @@ from filelock import Timeout
 from dept.basics.files import read_json, write_json
 from dept.runs.folder import RunFolder
 from lab.basics.failures import ENDED, log_tail, reason_of_exit
+from lab.basics.machine import cores
 from lab.basics.processes import is_alive, our_environment, our_python, record
 from lab.service.owners import OPERATOR_KEY
 from lab.service.queue_folder import ACTIVE, Entry, QueueFolder, clear_asks
@@ -151,8 +152,7 @@ def _late(entry: Entry) -> str:
 
 def _environment(running: int) -> dict[str, str]:
     """A run's environment: a fair share of the cores, unless the operator set one, and not the operator's key."""
-    cores = len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
-    threads = os.environ.get("OMP_NUM_THREADS", str(max(1, cores // running)))
+    threads = os.environ.get("OMP_NUM_THREADS", str(max(1, cores() // running)))
     environment = our_environment(OMP_NUM_THREADS=threads, PYTHONUNBUFFERED="1")
     environment.pop(OPERATOR_KEY, None)
     return environment

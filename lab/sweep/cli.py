@@ -89,7 +89,7 @@ def sweep(
         settings=settings or (),
     )
 
-    from lab.basics.machine import machine
+    from lab.basics.machine import cores
     from lab.estimate.batch import Pace
     from lab.jobs.check import check_backbones
     from lab.jobs.choose_engine import engine_named
@@ -102,8 +102,8 @@ def sweep(
     plan, folder = SweepPlan(asked, draw, draw_seed, prune), output_dir or Path("runs") / f"sweep-{asked.name}"
     where = engine_named(engine, address)
     pace = None if flops_per_s is None else Pace(flops_per_s, "as given")
-    local, cores = engine == "local", machine()["cores"]
-    at_once = workers or (len(visible_gpus()) or cores if local else None)
+    local = engine == "local"
+    at_once = workers or (len(visible_gpus()) or cores() if local else None)
     lines = preview(plan, folder, workers=at_once or 1, pace=pace, price_per_hour=price_per_hour)
     print("\n".join(lines or [f"sweep {asked.name}: nothing is left to do"]), file=sys.stderr)
     if estimate:
@@ -117,7 +117,7 @@ def sweep(
 
     from rich.console import Console
 
-    cpus = cpus_per_job or (max(1, cores // at_once) if local and at_once else 1)
+    cpus = cpus_per_job or (max(1, cores() // at_once) if local and at_once else 1)
     swept = run_sweep(plan, folder, where, workers=at_once, track=track, resources=Resources(cpus, gpus_per_job))
     Console().print(as_rich(swept))
     for line in (all_marks(swept), *(f"failed: {name}: {reason}" for name, reason in swept.failures.items())):

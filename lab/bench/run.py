@@ -5,7 +5,7 @@ import json
 import os
 import platform
 import signal
-import subprocess
+import tempfile
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -20,6 +20,7 @@ from dept.backbones.tower_sizes import TowerInfo
 from dept.basics.files import write_json
 from dept.basics.provenance import checkout, version
 from dept.errors import ConfigError, RunError
+from lab.basics.child import Child
 from lab.basics.guards import stop_signals
 from lab.basics.machine import machine
 from lab.basics.processes import our_environment, our_python
@@ -196,27 +197,18 @@ def measure_apart(job: MeasureJob) -> Measurement:
     Raises:
         RunError: the measurement failed; its own last line says why.
     """
-    process = subprocess.Popen(
-        our_python("lab.bench.worker"),
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        env=our_environment(),
-        start_new_session=True,  # a terminal's Ctrl-C is for this process, which then ends that one
-    )
-    try:
-        answer, complaints = process.communicate(json.dumps(job.to_dict()))
-    finally:
-        if process.poll() is None:
-            process.kill()
-            process.wait()
-    if process.returncode in (-signal.SIGKILL, 128 + signal.SIGKILL):
-        return Measurement(fits=False, reason="the system ended the measurement: out of memory")
-    if process.returncode:
-        lines = [line for line in complaints.splitlines() if line.strip()] or [f"exit code {process.returncode}"]
-        raise RunError(f"measuring {job.backbone}, {job.variant.name}: {lines[-1].removeprefix('error: ')}")
-    values = json.loads(answer)
+    with tempfile.TemporaryDirectory(prefix="dept-bench-") as folder:
+        command, log = our_python("lab.bench.worker"), Path(folder) / "log.txt"
+        child = Child(command, log, question=json.dumps(job.to_dict()), environment=our_environment())
+        try:
+            code = child.wait()
+        finally:
+            child.kill()
+        if code in (-signal.SIGKILL, 128 + signal.SIGKILL):
+            return Measurement(fits=False, reason="the system ended the measurement: out of memory")
+        if code:
+            raise RunError(f"measuring {job.backbone}, {job.variant.name}: {child.reason()}")
+    values = json.loads(child.answer)
     return Measurement(**{**values, "pass_seconds": tuple(values["pass_seconds"])})
 
 

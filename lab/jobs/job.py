@@ -55,6 +55,16 @@ class Resources:
             raise ConfigError(f"--gpus-per-job takes a part of one GPU or whole ones, not {self.gpus:g}")
 
 
+def check_timeout(seconds: float | None) -> None:
+    """Refuse a time limit that is not above 0.
+
+    Raises:
+        ConfigError: it is 0, less, or no number.
+    """
+    if seconds is not None and not seconds > 0:
+        raise ConfigError(f"--timeout must be above 0, not {seconds:g}")
+
+
 @dataclass(frozen=True)
 class Pruning:
     """Settings to end a run early (`lab.jobs.pruning`): the pruner, and the run folders to compare with."""
@@ -105,8 +115,7 @@ class Job:
     timeout_s: float | None = None
 
     def __post_init__(self) -> None:
-        if self.timeout_s is not None and not self.timeout_s > 0:
-            raise ConfigError(f"--timeout must be above 0, not {self.timeout_s:g}")
+        check_timeout(self.timeout_s)
 
     @property
     def folder(self) -> Path:

@@ -69,33 +69,38 @@ class Given(dict[str, Any]):
         self.flags = set(flags)
 
 
-def with_flags(config: type[Any]) -> Callable[[Callable[..., C]], Callable[..., C]]:
+def with_flags(
+    config: type[Any], parameter: str = "given", *, file: bool = True
+) -> Callable[[Callable[..., C]], Callable[..., C]]:
     """Give a command one flag for each field of a config, and `--config FILE`.
 
-    The command's parameter named `given` receives what the user set, the file's values first, flags over them:
-    a `Given` for `config.from_dict`. Its other parameters stay flags of its own.
+    The command's other parameters stay flags of its own.
+
+    Args:
+        parameter: the command's parameter that receives what the user set, the file's values first, flags over them:
+            a `Given` for `config.from_dict`. The flags stand in its place.
+        file: whether there is a `--config FILE`.
     """
     kinds = typing.get_type_hints(config)
 
     def decorate(command: Callable[..., C]) -> Callable[..., C]:
-        own = [
-            p.replace(kind=inspect.Parameter.KEYWORD_ONLY)
-            for name, p in inspect.signature(command).parameters.items()
-            if name != "given"
-        ]
         fields = [field for field in dataclasses.fields(config) if "help" in field.metadata]
 
         def wrapped(**values: Any) -> C:
-            file = values.pop("config")
-            given = Given(read_config(file) if file is not None else {})
+            path = values.pop("config") if file else None
+            given = Given(read_config(path) if path is not None else {})
             for field in fields:
                 value = values.pop(field.name)
                 if value is not None:
                     given[field.name] = parse_value(field.name, value, kinds[field.name])
                     given.flags.add(field.name)
-            return command(given=given, **values)
+            return command(**{parameter: given}, **values)
 
-        parameters = [_file_flag(), *(_flag(field, kinds[field.name]) for field in fields), *own]
+        flags = [_file_flag()] if file else []
+        flags += [_flag(field, kinds[field.name]) for field in fields]
+        parameters: list[inspect.Parameter] = []
+        for name, own in inspect.signature(command).parameters.items():
+            parameters += flags if name == parameter else [own.replace(kind=inspect.Parameter.KEYWORD_ONLY)]
         wrapped.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
         wrapped.__annotations__ = {p.name: p.annotation for p in parameters}
         wrapped.__doc__ = command.__doc__

@@ -1,14 +1,13 @@
 """The demo: train PT and DePT on SST-2 with the same number of trainable parameters, in a minute or a few."""
 
 import dataclasses
-import hashlib
-import json
 from dataclasses import dataclass
 from pathlib import Path
 
 from rich.console import Console
 
 from dept.backbones.load import backbone_info
+from dept.basics.digest import json_digest
 from dept.data.sources import load_rows
 from dept.errors import DataError, RunError
 from dept.methods.registry import BASELINE, DEFAULT_METHOD, title_of
@@ -124,5 +123,4 @@ def run_demo(
 
 def _folder(output_dir: Path, config: TrainConfig) -> Path:
     """The folder of a run, one for each set of settings: the same demo goes on, another starts in its own folder."""
-    settings = json.dumps(config.to_dict(), sort_keys=True)
-    return output_dir / f"{config.method}-{hashlib.sha256(settings.encode()).hexdigest()[:8]}"
+    return output_dir / f"{config.method}-{json_digest(config.to_dict())[:8]}"

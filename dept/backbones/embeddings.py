@@ -8,21 +8,15 @@ from typing import TYPE_CHECKING, Any
 from dept.errors import BackboneError
 
 if TYPE_CHECKING:
-    import torch
     from torch import Tensor
     from transformers import PreTrainedModel
 
 
 def word_embeddings(backbone: PreTrainedModel) -> Tensor:
-    """The backbone's word embeddings [V, D], detached."""
-    return input_embeddings(backbone).detach()
-
-
-def input_embeddings(backbone: PreTrainedModel) -> torch.Tensor:
-    """The backbone's input embeddings, [V, D]."""
+    """The backbone's word embeddings [V, D], detached; they share the backbone's memory."""
     module: Any = backbone.get_input_embeddings()
-    weight: torch.Tensor = module.weight
-    return weight
+    weight: Tensor = module.weight
+    return weight.detach()
 
 
 def embedding_rms(backbone: PreTrainedModel) -> float:
@@ -33,7 +27,7 @@ def embedding_rms(backbone: PreTrainedModel) -> float:
     """
     import torch
 
-    weight = input_embeddings(backbone).detach()
+    weight = word_embeddings(backbone)
     # Norms are taken by row: a float32 copy of a large embedding would cost memory.
     row_norms = torch.linalg.vector_norm(weight, dim=1, dtype=torch.float32)
     rms = math.sqrt(float(row_norms.square().mean()) / weight.shape[1])

@@ -18,7 +18,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dept.backbones.embeddings import input_embeddings
+from dept.backbones.embeddings import word_embeddings
 from dept.backbones.fingerprints import fingerprint, remember
 from dept.backbones.known import RANDOM, BackboneInfo, known_backbone, list_backbones, registry, suggestion
 from dept.backbones.locate import locate
@@ -65,7 +65,7 @@ def backbone_info(name: str) -> BackboneInfo:
     config = read_config(folder, name)
     with explained(folder / "config.json", "cannot be used"), torch.device("meta"):
         model = auto_class(config, name).from_config(config)
-        hidden_size = input_embeddings(model).shape[1]
+        hidden_size = word_embeddings(model).shape[1]
     return BackboneInfo(
         name=name,
         hub_id=name if source == "hub" else None,

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dept.backbones.embeddings import input_embeddings
+from dept.backbones.embeddings import word_embeddings
 from dept.backbones.fingerprints import fingerprint_of_files, remember
 from dept.backbones.known import Source
 from dept.backbones.placement import fitting
@@ -231,7 +231,7 @@ def load_tokenizer(folder: Path, backbone: PreTrainedModel) -> PreTrainedTokeniz
         raise BackboneError(f"the tokenizer in {folder} has no end-of-text token, which targets end in")
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token
-    rows = input_embeddings(backbone).shape[0]
+    rows = word_embeddings(backbone).shape[0]
     if len(tokenizer) > rows:
         raise BackboneError(
             f"the tokenizer in {folder} has {len(tokenizer):,} tokens, the backbone's vocabulary {rows:,}; "

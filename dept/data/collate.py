@@ -9,13 +9,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
+from dept.basics.labels import IGNORED_LABEL
 from dept.errors import ConfigError
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
-
-
-IGNORED = -100  # the label that the loss leaves out, here and in transformers
 
 
 @dataclass(frozen=True)
@@ -69,7 +67,7 @@ class Collator:
                 "attention_mask": _padded([[1] * len(ids) for ids in sources], width, 0),
             }
             if self.with_targets:
-                batch["labels"] = _padded(targets, max(map(len, targets)), IGNORED)
+                batch["labels"] = _padded(targets, max(map(len, targets)), IGNORED_LABEL)
             return batch
         pairs = list(zip(sources, targets, strict=True))
         longest = max(len(source) + len(target) for source, target in pairs)
@@ -80,8 +78,8 @@ class Collator:
             "attention_mask": _padded([[1] * len(s + t) for s, t in pairs], longest, 0, left=True),
         }
         if self.with_targets:
-            labels = [[IGNORED] * len(s) + t for s, t in pairs]
-            batch["labels"] = _padded(labels, longest, IGNORED, left=True)
+            labels = [[IGNORED_LABEL] * len(s) + t for s, t in pairs]
+            batch["labels"] = _padded(labels, longest, IGNORED_LABEL, left=True)
             masks = [[1] * len(s) + [0] * len(t) for s, t in pairs]
             batch["source_mask"] = _padded(masks, longest, 0, left=True)
         return batch

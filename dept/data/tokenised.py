@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import hashlib
-import json
 import logging
 import os
 from collections.abc import Iterator, Mapping, Sequence
@@ -22,6 +20,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from dept.basics.digest import json_digest
 from dept.basics.files import default_cache_dir, whole_file
 from dept.data.encoding import TextEncoder, tokenizer_fingerprint
 from dept.data.images import digest
@@ -175,7 +174,7 @@ def tokenise(
         is_encoder_decoder=is_encoder_decoder,
         max_target_length=None if task.verbalizers else task.max_target_length,  # a label is never cut
     )
-    key = _digest(
+    key = json_digest(
         {
             "format": FORMAT_VERSION,
             "rows": [rows.fingerprint, split],
@@ -193,10 +192,6 @@ def tokenise(
         table = pa.Table.from_batches(batches, schema=_SCHEMA)
         _write_cache(path, key, table)
     return TokenisedSplit(table, is_encoder_decoder)
-
-
-def _digest(content: Mapping[str, Any]) -> str:
-    return hashlib.sha256(json.dumps(content, sort_keys=True, default=str).encode()).hexdigest()
 
 
 def _encode_rows(

@@ -19,11 +19,12 @@ from transformers.cache_utils import DynamicCache
 from transformers.utils import ModelOutput
 
 from dept.backbones.embeddings import word_embeddings
+from dept.basics.labels import IGNORED_LABEL
 from dept.errors import ConfigError
 from dept.methods.contract import Group, MethodConfig
 from dept.methods.rates import PROJECTION
 from dept.model.checks import check_apart, check_places, makes_one_sequence
-from dept.model.loss import IGNORED_LABEL, next_attended, target_loss
+from dept.model.loss import next_attended, target_loss
 from dept.model.padding import padded_left
 from dept.model.prompt_cache import PromptCache
 from dept.model.state import hold_parts_alone

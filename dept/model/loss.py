@@ -4,7 +4,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812 - the field's own name for it
 from torch import Tensor
 
-IGNORED_LABEL = -100  # transformers' value for positions without a loss
+from dept.basics.labels import IGNORED_LABEL
 
 
 def next_attended(labels: Tensor, attention_mask: Tensor) -> Tensor:

@@ -1,11 +1,10 @@
 """The key that identifies a run, and whether a finished run still lacks its test score."""
 
-import hashlib
-import json
 from collections.abc import Mapping
 from typing import Any
 
 from dept.basics.checked import without_new_defaults
+from dept.basics.digest import json_digest
 from dept.runs.settings import TrainConfig
 
 
@@ -13,8 +12,7 @@ def run_key(config: Mapping[str, Any], fingerprints: Mapping[str, str]) -> str:
     """The key of a run: a hash of its settings, task, data and backbone, but not of its folder."""
     known = without_new_defaults(TrainConfig, config)  # so that a version with more settings keeps older keys
     settings = {name: value for name, value in known.items() if name != "output_dir"}
-    text = json.dumps({"config": settings, "fingerprints": dict(fingerprints)}, sort_keys=True)
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
+    return json_digest({"config": settings, "fingerprints": dict(fingerprints)})[:16]
 
 
 def is_untested(result: Mapping[str, Any]) -> bool:

@@ -23,11 +23,11 @@ from dept.backbones.placement import compile_backbone, is_placed
 from dept.basics.allocator import kept_memory
 from dept.basics.checked import without_new_defaults
 from dept.basics.files import read_json, write_json
+from dept.basics.labels import IGNORED_LABEL
 from dept.data.batches import TrainBatches
 from dept.data.collate import Collator
 from dept.errors import ConfigError, RunError
 from dept.evaluation.predictor import Evaluation, Predictor, evaluate
-from dept.model.loss import IGNORED_LABEL
 from dept.prompted import PromptedModel
 from dept.runs.folder import FINGERPRINTS, RunFolder
 from dept.runs.key import is_untested

@@ -1,8 +1,6 @@
 """Prepare a run from its settings: fill in open values, load and wrap the backbone, tokenise the rows."""
 
 import dataclasses
-import hashlib
-import json
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -14,6 +12,7 @@ from dept.backbones.fingerprints import fingerprint
 from dept.backbones.known import BackboneInfo, default_tower
 from dept.backbones.load import backbone_info, load_backbone, registered_rates
 from dept.backbones.towers import VisionTower, load_tower
+from dept.basics.digest import json_digest
 from dept.data.features import FeatureStore, with_features
 from dept.data.sources import Rows, load_rows
 from dept.data.tokenised import TokenisedSplit, tokenise
@@ -111,7 +110,7 @@ def prepare(config: TrainConfig, *, progress: bool = True) -> Prepared:
         check_positions(model, positions + int(split.source_lengths.max()), int(split.target_lengths.max()))
     fingerprints = {
         "data": rows.fingerprint,
-        "task": hashlib.sha256(json.dumps(task.identity(), sort_keys=True).encode()).hexdigest(),
+        "task": json_digest(task.identity()),
         "backbone": fingerprint(backbone),
         **({} if tower is None else {"vision_backbone": tower.fingerprint}),
     }

@@ -1,6 +1,7 @@
 """The progress of a run in a terminal: loss, rates, time left; plain lines where stderr is no terminal."""
 
 import time
+from collections.abc import Mapping
 from typing import Any, Self
 
 from rich.console import Console
@@ -17,6 +18,17 @@ from rich.progress import (
 from dept.training.prepare import Prepared
 
 _LINE_SECONDS = 10.0  # the least time between two plain lines
+
+
+def loss_and_rates(line: Mapping[str, Any]) -> list[str]:
+    """A step's loss, and the rate of each group that is trained, in words."""
+    rates = [f"{name} {rate:.2e}" for name, rate in line.items() if name.endswith("_lr") and rate is not None]
+    return [f"loss {line['loss']:.4f}", *rates]
+
+
+def scores_of(line: Mapping[str, Any]) -> str:
+    """An evaluation's split and scores, in words."""
+    return f"{line['split']}: " + ", ".join(f"{name} {value:.2f}" for name, value in line["metrics"].items())
 
 
 class Bar:
@@ -68,10 +80,7 @@ class Bar:
         self._steps = self._bar.add_task("training", total=self._max_steps, completed=first_step)
 
     def stepped(self, line: dict[str, Any]) -> None:
-        text = f"loss {line['loss']:.4f}"
-        text += "".join(
-            f"  {name} {value:.2e}" for name, value in line.items() if name.endswith("_lr") and value is not None
-        )
+        text = "  ".join(loss_and_rates(line))
         if self._steps is not None:
             self._bar.update(self._steps, completed=line["step"], description=text)
         if self._bar.disable and time.monotonic() - self._last_line > _LINE_SECONDS:
@@ -87,8 +96,7 @@ class Bar:
         if self._rows is not None:
             self._bar.remove_task(self._rows)
             self._rows = None
-        scores = ", ".join(f"{name} {value:.2f}" for name, value in line["metrics"].items())
-        self._say(f"step {line['step']}  {line['split']}: {scores}")
+        self._say(f"step {line['step']}  {scores_of(line)}")
 
     def _say(self, text: str) -> None:
         self._bar.console.print(text, markup=False, highlight=False, soft_wrap=True)

@@ -1,4 +1,4 @@
-"""Explain a failed run in a line or two: what happened, and what to do."""
+"""Explain in a line or two why a process or a run failed: what happened, and what to do."""
 
 import re
 import shutil
@@ -14,20 +14,33 @@ _ESCAPES = re.compile(r"\x1b\[[0-?]*[ -/]*[@-~]|[\x00-\x08\x0b-\x1f\x7f]")
 NO_MEMORY = (
     "out of memory: repeat it with a smaller batch size or length, more gradient accumulation, or a smaller backbone"
 )
+RESUME = "resume to go on from the last checkpoint"
 DISK_FULL = "the disk is full: free some space or delete runs, then resume"
 ENDED = "killed: the steps since its last checkpoint are lost"
-KILLED = "its process was ended from outside (SIGKILL): resume to go on from the last checkpoint"
-GONE = "its process is gone without a word (killed, or a restart): resume to go on from the last checkpoint"
+GONE = f"its process is gone without a word (killed, or a restart): {RESUME}"
+_KILLED = "its process was ended from outside (SIGKILL)"
+KILLED = f"{_KILLED}: {RESUME}"
+_TRACEBACK = "Traceback (most recent call last)"
 
 
-def log_tail(run: Path, *, since: int = 0) -> list[str]:
-    """The last lines of a run's log, without control characters and without paths of this machine.
+def log_tail(run: Path) -> list[str]:
+    """The last lines of a log of the page, without control characters and without paths of this machine."""
+    return [without_place(line, run) for line in tail(run / "log.txt")]
+
+
+def without_place(text: str, run: Path) -> str:
+    """A text about a run of the page, without the path of the folder that holds the runs."""
+    return text.replace(str(run.parent), "RUNS")
+
+
+def tail(log: Path, *, since: int = 0) -> list[str]:
+    """The last lines of a log, without control characters; none if there is no log.
 
     Args:
         since: the byte to begin at, if it is nearer to the end.
     """
     try:
-        with (run / "log.txt").open("rb") as file:
+        with log.open("rb") as file:
             size = file.seek(0, 2)
             start = max(since, size - _LOG_TAIL_BYTES)
             file.seek(start)
@@ -37,27 +50,39 @@ def log_tail(run: Path, *, since: int = 0) -> list[str]:
     lines = text.splitlines()
     if start > since:
         lines = lines[1:]  # the first line is most likely cut
-    return [_ESCAPES.sub("", line.replace(str(run.parent), "RUNS")) for line in lines]
+    return [_ESCAPES.sub("", line) for line in lines]
 
 
-def reason_of_exit(code: int, log: list[str], *, memory_ran_out: bool = False) -> str:
-    """The reason why a run's process ended without writing it to state.json.
+def reason_of_exit(code: int, log: list[str], *, memory_ran_out: bool | None = False, advice: str = "") -> str:
+    """The reason why a process ended, in one line.
 
     Args:
         code: the exit code, or the negative number of a signal, as `subprocess` gives it.
         log: the lines that the process printed.
-        memory_ran_out: whether the system killed a process for lack of memory in the meantime.
+        memory_ran_out: whether the system killed a process for lack of memory in the meantime; None if unknown.
+        advice: what to do, added where the log does not say it.
     """
     last_words = _last_words(log)
     if any(words in last_words for words in _NO_SPACE):
         return DISK_FULL
     if any(words in last_words for words in _NO_MEMORY) or (code == -signal.SIGKILL and memory_ran_out):
         return NO_MEMORY
+    if code >= 0 and last_words:
+        return last_words
     if code == -signal.SIGKILL:
-        return KILLED
-    if code < 0:
-        return f"its process was ended by {signal.Signals(-code).name}: resume to go on from the last checkpoint"
-    return last_words or f"its process ended with code {code}: resume to try again"
+        reason = _KILLED + (", perhaps for lack of memory" if memory_ran_out is None else "")
+    elif code < 0:
+        reason = f"its process was ended by {_signal(-code)}"
+    else:
+        reason = f"its process ended with code {code}"
+    return f"{reason}: {advice}" if advice else reason
+
+
+def _signal(number: int) -> str:
+    try:
+        return signal.Signals(number).name
+    except ValueError:  # a real-time signal
+        return f"signal {number}"
 
 
 def reason_without_exit(run: Path) -> str:
@@ -78,9 +103,11 @@ def explain(error: str) -> str:
 
 
 def _last_words(log: list[str]) -> str:
-    """The last "error: ..." line with the one after it, else the last line."""
+    """The last "error: ..." line with the one after it, or the last traceback's exception; else the last line."""
     lines = [line for line in log if line.strip()]
     for index in range(len(lines) - 1, -1, -1):
         if lines[index].startswith("error: "):
             return " ".join(lines[index : index + 2]).removeprefix("error: ")
+        if lines[index].startswith(_TRACEBACK):
+            return next((line for line in lines[index + 1 :] if not line.startswith(" ")), lines[-1])
     return lines[-1] if lines else ""

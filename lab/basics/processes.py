@@ -2,11 +2,10 @@
 
 import contextlib
 import os
-import signal
 import socket
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +16,7 @@ SILENCE_SECONDS = 60.0  # a worker on another machine whose last heartbeat is ol
 # it; then a small backbone and its rows are loaded. It is about the median of six starts on two cores that did other
 # work too: training runs of mini-t5 took 8.4 to 11.3 s, measurements of the benchmark 7.7 to 13.6 s.
 START_SECONDS = 10.0
+_KILL_SECONDS = 5.0  # a killed process ends at once, unless the system is holding it
 _SAME_START_SECONDS = 2.0  # the system's clock may be changed while a process lives
 _ROOT = Path(__file__).resolve().parents[2]
 
@@ -61,16 +61,45 @@ def terminate(recorded: Mapping[str, Any]) -> None:
             process.terminate()
 
 
-def kill_group(recorded: Mapping[str, Any]) -> None:
-    """Kill a recorded process and all processes of its session."""
+def kill(recorded: Mapping[str, Any]) -> None:
+    """Kill a recorded process and its descendants, and all processes of its session if it leads one."""
     process = find(recorded)
-    if process is None:
-        return
-    with contextlib.suppress(ProcessLookupError, psutil.NoSuchProcess):  # it has just ended
-        if os.getpgid(process.pid) == process.pid:
-            os.killpg(process.pid, signal.SIGKILL)
-        else:  # started by hand in a terminal: the other processes of its group stay
-            process.kill()
+    if process is not None:
+        kill_tree(process.pid)
+
+
+def kill_tree(pid: int) -> None:
+    """Kill a process, all its descendants, and the session that it leads; return when they have ended.
+
+    A descendant may have outlived the process: it is known by its session.
+    """
+    family: set[psutil.Process] = set()
+    until = time.monotonic() + _KILL_SECONDS
+    while time.monotonic() < until:
+        family.update(_family(pid))
+        alive = [process for process in family if _is_alive(process)]
+        if not alive:
+            return
+        for process in alive:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process.kill()
+        time.sleep(0.01)
+
+
+def _family(pid: int) -> Iterator[psutil.Process]:
+    """The processes of a session, and the descendants of each and of its leader."""
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.NoSuchProcess, OSError):  # it has just ended
+            if process.pid == pid or os.getsid(process.pid) == pid:
+                yield process
+                yield from process.children(recursive=True)
+
+
+def _is_alive(process: psutil.Process) -> bool:
+    try:
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
 
 
 def our_python(module: str, *arguments: str) -> list[str]:

@@ -5,7 +5,7 @@ import json
 import os
 import platform
 import signal
-import subprocess
+import tempfile
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -14,15 +14,16 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from dept.backbones.tower_sizes import TowerInfo
 from dept.basics.files import write_json
 from dept.basics.provenance import checkout, version
 from dept.errors import ConfigError, RunError
+from lab.basics.child import Child
 from lab.basics.guards import stop_signals
 from lab.basics.machine import machine
 from lab.basics.processes import our_environment, our_python
+from lab.basics.progress import Progress
 from lab.bench.batches import source_batches
 from lab.bench.config import BenchConfig, Group
 from lab.bench.cost import expected_seconds
@@ -105,6 +106,7 @@ def run_bench(
     except OSError as fault:
         raise RunError(f"{output_dir} cannot be made ({fault.strerror}): choose another --output-dir") from fault
     bench = Bench(config, commit=checkout(), towers=_towers(config, [pair for _, pair in plan]))
+    expected = [_expected(config, pair, batches[pair.group]) for _, pair in plan]
     started = time.monotonic()
 
     def keep(status: str) -> None:
@@ -114,15 +116,17 @@ def run_bench(
     keep("running")
     status = "failed"
     try:
-        with stop_signals(), _Watch(console or Console(stderr=True), plan, config, batches) as watch:
+        with stop_signals(), Progress(len(plan), work=sum(expected), console=console) as progress:
             for index, (repeat, pair) in enumerate(plan):
-                if config.quick and index and watch.end_of(index) > QUICK_SECONDS:
+                work = expected[index]
+                if config.quick and index and progress.elapsed_s + progress.seconds_for(work) > QUICK_SECONDS:
                     bench.skipped.append(pair)
-                    watch.skipped(index)
+                    left_out = f"{pair.group.name}, {pair.variant.name}: left out, no time in --quick"
+                    progress.passed_over(left_out, work)
                     continue
-                _measure_pair(bench, pair, repeat, batches[pair.group], watch, measure or measure_apart)
+                _measure_pair(bench, pair, repeat, batches[pair.group], progress, measure or measure_apart)
                 keep("running")
-                watch.measured(index, bench.measured[-1])
+                progress.ended(_in_a_line(bench.measured[-1]), work)
         status = "completed"
     except KeyboardInterrupt:
         status = "stopped"
@@ -158,13 +162,13 @@ def _measure_pair(
     pair: Pair,
     repeat: int,
     batches: Sequence[Sequence[int]],
-    watch: "_Watch",
+    progress: Progress,
     measure: Callable[[MeasureJob], Measurement],
 ) -> None:
     """A, then B; A is kept when B is interrupted."""
 
     def measured(variant: Variant) -> Measurement:
-        watch.starts(pair.group, variant)
+        progress.now(f"{pair.group.name} {variant.name}")
         before = _measurements(bench.measured, pair.group, variant)
         too_large = next((m for m in before if not m.fits), None)
         if too_large is not None:
@@ -196,96 +200,34 @@ def measure_apart(job: MeasureJob) -> Measurement:
     Raises:
         RunError: the measurement failed; its own last line says why.
     """
-    process = subprocess.Popen(
-        our_python("lab.bench.worker"),
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        env=our_environment(),
-        start_new_session=True,  # a terminal's Ctrl-C is for this process, which then ends that one
-    )
-    try:
-        answer, complaints = process.communicate(json.dumps(job.to_dict()))
-    finally:
-        if process.poll() is None:
-            process.kill()
-            process.wait()
-    if process.returncode in (-signal.SIGKILL, 128 + signal.SIGKILL):
-        return Measurement(fits=False, reason="the system ended the measurement: out of memory")
-    if process.returncode:
-        lines = [line for line in complaints.splitlines() if line.strip()] or [f"exit code {process.returncode}"]
-        raise RunError(f"measuring {job.backbone}, {job.variant.name}: {lines[-1].removeprefix('error: ')}")
-    values = json.loads(answer)
+    with tempfile.TemporaryDirectory(prefix="dept-bench-") as folder:
+        command, log = our_python("lab.bench.worker"), Path(folder) / "log.txt"
+        child = Child(command, log, question=json.dumps(job.to_dict()), environment=our_environment())
+        try:
+            code = child.wait()
+        finally:
+            child.kill()
+        if code in (-signal.SIGKILL, 128 + signal.SIGKILL):
+            return Measurement(fits=False, reason="the system ended the measurement: out of memory")
+        if code:
+            raise RunError(f"measuring {job.backbone}, {job.variant.name}: {child.reason()}")
+    values = json.loads(child.answer)
     return Measurement(**{**values, "pass_seconds": tuple(values["pass_seconds"])})
 
 
-class _Watch:
-    """Progress on stderr: a bar with the time left; a line a pair."""
+def _expected(config: BenchConfig, pair: Pair, batches: Sequence[Sequence[int]]) -> float:
+    """Seconds that a pair is expected to take."""
+    return sum(
+        expected_seconds(job_of(config, pair.group, variant, batches)) for variant in (pair.baseline, pair.variant)
+    )
 
-    def __init__(
-        self,
-        console: Console,
-        plan: Sequence[tuple[int, Pair]],
-        config: BenchConfig,
-        batches: dict[Group, list[list[int]]],
-    ) -> None:
-        self._plan = plan
-        self._expected = [
-            sum(
-                expected_seconds(job_of(config, pair.group, of, batches[pair.group]))
-                for of in (pair.baseline, pair.variant)
-            )
-            for _, pair in plan
-        ]
-        self._done = 0.0  # of the expected seconds
-        self._started = time.monotonic()
-        self._bar = Progress(
-            TextColumn("{task.description}"),
-            BarColumn(bar_width=24),
-            TimeElapsedColumn(),
-            TextColumn("left"),
-            TimeRemainingColumn(),
-            console=console,
-            disable=not console.is_terminal,
-            speed_estimate_period=3600,
-            transient=True,
-        )
-        self._task = self._bar.add_task("", total=sum(self._expected))
 
-    def __enter__(self) -> "_Watch":
-        self._bar.start()
-        return self
-
-    def __exit__(self, *fault: object) -> None:
-        self._bar.stop()
-
-    def end_of(self, index: int) -> float:
-        """When a pair would end if it began now, in seconds from the start, by the pace so far."""
-        elapsed = time.monotonic() - self._started
-        pace = elapsed / self._done if self._done else 1.0
-        return elapsed + self._expected[index] * pace
-
-    def starts(self, group: Group, variant: Variant) -> None:
-        self._bar.update(self._task, description=f"{group.name} {variant.name}")
-
-    def measured(self, index: int, pair: MeasuredPair) -> None:
-        self._done += self._expected[index]
-        self._bar.update(self._task, completed=self._done)
-        parts = [
-            f"{variant.name} {_short(side)}"
-            for variant, side in ((pair.pair.baseline, pair.baseline), (pair.pair.variant, pair.variant))
-        ]
-        self._say(f"{index + 1}/{len(self._plan)} {pair.pair.group.name}: {'; '.join(parts)}")
-
-    def skipped(self, index: int) -> None:
-        pair = self._plan[index][1]
-        self._say(
-            f"{index + 1}/{len(self._plan)} {pair.group.name}, {pair.variant.name}: left out, no time in --quick"
-        )
-
-    def _say(self, text: str) -> None:
-        self._bar.console.print(text, markup=False, highlight=False, soft_wrap=True)
+def _in_a_line(done: MeasuredPair) -> str:
+    parts = [
+        f"{variant.name} {_short(side)}"
+        for variant, side in ((done.pair.baseline, done.baseline), (done.pair.variant, done.variant))
+    ]
+    return f"{done.pair.group.name}: {'; '.join(parts)}"
 
 
 def _short(measurement: Measurement | None) -> str:

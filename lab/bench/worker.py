@@ -19,14 +19,14 @@ from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
-from dept.backbones.embeddings import input_embeddings
+from dept.backbones.embeddings import word_embeddings
 from dept.backbones.load import load_backbone
 from dept.basics.allocator import give_back_freed_memory, kept_memory
+from dept.basics.labels import IGNORED_LABEL
 from dept.data.collate import Collator
 from dept.errors import DeptError
 from dept.evaluation.label_scoring import LabelTrie, score_labels
 from dept.methods.registry import BASELINE, method_config
-from dept.model.loss import IGNORED_LABEL
 from dept.parts.visual_projection import VisualProjection
 from dept.prompted import PromptedModel, get_prompted_model
 from dept.training.optim import build_groups
@@ -123,7 +123,7 @@ def build(variant: Variant, backbone: Any, max_seq_length: int, visual_width: in
     """
     if variant.method == BACKBONE:
         # Built directly: `get_prompted_model` refuses a model without parts, which has nothing to train.
-        hidden_size = input_embeddings(backbone).shape[1]
+        hidden_size = word_embeddings(backbone).shape[1]
         parts = [] if visual_width is None else [VisualProjection(visual_width, hidden_size)]
         model = PromptedModel(backbone, method_config(BASELINE)(), parts)
     else:
@@ -139,7 +139,7 @@ def random_batches(job: MeasureJob, model: PromptedModel) -> list[dict[str, Tens
     and then cached.
     """
     generator = torch.Generator().manual_seed(job.seed)
-    vocabulary = input_embeddings(model.backbone).shape[0]
+    vocabulary = word_embeddings(model.backbone).shape[0]
     training = job.what in ("train", "memory")
     collate = Collator(0, model.is_encoder_decoder, with_targets=training, pad_to=job.pad_to)
 

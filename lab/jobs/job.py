@@ -19,6 +19,7 @@ from typing import Any, Literal
 
 from dept.backbones.known import RANDOM, known_backbone, registry
 from dept.backbones.locate import locate
+from dept.basics.digest import json_digest
 from dept.basics.files import read_json
 from dept.data.names import DATA_NAMES
 from dept.data.sources import SPLITS, files_of, local_path
@@ -52,6 +53,16 @@ class Resources:
     def __post_init__(self) -> None:
         if self.gpus is not None and not (0 <= self.gpus <= 1 or (self.gpus > 1 and self.gpus % 1 == 0)):
             raise ConfigError(f"--gpus-per-job takes a part of one GPU or whole ones, not {self.gpus:g}")
+
+
+def check_timeout(seconds: float | None) -> None:
+    """Refuse a time limit that is not above 0.
+
+    Raises:
+        ConfigError: it is 0, less, or no number.
+    """
+    if seconds is not None and not seconds > 0:
+        raise ConfigError(f"--timeout must be above 0, not {seconds:g}")
 
 
 @dataclass(frozen=True)
@@ -104,8 +115,7 @@ class Job:
     timeout_s: float | None = None
 
     def __post_init__(self) -> None:
-        if self.timeout_s is not None and not self.timeout_s > 0:
-            raise ConfigError(f"--timeout must be above 0, not {self.timeout_s:g}")
+        check_timeout(self.timeout_s)
 
     @property
     def folder(self) -> Path:
@@ -181,7 +191,7 @@ def job_key(config: TrainConfig) -> str:
     task = load_task(config.task)
     return run_key(
         config.to_dict(),
-        {"task": _digest(task.identity()), "data": _rows(task, config), "backbone": _weights(config.backbone)},
+        {"task": json_digest(task.identity()), "data": _rows(task, config), "backbone": _weights(config.backbone)},
     )
 
 
@@ -193,12 +203,12 @@ def _rows(task: Task, config: TrainConfig) -> str:
     if path is None:
         return f"{config.data} {task.hub_id} {task.hub_config} {task.hub_revision}"
     files = {name: _content(file, file.stat().st_mtime_ns) for name, file in files_of(task, path).items()}
-    return _digest(files)
+    return json_digest(files)
 
 
 @functools.cache
 def _sample(task: str, sizes: tuple[tuple[str, int], ...], seed: int) -> str:
-    return _digest({split: sample_rows(task, split, size, seed=seed) for split, size in sizes})
+    return json_digest({split: sample_rows(task, split, size, seed=seed) for split, size in sizes})
 
 
 @functools.cache
@@ -218,7 +228,7 @@ def _weights(name: str) -> str:
     if not folder.is_dir():
         return name
     files = sorted(file for file in folder.iterdir() if file.suffix in (".json", ".safetensors", ".model"))
-    return _digest({file.name: _sampled(file, file.stat().st_mtime_ns) for file in files})
+    return json_digest({file.name: _sampled(file, file.stat().st_mtime_ns) for file in files})
 
 
 @functools.cache
@@ -231,10 +241,6 @@ def _sampled(file: Path, changed: int) -> str:
             handle.seek(start)
             digest.update(handle.read(_BLOCK))
     return digest.hexdigest()
-
-
-def _digest(value: Any) -> str:
-    return hashlib.sha256(json.dumps(value, sort_keys=True, default=str).encode()).hexdigest()
 
 
 def is_done(job: Job) -> bool:

@@ -11,9 +11,9 @@ from rich.console import Console
 from transformers import PreTrainedTokenizerFast
 
 from dept.basics.files import whole_folder, write_json, write_text
+from dept.basics.labels import IGNORED_LABEL
 from dept.basics.provenance import checkout
 from dept.errors import ConfigError
-from dept.model.loss import IGNORED_LABEL
 from dept.runs.folder import RunFolder
 from dept.tasks.samples.lexicon import stable_seed
 from lab.pretrain.card import model_card

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from transformers import AutoModelForSeq2SeqLM, T5Config, T5ForConditionalGeneration
 
 from dept.backbones.random_weights import random_backbone
-from dept.model.loss import IGNORED_LABEL
+from dept.basics.labels import IGNORED_LABEL
 from lab.pretrain.mixture import WIDTH, Example
 
 HIDDEN_SIZE, HEADS, HEAD_SIZE, LAYERS, DECODER_LAYERS, FEED_FORWARD = 128, 6, 32, 4, 2, 512

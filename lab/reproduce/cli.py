@@ -1,16 +1,18 @@
 """`dept-lab reproduce`."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from dept.errors import ConfigError
-from dept.flags import STOPPED
+from dept.flags import STOPPED, with_flags
+from lab.jobs.where import Where
 
 FAILED = 1  # the exit code of a batch some of whose jobs did not come through
 
 
+@with_flags(Where, "where", file=False)
 def reproduce(
     preset: Annotated[
         str,
@@ -39,27 +41,8 @@ def reproduce(
         Path | None,
         typer.Option(metavar="FILE", help="YAML or JSON file of further settings of dept train, over the preset's."),
     ] = None,
-    workers: Annotated[
-        int | None,
-        typer.Option(help="Runs at a time.", min=1, show_default="GPUs, else cores; with Ray what the cluster has"),
-    ] = None,
-    cpus_per_job: Annotated[
-        int | None, typer.Option(help="Threads of a run.", min=1, show_default="cores / workers; with Ray 1")
-    ] = None,
-    gpus_per_job: Annotated[
-        float | None,
-        typer.Option(help="With Ray: GPUs of a run, parts too.", min=0.0, show_default="1 where there are any"),
-    ] = None,
-    engine: Annotated[str, typer.Option(help="local (processes of this machine) or ray (a cluster).")] = "local",
-    address: Annotated[
-        str | None, typer.Option(help="Of a running Ray cluster.", show_default="one is started here")
-    ] = None,
-    timeout: Annotated[
-        float | None, typer.Option(help="Seconds after which a run is ended.", show_default="none")
-    ] = None,
-    track: Annotated[
-        str | None, typer.Option(help="Mirror the runs: trackio, tensorboard or wandb.", show_default=False)
-    ] = None,
+    *,
+    where: dict[str, Any],
     output_dir: Annotated[
         Path | None,
         typer.Option(
@@ -68,24 +51,18 @@ def reproduce(
     ] = None,
 ) -> int:
     """Run the paper's tasks, each as a notebook and a run, with an index page; goes on where it stopped."""
-    import os
-
-    import psutil
     from rich.console import Console
 
     from dept.basics.settings_file import read_config
     from lab.basics.commas import numbers, words
     from lab.jobs.check import check_backbones, unfinished
-    from lab.jobs.choose_engine import engine_named
-    from lab.jobs.local import visible_gpus
     from lab.reproduce.batch import Batch
     from lab.reproduce.plan import Request, plan
     from lab.reproduce.run import run_batch
 
     if tasks and not words(tasks):
         raise ConfigError("--tasks is empty")
-    if gpus_per_job is not None and engine == "local":
-        raise ConfigError("--gpus-per-job is of a Ray cluster: add --engine ray (a local run has one GPU to itself)")
+    runs_in = Where.from_dict(where)
     request = Request(
         preset=preset,
         tasks=words(tasks),
@@ -94,26 +71,23 @@ def reproduce(
         backbone=backbone,
         data=data,
         settings=read_config(config) if config is not None else {},
-        track=track,
+        track=runs_in.track,
     )
-    cores = len(psutil.Process().cpu_affinity()) if hasattr(psutil.Process, "cpu_affinity") else os.cpu_count() or 1
     folder = output_dir or Path("runs") / f"reproduce-{preset}"
-    local = engine == "local"
-    at_once = workers or (len(visible_gpus()) or cores if local else None)
-    cpus = cpus_per_job or (max(1, cores // at_once) if local and at_once else 1)
-    planned = plan(request, folder, cpus=cpus, gpus=gpus_per_job, timeout_s=timeout)
+    at_once, resources = runs_in.at_once, runs_in.resources
+    planned = plan(request, folder, cpus=resources.cpus, gpus=resources.gpus, timeout_s=runs_in.timeout)
     check_backbones(unfinished(planned.jobs))
-    runs_on = engine_named(engine, address)
+    engine = runs_in.connect()
     console = Console(stderr=True)
     for task, reason in planned.left_out:
         console.print(f"{task}: {reason}", markup=False, highlight=False, soft_wrap=True)
     batch = Batch(
         folder,
         f"Reproduction, preset {preset}",
-        {**vars(request), "engine": engine, "workers": at_once, "cpus_per_job": cpus},
+        {**vars(request), "engine": runs_in.engine, "workers": at_once, "cpus_per_job": resources.cpus},
         planned.left_out,
     )
-    outcomes = run_batch(batch, planned.jobs, runs_on, at_once or len(planned.jobs), console)
+    outcomes = run_batch(batch, planned.jobs, engine, at_once or len(planned.jobs), console)
     before = sum(outcome.status == "completed" and not outcome.attempts for outcome in outcomes)
     done = sum(outcome.status == "completed" for outcome in outcomes)
     earlier = f" ({before} of them before)" if before else ""

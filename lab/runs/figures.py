@@ -23,6 +23,20 @@ def style_of(name: str, index: int) -> tuple[str, str]:
     return STYLES.get(name, OTHER_STYLES[index % len(OTHER_STYLES)])
 
 
+def add_curve(
+    figure: go.Figure, name: str, steps: list[int], values: list[float], smooth: int, style: tuple[str, str]
+) -> None:
+    """Add a run's line over its steps, as the mean over `smooth` steps, in a style of colour and dash."""
+    color, dash = style
+    figure.add_scatter(
+        x=steps,
+        y=running_mean(values, smooth),
+        name=name,
+        mode="lines" if len(steps) > 20 else "lines+markers",
+        line={"color": color, "dash": dash, "width": 2.5},
+    )
+
+
 def curves(runs: Sequence[Run], split: str, value: str, title: str, unit: str, smooth: int = 1) -> go.Figure:
     """One line for each run over the optimiser's steps.
 
@@ -34,15 +48,7 @@ def curves(runs: Sequence[Run], split: str, value: str, title: str, unit: str, s
     """
     figure = go.Figure()
     for index, (run, name) in enumerate(zip(runs, labels(runs), strict=True)):
-        steps, values = run.curve(split, value)
-        color, dash = style_of(name, index)
-        figure.add_scatter(
-            x=steps,
-            y=running_mean(values, smooth),
-            name=name,
-            mode="lines" if len(steps) > 20 else "lines+markers",
-            line={"color": color, "dash": dash, "width": 2.5},
-        )
+        add_curve(figure, name, *run.curve(split, value), smooth, style_of(name, index))
     figure.update_layout(
         title=title,
         xaxis_title="optimiser step",

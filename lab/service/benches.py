@@ -10,8 +10,6 @@ import os
 import re
 import secrets
 import shutil
-import signal
-import subprocess
 import threading
 import time
 from collections.abc import Mapping
@@ -24,8 +22,9 @@ from filelock import FileLock, Timeout
 from dept.backbones.known import RANDOM
 from dept.basics.files import read_json, write_json
 from dept.errors import ConfigError, RunError
-from lab.basics.failures import log_tail, reason_of_exit
-from lab.basics.processes import find, our_environment, our_python, record
+from lab.basics.child import Child
+from lab.basics.failures import log_tail, reason_of_exit, without_place
+from lab.basics.processes import find, our_environment, our_python, record, terminate
 from lab.bench.config import BenchConfig
 from lab.bench.read import read_bench
 from lab.bench.run import Bench, schedule
@@ -34,6 +33,8 @@ from lab.service.lent_bench import LentBench
 from lab.service.owners import Visitor
 
 _ID = re.compile(r"[0-9a-f]{24}")
+_AGAIN = "start it again"
+_STOP_SECONDS = 30.0  # a benchmark that is cancelled gets these to end its measurement, then it is killed
 _KEPT = 200  # folders that are kept; the oldest are deleted first
 _MOST = {"backbones": 3, "lengths": 2, "virtual_tokens": 6}
 _MOST_NUMBERS = {"batch_size": 64, "repeats": 5, "passes": 5, "max_seq_length": 512, "budget_tokens": 300}
@@ -78,7 +79,7 @@ class BenchJobs:
 
     def __init__(self, root: Path, *, lent_gpu: bool = False) -> None:
         self.root, self._lent_gpu = root, lent_gpu
-        self._children: dict[str, subprocess.Popen[bytes]] = {}
+        self._children: dict[str, Child] = {}
         self._lent: dict[str, LentBench] = {}
         self._lock = threading.Lock()
 
@@ -118,7 +119,7 @@ class BenchJobs:
         write_json(folder / "worker.json", {**record(pid), **about})
         return bench_id
 
-    def _process(self, config: BenchConfig, folder: Path) -> "subprocess.Popen[bytes]":
+    def _process(self, config: BenchConfig, folder: Path) -> Child:
         words = {
             "what": config.what,
             "backbones": config.backbones,
@@ -128,18 +129,11 @@ class BenchJobs:
         flags = [f"--{name}={','.join(map(str, values))}" for name, values in words.items()]
         for name in ("batch_size", "budget_tokens", "max_seq_length", "repeats", "passes"):
             flags.append(f"--{name.replace('_', '-')}={getattr(config, name)}")
-        with (folder / "log.txt").open("wb") as log:
-            process = subprocess.Popen(
-                our_python("lab.cli", "bench", *flags, "--output-dir", str(folder)),
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                env=our_environment(),
-                start_new_session=True,  # the benchmark outlives this server
-            )
+        command = our_python("lab.cli", "bench", *flags, "--output-dir", str(folder))
+        child = Child(command, folder / "log.txt", environment=our_environment())  # it outlives this server
         with self._lock:
-            self._children[folder.name] = process
-        return process
+            self._children[folder.name] = child
+        return child
 
     def cancel(self, bench_id: str, visitor: Visitor) -> None:
         """End a benchmark; its measurements are kept.
@@ -149,11 +143,13 @@ class BenchJobs:
         """
         if not self.state(bench_id, visitor).may_change:
             raise RunError("this measurement was started by somebody else")
-        lent = self._lent.get(bench_id)
+        lent, child = self._lent.get(bench_id), self._child(bench_id)
         if lent is not None:
             lent.stop()
-        elif (process := find(read_json(self.root / bench_id / "worker.json"))) is not None:
-            process.send_signal(signal.SIGINT)
+        elif child is not None:
+            child.stop(_STOP_SECONDS)
+        else:  # an earlier server started it
+            terminate(read_json(self.root / bench_id / "worker.json"))
 
     def state(self, bench_id: object, visitor: Visitor) -> BenchState:
         """A benchmark's progress; anybody who knows its id may see it.
@@ -165,12 +161,12 @@ class BenchJobs:
         if not isinstance(bench_id, str) or not _ID.fullmatch(bench_id) or not (folder / "worker.json").is_file():
             raise RunError("there is no such measurement: it may have been deleted")
         worker: Mapping[str, Any] = read_json(folder / "worker.json")
-        alive, code = self._is_alive(bench_id, worker)
+        alive = self._is_alive(bench_id, worker)
         bench = read_bench(folder / "bench.json") if (folder / "bench.json").is_file() else None
         status = bench.status if bench is not None else "running"
         error = None
         if not alive and status in ("running", "failed"):
-            status, error = "failed", reason_of_exit(code, log_tail(folder))
+            status, error = "failed", self._reason(folder)
         elapsed = bench.elapsed_s if bench is not None and not alive else time.time() - worker["started"]
         may_change = visitor.may_change(worker.get("owner"))
         return BenchState(bench_id, status, bench, worker["planned"], elapsed, error, may_change)
@@ -189,21 +185,30 @@ class BenchJobs:
         """The id of the running benchmark, whoever owns it."""
         for folder in self._folders():
             with contextlib.suppress(RunError):
-                if self._is_alive(folder.name, read_json(folder / "worker.json"))[0]:
+                if self._is_alive(folder.name, read_json(folder / "worker.json")):
                     return folder.name
         return None
 
-    def _is_alive(self, bench_id: str, worker: Mapping[str, Any]) -> tuple[bool, int]:
-        """Whether a benchmark still runs; if not, its exit code, 1 if that is unknown."""
+    def _is_alive(self, bench_id: str, worker: Mapping[str, Any]) -> bool:
         if self._lent_gpu:
             lent = self._lent.get(bench_id)
-            return lent is not None and lent.is_alive(), 1
-        with self._lock:
-            child = self._children.get(bench_id)
+            return lent is not None and lent.is_alive()
+        child = self._child(bench_id)
         if child is not None:
-            code = child.poll()  # polling leaves no zombie
-            return code is None, code or 1
-        return find(worker) is not None, 1
+            return child.poll() is None  # polling leaves no zombie
+        return find(worker) is not None
+
+    def _child(self, bench_id: str) -> Child | None:
+        """The process of a benchmark that this server started; None for an earlier server's, or a lent one."""
+        with self._lock:
+            return self._children.get(bench_id)
+
+    def _reason(self, folder: Path) -> str:
+        """Why a benchmark failed; the exit code of an earlier server's is unknown."""
+        child = self._child(folder.name)
+        if child is not None:
+            return without_place(child.reason(_AGAIN), folder)
+        return reason_of_exit(1, log_tail(folder), advice=_AGAIN)
 
     def _folders(self) -> list[Path]:
         if not self.root.is_dir():

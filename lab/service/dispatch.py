@@ -1,7 +1,6 @@
 """Keep a queue going: record runs that have died, and start a worker if one is free and a run waits."""
 
 import contextlib
-import subprocess
 import sys
 import threading
 from collections.abc import Iterator
@@ -10,13 +9,14 @@ from pathlib import Path
 from filelock import Timeout
 
 from dept.errors import DeptError
+from lab.basics.child import Child
 from lab.basics.processes import our_environment, our_python
 from lab.service.queue_folder import ACTIVE, QueueFolder
 
 TICK_SECONDS = 1.0
 # The workers that this process has started, by folder and slot. They belong to the process, not to a dispatcher: they
 # outlive the dispatcher, and their parent process has to wait for them.
-_children: dict[tuple[Path, int], subprocess.Popen[bytes]] = {}
+_children: dict[tuple[Path, int], Child] = {}
 
 
 class Dispatcher:
@@ -80,16 +80,12 @@ class Dispatcher:
         except Timeout:
             return False
 
-    def _start(self, slot: int) -> subprocess.Popen[bytes]:
+    def _start(self, slot: int) -> Child:
         """Start a worker in its own session: it outlives this process, and inherits none of the server's sockets."""
         arguments = [str(self.folder.root), "--slot", str(slot), "--running", str(self.running)]
-        with (self.folder.own / "workers.log").open("ab") as log:
-            return subprocess.Popen(
-                our_python("lab.service.worker", *arguments),
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                cwd=self.folder.root,
-                env=our_environment(),
-                start_new_session=True,
-            )
+        return Child(
+            our_python("lab.service.worker", *arguments),
+            self.folder.own / "workers.log",
+            environment=our_environment(),
+            folder=self.folder.root,
+        )

@@ -30,7 +30,7 @@ from dept.basics.files import read_json, write_json
 from dept.errors import RunError
 from dept.runs.folder import RunFolder
 from lab.basics.failures import ENDED, reason_without_exit
-from lab.basics.processes import is_alive, kill_group, terminate
+from lab.basics.processes import is_alive, kill, terminate
 
 Status = Literal["queued", "running", "stopping", "stopped", "completed", "failed"]
 Ask = Literal["stop", "kill"]
@@ -228,7 +228,7 @@ class QueueFolder:
             return
         try:
             if ask == "kill":
-                kill_group(entry.state)
+                kill(entry.state)
             else:
                 terminate(entry.state)
         except (psutil.AccessDenied, PermissionError):

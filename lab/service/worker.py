@@ -11,18 +11,18 @@ import argparse
 import contextlib
 import os
 import signal
-import subprocess
 import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from filelock import Timeout
 
 from dept.basics.files import read_json, write_json
 from dept.runs.folder import RunFolder
-from lab.basics.failures import ENDED, log_tail, reason_of_exit
+from lab.basics.child import Child
+from lab.basics.failures import ENDED, RESUME, without_place
+from lab.basics.machine import cores
 from lab.basics.processes import is_alive, our_environment, our_python, record
 from lab.service.owners import OPERATOR_KEY
 from lab.service.queue_folder import ACTIVE, Entry, QueueFolder, clear_asks
@@ -79,52 +79,44 @@ class Worker:
     def _train(self, entry: Entry) -> None:
         run = RunFolder(entry.path)
         submission = read_json(entry.path / "submission.json") if (entry.path / "submission.json").exists() else {}
-        deadline = time.monotonic() + submission.get("max_seconds", float("inf"))
         begun = run.config_file.exists()
         how = ["--resume"] if begun else ["--config", str(entry.path / "settings.json")]
-        memory_kills = _memory_kills()
-        with (entry.path / "log.txt").open("ab") as log:
-            since = log.tell()
-            child = subprocess.Popen(
-                our_python("dept.cli", "train", *how, "--output-dir", str(entry.path)),
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                cwd=self.folder.root,
-                env=_environment(self.running),
-                start_new_session=True,
-            )
-        _make_expendable(child.pid)
+        child = Child(
+            our_python("dept.cli", "train", *how, "--output-dir", str(entry.path)),
+            entry.path / "log.txt",
+            environment=_environment(self.running),
+            folder=self.folder.root,
+            limit_s=submission.get("max_seconds"),
+            grace_s=STOP_SECONDS,
+            expendable=True,  # if memory runs out the run ends, not the page
+        )
         # This holds until the run has loaded everything and writes state.json itself.
         self.folder.write_state(entry, "running", record(child.pid))
-        code, late = self._wait(child, entry, deadline)
-        self._note_end(entry, code, late, since, _memory_kills() > memory_kills)
+        self._wait(child, entry)
+        self._note_end(entry, child)
 
-    def _wait(self, child: subprocess.Popen[bytes], entry: Entry, deadline: float) -> tuple[int, bool]:
-        """Wait for the run's end, passing stop and kill on; return its exit code, and whether it took too long."""
-        stop_sent, late, beat = False, False, time.monotonic()
-        while (code := child.poll()) is None:
-            now = time.monotonic()
-            late = late or now > deadline
-            if (entry.path / "kill").exists() or now > deadline + STOP_SECONDS:
-                os.killpg(child.pid, signal.SIGKILL)
-                return child.wait(), late
-            if not stop_sent and (late or (entry.path / "stop").exists()):
-                child.terminate()
-                stop_sent = True
-            if now - beat > _BEAT_SECONDS:
+    def _wait(self, child: Child, entry: Entry) -> None:
+        """Wait for the run's end, passing stop and kill on."""
+        beat = time.monotonic()
+        while child.poll() is None:
+            if (entry.path / "kill").exists():
+                child.kill()
+                continue
+            if (entry.path / "stop").exists():
+                child.stop()
+            if time.monotonic() - beat > _BEAT_SECONDS:
                 self._beat(entry)
-                beat = now
+                beat = time.monotonic()
             time.sleep(POLL_SECONDS)
-        return code, late
 
     def _beat(self, entry: Entry) -> None:
         write_json(entry.path / "worker.json", {**record(), "claimed": self._claimed})
 
-    def _note_end(self, entry: Entry, code: int, late: bool, since: int, memory_ran_out: bool) -> None:
+    def _note_end(self, entry: Entry, child: Child) -> None:
         """Complete state.json if the run did not, being killed, or failing before or while it wrote the file."""
-        path = entry.path
+        path, late = entry.path, child.late
         killed, stopped = (path / "kill").exists(), (path / "stop").exists()
+        ended_by_signal = child.code in (-signal.SIGTERM, -signal.SIGKILL)
         with (
             self.folder.lock(),
             contextlib.suppress(OSError),
@@ -134,10 +126,10 @@ class Worker:
                 return
             if now.state["status"] in ACTIVE and killed:
                 self.folder.write_state(now, "stopped", error=ENDED)
-            elif now.state["status"] in ACTIVE and (stopped or late) and code in (-signal.SIGTERM, -signal.SIGKILL):
+            elif now.state["status"] in ACTIVE and (stopped or late) and ended_by_signal:
                 self.folder.write_state(now, "stopped", error=_late(entry) if late else None)
             elif now.state["status"] in ACTIVE:
-                reason = reason_of_exit(code, log_tail(path, since=since), memory_ran_out=memory_ran_out)
+                reason = without_place(child.reason(RESUME), path)
                 self.folder.write_state(now, "failed", error=reason)
             elif now.state["status"] == "stopped" and late:
                 self.folder.write_state(now, "stopped", error=_late(entry))
@@ -151,28 +143,10 @@ def _late(entry: Entry) -> str:
 
 def _environment(running: int) -> dict[str, str]:
     """A run's environment: a fair share of the cores, unless the operator set one, and not the operator's key."""
-    cores = len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
-    threads = os.environ.get("OMP_NUM_THREADS", str(max(1, cores // running)))
+    threads = os.environ.get("OMP_NUM_THREADS", str(max(1, cores() // running)))
     environment = our_environment(OMP_NUM_THREADS=threads, PYTHONUNBUFFERED="1")
     environment.pop(OPERATOR_KEY, None)
     return environment
-
-
-def _make_expendable(pid: int) -> None:
-    """Make the system kill the run, not the page, if memory runs out."""
-    if sys.platform == "linux":
-        with contextlib.suppress(OSError):
-            Path(f"/proc/{pid}/oom_score_adj").write_text("1000")
-
-
-def _memory_kills() -> int:
-    """The number of processes that the system has killed for lack of memory, if it counts them."""
-    counts: dict[str, Any] = {}
-    for file in ("/proc/vmstat", "/sys/fs/cgroup/memory.events"):  # the counts of the machine and of a container
-        with contextlib.suppress(OSError, ValueError):
-            lines = Path(file).read_text(encoding="utf-8").splitlines()
-            counts[file] = sum(int(line.split()[1]) for line in lines if line.startswith("oom_kill "))
-    return sum(counts.values())
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -2,15 +2,16 @@
 
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from dept.errors import ConfigError
-from dept.flags import STOPPED
-from dept.training.trackers import TrackerName, check_tracker
+from dept.flags import STOPPED, with_flags
+from lab.jobs.where import Where
 
 
+@with_flags(Where, "where", file=False)
 def sweep(
     grid: Annotated[
         str, typer.Argument(metavar="SWEEP", help="table8, figure3, figure5, or the path of your own .yaml file.")
@@ -34,24 +35,8 @@ def sweep(
         str | None,
         typer.Option(help="median or halving: end early what is behind (Optuna).", show_default="none"),
     ] = None,
-    workers: Annotated[
-        int | None,
-        typer.Option(help="Runs at a time.", min=1, show_default="GPUs, else cores; with Ray what the cluster has"),
-    ] = None,
-    cpus_per_job: Annotated[
-        int | None, typer.Option(help="Threads of a run.", min=1, show_default="cores / workers; with Ray 1")
-    ] = None,
-    gpus_per_job: Annotated[
-        float | None,
-        typer.Option(help="With Ray: GPUs of a run, parts too.", min=0.0, show_default="1 where there are any"),
-    ] = None,
-    engine: Annotated[str, typer.Option(help="local or ray.")] = "local",
-    address: Annotated[
-        str | None, typer.Option(help="Of a running Ray cluster.", show_default="one is started here")
-    ] = None,
-    track: Annotated[
-        TrackerName | None, typer.Option(help="Mirror the runs to a tracker.", show_default="none")
-    ] = None,
+    *,
+    where: dict[str, Any],
     flops_per_s: Annotated[
         float | None, typer.Option(help="Pace of the machine, for the estimate.", show_default="measured")
     ] = None,
@@ -71,15 +56,12 @@ def sweep(
     for flag, value in (("--flops-per-s", flops_per_s), ("--price-per-hour", price_per_hour)):
         if value is not None and not 0 < value < float("inf"):
             raise ConfigError(f"{flag} must be above 0, not {value:g}")
-    if prune is not None and engine != "local":
+    runs_in = Where.from_dict(where)
+    if prune is not None and runs_in.engine != "local":
         raise ConfigError("--prune reads the other runs' folders as they grow: it needs --engine local")
-    if gpus_per_job is not None and engine == "local":
-        raise ConfigError("--gpus-per-job is of a Ray cluster: add --engine ray (a local run has one GPU to itself)")
     for flag, text in (("--tasks", tasks), ("--backbone", backbone)):
         if text and not words(text):
             raise ConfigError(f"{flag} is empty")
-    if track is not None:
-        check_tracker(track)
     asked = narrowed(
         read_sweep(grid),
         tasks=words(tasks),
@@ -89,21 +71,16 @@ def sweep(
         settings=settings or (),
     )
 
-    from lab.basics.machine import machine
     from lab.estimate.pace import Pace
     from lab.jobs.check import check_backbones
-    from lab.jobs.choose_engine import engine_named
-    from lab.jobs.job import Resources
-    from lab.jobs.local import visible_gpus
     from lab.sweep.outcome import SweepPlan
     from lab.sweep.report import all_marks, as_rich
     from lab.sweep.run import preview, run_sweep, unique
 
     plan, folder = SweepPlan(asked, draw, draw_seed, prune), output_dir or Path("runs") / f"sweep-{asked.name}"
-    where = engine_named(engine, address)
+    engine = runs_in.connect()
     pace = None if flops_per_s is None else Pace(flops_per_s, "as given")
-    local, cores = engine == "local", machine()["cores"]
-    at_once = workers or (len(visible_gpus()) or cores if local else None)
+    at_once = runs_in.at_once
     lines = preview(plan, folder, workers=at_once or 1, pace=pace, price_per_hour=price_per_hour)
     print("\n".join(lines or [f"sweep {asked.name}: nothing is left to do"]), file=sys.stderr)
     if estimate:
@@ -117,8 +94,15 @@ def sweep(
 
     from rich.console import Console
 
-    cpus = cpus_per_job or (max(1, cores // at_once) if local and at_once else 1)
-    swept = run_sweep(plan, folder, where, workers=at_once, track=track, resources=Resources(cpus, gpus_per_job))
+    swept = run_sweep(
+        plan,
+        folder,
+        engine,
+        workers=at_once,
+        track=runs_in.track,
+        resources=runs_in.resources,
+        timeout_s=runs_in.timeout,
+    )
     Console().print(as_rich(swept))
     for line in (all_marks(swept), *(f"failed: {name}: {reason}" for name, reason in swept.failures.items())):
         if line:

@@ -20,12 +20,12 @@ from dept.basics.files import read_json, write_json
 from dept.errors import BackboneError, ConfigError, RunError
 from dept.runs.settings import TrainConfig
 from lab.basics.guards import locked_folder
-from lab.basics.units import duration
 from lab.estimate.batch import estimate
 from lab.estimate.expect import expect
 from lab.estimate.pace import Pace, measured_pace
-from lab.jobs.engine import Engine, Event
+from lab.jobs.engine import Engine
 from lab.jobs.job import Job, is_done
+from lab.jobs.watch import JobWatch
 from lab.sweep.choice import choices, is_pruned, result_of
 from lab.sweep.grid import Trial
 from lab.sweep.outcome import SweepPlan, Swept
@@ -97,13 +97,12 @@ def run_sweep(
         DeptError: a plan that cannot be; a folder with another sweep, or that another process works in.
     """
     runs, began = plan.trials(folder, **job), time.monotonic()
-    watch = _Watch(console or Console(stderr=True))
     with locked_folder(folder, "sweep"):
         _check_plan(folder, plan)
         swept = Swept(plan, choices(runs))
         _write(swept, folder)
         try:
-            swept.status = _run(runs, swept, engine, workers, watch)
+            swept.status = _run(runs, swept, engine, workers, console)
         except KeyboardInterrupt:
             swept.status = "stopped"
         finally:
@@ -115,14 +114,17 @@ def run_sweep(
     return swept
 
 
-def _run(runs: Sequence[Trial], swept: Swept, engine: Engine, workers: int | None, watch: _Watch) -> str:
+def _run(runs: Sequence[Trial], swept: Swept, engine: Engine, workers: int | None, console: Console | None) -> str:
     by_key = {trial.job.key: trial for trial in runs}
 
     def make(jobs: Sequence[Job], what: str) -> bool:
         """Run jobs; whether somebody asked to stop."""
-        watch.begin(what, len(jobs))
         stopped = False
-        for outcome in engine.run(jobs, workers=workers or max(1, len(jobs)), on_event=watch.show):
+        with JobWatch(len(jobs), console=console) as watch:
+            if jobs:
+                watch.say(f"{what}: {len(jobs):,} runs")
+            outcomes = engine.run(jobs, workers=workers or max(1, len(jobs)), on_event=watch.show)
+        for outcome in outcomes:
             result = result_of(by_key[outcome.job.key])
             if outcome.status == "completed" or (result is not None and is_pruned(result)):
                 continue
@@ -167,28 +169,3 @@ def _write(swept: Swept, folder: Path) -> None:
 
     write_json(folder / "sweep.json", swept.to_dict())
     write_report(swept, folder)
-
-
-class _Watch:
-    """A line on stderr for each run that ends, with the time that is left at the pace so far."""
-
-    def __init__(self, console: Console) -> None:
-        self._console = console
-        self._total = self._done = 0
-        self._began = 0.0
-
-    def begin(self, what: str, total: int) -> None:
-        self._total, self._done, self._began = total, 0, time.monotonic()
-        if total:
-            self._console.print(f"{what}: {total:,} runs", highlight=False)
-
-    def show(self, event: Event) -> None:
-        outcome = event.outcome
-        if outcome is None:
-            return
-        self._done += 1
-        left = (time.monotonic() - self._began) / self._done * (self._total - self._done)
-        what = f"{outcome.status}: {outcome.error}" if outcome.error else outcome.status
-        text = f"{self._done}/{self._total} {event.job.name}: {what} ({outcome.seconds:.0f} s)"
-        text += f", about {duration(left)} left" if self._done < self._total else ""
-        self._console.print(text, markup=False, highlight=False, soft_wrap=True)

@@ -15,7 +15,7 @@ from dept.costs.trade_off import TradeOff
 from dept.data.images import thumbnail
 from dept.methods.budget import BudgetSplit, split_of
 from dept.tasks.task import ImageValue
-from lab.runs.figures import running_mean
+from lab.runs.figures import add_curve
 from lab.runs.read import Run
 
 # Okabe and Ito's palette; trained parts are bright, frozen or unused ones are grey.
@@ -156,15 +156,7 @@ def compared(runs: Mapping[str, Run], split: str, value: str, title: str, unit: 
     """`lab.runs.figures.curves` for runs of one method with different settings, under the names given in `runs`."""
     figure = go.Figure()
     for index, (name, run) in enumerate(runs.items()):
-        steps, values = run.curve(split, value)
-        color, dash = _LINES[index % len(_LINES)]
-        figure.add_scatter(
-            x=steps,
-            y=running_mean(values, smooth),
-            name=name,
-            mode="lines" if len(steps) > 20 else "lines+markers",
-            line={"color": color, "dash": dash, "width": 2.5},
-        )
+        add_curve(figure, name, *run.curve(split, value), smooth, _LINES[index % len(_LINES)])
     figure.update_layout(
         **_layout(title, height=360), xaxis={"title": "optimiser step"}, yaxis={"title": unit}, hovermode="x unified"
     )

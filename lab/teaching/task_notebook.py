@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -19,7 +18,9 @@ from dept.runs.settings import TrainConfig
 from dept.runs.whole_paths import with_whole_paths
 from dept.training.loop import train as train_run
 from dept.training.prepare import Prepared, prepare
+from dept.training.progress import loss_and_rates, scores_of
 from dept.training.trackers import mirrored
+from lab.basics.progress import Every, time_left
 from lab.paper.marks import marks, paper_score
 from lab.runs.compare import comparison, provenance
 from lab.runs.figures import curves, rate_figures
@@ -131,7 +132,7 @@ class _Progress:
 
     def __init__(self) -> None:
         self._handle: DisplayHandle | None = None
-        self._shown = 0.0
+        self._update = Every(_SECONDS)
         self._max_steps = 0
         self._line = "nothing to do: the run is completed"
         self._scores: list[str] = []
@@ -150,10 +151,8 @@ class _Progress:
 
     def stepped(self, line: dict[str, Any]) -> None:
         step, seconds = line["step"], line["elapsed_s"]
-        left = seconds / step * (self._max_steps - step)
-        rates = [f"{name} {rate:.2e}" for name, rate in line.items() if name.endswith("_lr") and rate is not None]
-        parts = [f"step {step} of {self._max_steps}", f"loss {line['loss']:.4f}", *rates]
-        self._line = ", ".join([*parts, f"{seconds:.0f} s, about {left:.0f} s left"])
+        left = time_left(seconds, step, self._max_steps)
+        self._line = ", ".join([f"step {step} of {self._max_steps}", *loss_and_rates(line), f"{seconds:.0f} s", left])
         self._show()
 
     def evaluating(self, split: str, done: int, rows: int) -> None:
@@ -162,14 +161,13 @@ class _Progress:
 
     def evaluated(self, line: dict[str, Any]) -> None:
         self._line = self._line.partition("; evaluating")[0]
-        scores = ", ".join(f"{name} {value:.2f}" for name, value in line["metrics"].items())
-        self._scores.append(f"- step {line['step']}, {line['split']}: {scores}")
+        self._scores.append(f"- step {line['step']}, {scores_of(line)}")
         self._show(now=True)
 
     def _show(self, now: bool = False) -> None:
-        if self._handle is None or not (now or time.monotonic() - self._shown > _SECONDS):
+        if self._handle is None or not (now or self._update.is_due()):
             return
-        self._shown = time.monotonic()
+        self._update.done()
         self._handle.update(Markdown("\n".join([self._line, "", *self._scores])))
 
 

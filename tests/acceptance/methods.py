@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import multiprocessing
-import os
 import statistics
 import tempfile
 from collections.abc import Mapping
@@ -14,6 +13,7 @@ from typing import Any
 
 from dept import TrainConfig, train
 from dept.methods.registry import title_of
+from lab.basics.machine import cores
 from tests.acceptance.mini_rows import ROWS, write_rows
 from tests.acceptance.mini_t5 import BUDGET_TOKENS, SHORT_PROMPT, STEPS, constant_and_chance, one_thread
 from tests.acceptance.section import Outcome, Section, table
@@ -70,9 +70,8 @@ def measure() -> Outcome:
     with tempfile.TemporaryDirectory(prefix="dept-acceptance-") as folder:
         write_rows(Path(folder))
         jobs = [Job(task, method, seed, folder) for method in SETTINGS for task in TASKS for seed in SEEDS]
-        workers = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
         spawn = multiprocessing.get_context("spawn")
-        with ProcessPoolExecutor(workers, mp_context=spawn, initializer=one_thread) as pool:
+        with ProcessPoolExecutor(cores(), mp_context=spawn, initializer=one_thread) as pool:
             scores = []
             for score in pool.map(run, jobs):
                 scores.append(score)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import multiprocessing
-import os
 import random
 import statistics
 import tempfile
@@ -17,6 +16,7 @@ from dept import TrainConfig
 from dept.data.sources import load_rows
 from dept.tasks import load_task
 from dept.training.loop import train
+from lab.basics.machine import cores
 from tests.acceptance.mini_rows import MAJORITY, ROWS, TASKS, best_constant, main_score, write_rows
 from tests.acceptance.section import Outcome, Section, shared, table
 
@@ -151,9 +151,8 @@ def control_steps(task: str) -> int:
 
 def in_processes(work: Callable[[Job], Score], jobs: Sequence[Job]) -> list[Score]:
     """One process for each core, each on one thread; every score is shown as it comes."""
-    workers = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     found = []
-    with ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn"), initializer=one_thread) as pool:
+    with ProcessPoolExecutor(cores(), mp_context=multiprocessing.get_context("spawn"), initializer=one_thread) as pool:
         for score in pool.map(work, jobs):
             found.append(score)
             print(f"{len(found)}/{len(jobs)} {score.job.task} {score.job.column} {score.job.seed}: "

@@ -1,5 +1,6 @@
 """Files of settings and flags: what they mean, and how they fail."""
 
+import inspect
 import json
 import math
 from pathlib import Path
@@ -246,6 +247,16 @@ def test_flags_override_the_file(capsys: pytest.CaptureFixture[str], tmp_path: P
     path = given_file(tmp_path, "task: rte\nmax_steps: 30\nprompt_lr: 3e-1\n")
     code, values, _ = run(capsys, "--config", str(path), "--max-steps", "40")
     assert (code, values) == (0, {"task": "rte", "max_steps": 40, "prompt_lr": 0.3})
+
+
+def test_flags_stand_in_the_place_of_their_parameter_and_may_have_no_file() -> None:
+    @with_flags(TrainConfig, "settings", file=False)
+    def command(first: int = 1, *, settings: dict[str, Any], last: int = 2) -> None:
+        """A command."""
+
+    names = list(inspect.signature(command).parameters)
+    assert (names[0], names[-1]) == ("first", "last")
+    assert names[1:-1] == list(TrainConfig().to_dict())
 
 
 @pytest.mark.parametrize(

@@ -28,7 +28,7 @@ from transformers import (
 import dept.backbones.smollm2
 from dept import TrainConfig
 from dept.backbones import known as known_backbones
-from dept.backbones.embeddings import embedding_rms, input_embeddings
+from dept.backbones.embeddings import embedding_rms, word_embeddings
 from dept.backbones.fingerprints import fingerprint
 from dept.backbones.known import default_backbone, list_backbones, registry
 from dept.backbones.load import backbone_info, freeze, load_backbone
@@ -112,7 +112,7 @@ def test_the_registered_numbers_are_those_of_the_shape(alias: str) -> None:
     with torch.device("meta"):
         model = auto_class.from_config(config)
     assert info.is_encoder_decoder == config.is_encoder_decoder
-    assert info.hidden_size == input_embeddings(model).shape[1]
+    assert info.hidden_size == word_embeddings(model).shape[1]
     assert info.parameters == sum(weight.numel() for weight in model.parameters())
 
 
@@ -193,9 +193,9 @@ def test_random_rows_are_not_repeated_beyond_the_block_of_noise() -> None:
         num_hidden_layers=1,
         num_attention_heads=4,
     )
-    embeddings = input_embeddings(random_backbone(AutoModelForCausalLM, config, torch.float32))
+    embeddings = word_embeddings(random_backbone(AutoModelForCausalLM, config, torch.float32))
     assert embeddings.numel() > 2 * 2**20
-    assert len(torch.unique(embeddings.detach()[:, :2], dim=0)) == len(embeddings)
+    assert len(torch.unique(embeddings[:, :2], dim=0)) == len(embeddings)
 
 
 def test_random_weights_of_a_folders_shape(t5_folder: Path) -> None:
@@ -413,18 +413,18 @@ def test_registered_rates_come_by_name_and_by_hub_id() -> None:
 def test_other_rates_follow_the_size_of_the_embeddings() -> None:
     model = tiny_llama()
     with torch.no_grad():
-        input_embeddings(model).fill_(10.0)
+        word_embeddings(model).fill_(10.0)
     assert embedding_rms(model) == pytest.approx(10.0)
     assert default_learning_rates(model) == (0.3, 1e-3)
     with torch.no_grad():
-        input_embeddings(model).fill_(-0.02)
+        word_embeddings(model).fill_(-0.02)
     assert default_learning_rates(model.bfloat16()) == (0.0006, 0.0003)
 
 
 def test_no_rates_from_embeddings_that_are_zero() -> None:
     model = tiny_llama()
     with torch.no_grad():
-        input_embeddings(model).zero_()
+        word_embeddings(model).zero_()
     with pytest.raises(BackboneError, match="zero or not finite"):
         default_learning_rates(model)
 

@@ -11,7 +11,8 @@ import pytest
 import torch
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
-from dept.data.collate import IGNORED, Collator
+from dept.basics.labels import IGNORED_LABEL
+from dept.data.collate import Collator
 from dept.data.sources import Rows, load_rows
 from dept.data.tokenised import TokenisedSplit, tokenise
 from dept.errors import ConfigError, DataError
@@ -148,7 +149,7 @@ def test_encoder_decoder_batch() -> None:
     assert {name: tensor.tolist() for name, tensor in batch.items()} == {
         "input_ids": [[11, 12, 13], [21, 0, 0]],
         "attention_mask": [[1, 1, 1], [1, 0, 0]],
-        "labels": [[5, 1, IGNORED], [6, 7, 1]],
+        "labels": [[5, 1, IGNORED_LABEL], [6, 7, 1]],
     }
     assert all(tensor.dtype == torch.long for tensor in batch.values())
     assert set(Collator(0, True, with_targets=False)(ITEMS)) == {"input_ids", "attention_mask"}
@@ -163,7 +164,7 @@ def test_decoder_only_batch() -> None:
     assert {name: tensor.tolist() for name, tensor in batch.items()} == {
         "input_ids": [[11, 12, 13, 5, 1], [9, 21, 6, 7, 1]],
         "attention_mask": [[1, 1, 1, 1, 1], [0, 1, 1, 1, 1]],
-        "labels": [[IGNORED, IGNORED, IGNORED, 5, 1], [IGNORED, IGNORED, 6, 7, 1]],
+        "labels": [[IGNORED_LABEL, IGNORED_LABEL, IGNORED_LABEL, 5, 1], [IGNORED_LABEL, IGNORED_LABEL, 6, 7, 1]],
         "source_mask": [[1, 1, 1, 0, 0], [0, 1, 0, 0, 0]],
     }
     sources = Collator(9, is_encoder_decoder=False, with_targets=False)(ITEMS)

@@ -11,8 +11,8 @@ from safetensors.torch import load_file
 
 from dept.backbones.load import load_backbone
 from dept.basics.files import read_json
+from dept.basics.labels import IGNORED_LABEL
 from dept.errors import ConfigError, RunError
-from dept.model.loss import IGNORED_LABEL
 from dept.runs.folder import read_metrics
 from lab.pretrain.loop import Materials, PretrainConfig, pretrain, skill_scores
 from lab.pretrain.mixture import Mixture

@@ -17,6 +17,7 @@ from dept.tasks import load_task
 installed = pytest.mark.skipif(importlib.util.find_spec("easy_vqa") is None, reason="easy-vqa is not installed")
 
 
+@pytest.mark.slow
 @installed
 def test_the_packages_own_splits_and_a_validation_part_of_train() -> None:
     rows = load_rows(load_task("vqa"), easy_vqa.NAME)

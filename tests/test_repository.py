@@ -23,8 +23,11 @@ LARGEST_FILE = 13_000_000  # bytes; a Space and a clone stay small
 
 # Distributions whose module is not called as they are.
 MODULE_OF = {"ipython": "IPython", "pyyaml": "yaml", "scikit-learn": "sklearn", "protobuf": "google", "pillow": "PIL"}
-# design.md, 1: the method can be used alone, so these stay out of dept.
-NEVER_IN_DEPT = {"lab", "gradio", "plotly", "papermill", "ipywidgets", "nbformat", "jupyterlab", "notebook"}
+# What each package may import beside the base dependencies. `dept` can be used alone, so `lab` is not there.
+EXTRAS_OF = {
+    "dept": {"vision", "easy-vqa", "smollm2", "quantize", "track"},
+    "lab": {"lab", "vision", "smollm2", "pretrain", "ray", "sweep", "docs", "space", "track"},
+}
 
 
 @pytest.fixture(scope="module")
@@ -87,8 +90,10 @@ def test_conda_environment_equals_pyproject(pyproject: dict[str, Any]) -> None:
     *conda, pip = environment["dependencies"]
     assert conda == [f"python{pyproject['project']['requires-python']}", "pip"]
     constraint, *dependencies, project = pip["pip"]
-    assert (constraint, project) == ("--constraint constraints.txt", "--editable .")
-    assert dependencies == pyproject["project"]["dependencies"]
+    assert (constraint, project) == ("--constraint constraints.txt", "--editable .[lab,vision]")
+    lists = declared(pyproject)
+    requirements = sorted([*lists[""], *lists["lab"], *lists["vision"]], key=lambda requirement: requirement.name)
+    assert [Requirement(line) for line in dependencies] == requirements
 
 
 def test_dependencies_are_sorted_and_named_once(pyproject: dict[str, Any]) -> None:
@@ -102,6 +107,8 @@ def test_constraints_pin_every_dependency_within_its_range(
 ) -> None:
     for requirement in itertools.chain.from_iterable(declared(pyproject).values()):
         name = canonicalize_name(requirement.name)
+        if name == pyproject["project"]["name"]:  # an extra that includes another one
+            continue
         assert name in pins, f"{name} has no pin in constraints.txt"
         assert pins[name] in requirement.specifier, f"{name}=={pins[name]} is outside {requirement}"
 
@@ -115,18 +122,26 @@ def test_pre_commit_uses_the_pinned_versions(pins: dict[str, Version]) -> None:
         assert hook["additional_dependencies"] == [f"{tool}=={pins[tool]}"]
 
 
-def test_imports_are_declared_dependencies(pyproject: dict[str, Any]) -> None:
-    used = [items for extra, items in declared(pyproject).items() if extra != "dev"]
-    names = {canonicalize_name(requirement.name) for requirement in itertools.chain.from_iterable(used)}
+@pytest.mark.parametrize("package", PACKAGES)
+def test_imports_are_declared_dependencies(pyproject: dict[str, Any], package: str) -> None:
+    """Of the base and of the package's own extras: `dept` imports nothing of `lab`, nor what `lab` needs."""
+    lists = declared(pyproject)
+    used = [*lists[""], *itertools.chain.from_iterable(lists[extra] for extra in EXTRAS_OF[package])]
+    names = {canonicalize_name(requirement.name) for requirement in used}
     modules = {MODULE_OF.get(name, name.replace("-", "_")) for name in names}
-    allowed = modules | set(sys.stdlib_module_names) | set(PACKAGES)
-    found = {file: names - allowed for package in PACKAGES for file, names in imports_of(package).items()}
+    allowed = modules | set(sys.stdlib_module_names) | ({"dept"} if package == "dept" else set(PACKAGES))
+    found = {file: names - allowed for file, names in imports_of(package).items()}
     assert not {file: undeclared for file, undeclared in found.items() if undeclared}
 
 
-def test_dept_never_imports_what_surrounds_it() -> None:
-    found = {file: names & NEVER_IN_DEPT for file, names in imports_of("dept").items()}
-    assert not {file: wrong for file, wrong in found.items() if wrong}
+def test_images_alone_need_the_extra_vision(pyproject: dict[str, Any]) -> None:
+    """Its libraries are imported inside functions: a text run works without them."""
+    modules = {MODULE_OF.get(requirement.name, requirement.name) for requirement in declared(pyproject)["vision"]}
+    for file in (ROOT / "dept").rglob("*.py"):
+        top = ast.Module(ast.parse(file.read_text(encoding="utf-8")).body, [])
+        top.body = [node for node in top.body if isinstance(node, ast.Import | ast.ImportFrom)]
+        names = {name.partition(".")[0] for name in imported_modules(ast.unparse(top))}
+        assert not names & modules, file
 
 
 @pytest.mark.parametrize(

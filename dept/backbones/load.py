@@ -59,10 +59,10 @@ def backbone_info(name: str) -> BackboneInfo:
     if name.startswith(RANDOM):
         return replace(backbone_info(_shape(name)), name=name, hub_id=None, source="random", gated=False)
 
-    import torch
-
     folder, source = locate(name, CONFIG_PATTERNS)
     config = read_config(folder, name)
+    import torch
+
     with explained(folder / "config.json", "cannot be used"), torch.device("meta"):
         model = auto_class(config, name).from_config(config)
         hidden_size = word_embeddings(model).shape[1]

@@ -20,7 +20,6 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from transformers import AutoModel, CLIPVisionConfig, CLIPVisionModel
-from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
 
 from dept.backbones.fingerprints import fingerprint
 from dept.backbones.known import DEFAULT_TOWER, RANDOM, Source
@@ -29,10 +28,12 @@ from dept.backbones.locate import locate
 from dept.backbones.random_weights import random_backbone
 from dept.backbones.saved import CONFIG_PATTERNS, WEIGHT_PATTERNS, checked_weight_files, explained, quiet
 from dept.backbones.tower_sizes import saved_config, shape_folder
+from dept.basics.extras import check_extra
 from dept.errors import BackboneError
 
 if TYPE_CHECKING:
     from PIL.Image import Image
+    from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
 
 
 class VisionTower(Protocol):
@@ -104,7 +105,9 @@ def load_tower(name: str) -> VisionTower:
 
     Raises:
         BackboneError: the encoder is unknown, unreachable, damaged, pickled, or no CLIP with a ViT.
+        ConfigError: the extra `vision` is not installed.
     """
+    check_extra("vision", f"image encoder {name}")
     if name.startswith(RANDOM):
         return _random_tower(name)
     folder, source = locate(name, WEIGHT_PATTERNS, "image encoder")
@@ -159,6 +162,8 @@ def _vision_config(folder: Path, name: str) -> CLIPVisionConfig:
 
 def _processor(folder: Path | None, config: CLIPVisionConfig) -> CLIPImageProcessorPil:
     """CLIP's preprocessing with the folder's settings, else with the config's size. It needs no torchvision."""
+    from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
+
     if folder is not None and (folder / "preprocessor_config.json").is_file():
         with quiet(), explained(folder / "preprocessor_config.json", "cannot be used"):
             processor: CLIPImageProcessorPil = CLIPImageProcessorPil.from_pretrained(folder, local_files_only=True)

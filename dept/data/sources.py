@@ -15,19 +15,22 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import datasets
 import pyarrow as pa
 
+from dept.basics.extras import check_extra
 from dept.data import easy_vqa
 from dept.data.images import as_stored, found_in, without_content
 from dept.data.karpathy import READERS
 from dept.data.names import Source
 from dept.data.tables import FORMATS, read_rows
 from dept.errors import DataError
+from dept.metrics.captions import CAPTION_METRICS
 from dept.tasks.registry import TASK_NAMES
 from dept.tasks.splits import Part, folder_parts, hub_parts
 
 if TYPE_CHECKING:
+    import datasets
+
     from dept.tasks import Task
 
 SPLITS = ("train", "validation", "test")
@@ -101,7 +104,9 @@ def load_rows(
     Raises:
         DataError: the data is missing, unreachable or unreadable, has too few rows, or a row is not in the task's
             schema (the message names the first such row: file, line, column, what is wrong).
+        ConfigError: the task needs the extra `vision`, which is not installed.
     """
+    check_installed(task)
     for name in splits or ():
         if name not in SPLITS:
             raise DataError(f"no split is called {name!r}; use {', '.join(SPLITS)}")
@@ -117,6 +122,12 @@ def load_rows(
     if _is_own(task) and _HUB_ID.fullmatch(str(data)) and not str(data).lower().endswith(FORMATS):
         return _from_hub(task, str(data), splits)
     raise DataError(f"--data {data}: no such file or folder. {_choices(task)}")
+
+
+def check_installed(task: Task) -> None:
+    """Raise ConfigError if a task needs the extra `vision` and it is not installed."""
+    if task.image_column is not None or set(CAPTION_METRICS) & set(task.metrics):
+        check_extra("vision", f"task {task.name}")
 
 
 def local_path(data: str | Path) -> Path | None:
@@ -241,8 +252,10 @@ def _from_hub(task: Task, hub_id: str | None, requested: Sequence[str] | None) -
 
 def _undecoded(rows: datasets.Dataset, column: str) -> datasets.Dataset:
     """The rows with images left as file bytes: `datasets` would decode an image whenever its row is read."""
-    if isinstance(rows.features.get(column), datasets.Image):
-        return rows.cast_column(column, datasets.Image(decode=False))
+    from datasets import Image
+
+    if isinstance(rows.features.get(column), Image):
+        return rows.cast_column(column, Image(decode=False))
     return rows
 
 
@@ -294,6 +307,8 @@ def _all_hidden(task: Task, placed: Iterable[tuple[str, Mapping[str, Any]]]) -> 
 
 def _checked(task: Task, placed: Sequence[tuple[str, Mapping[str, Any]]]) -> datasets.Dataset:
     """Check the rows and make them a data set with exactly the task's columns."""
+    from datasets import Dataset
+
     for where, row in placed:
         _check(task, where, row)
     arrays = {}
@@ -308,7 +323,7 @@ def _checked(task: Task, placed: Sequence[tuple[str, Mapping[str, Any]]]) -> dat
             raise DataError(
                 f"{where}: {task.name}: column {column!r}: does not fit the rows before ({_one_line(fault)})"
             ) from fault
-    return datasets.Dataset(pa.table(arrays))
+    return Dataset(pa.table(arrays))
 
 
 def _first_bad(values: Sequence[Any], kind: pa.DataType | None) -> int:
@@ -347,6 +362,7 @@ def _download(
     Raises:
         DataError: the data set is unreachable, unknown or unusable; the message names the other choices.
     """
+    import datasets
     from huggingface_hub.utils import httpx
 
     other_choices = _choices(task).replace("Use --data hub, ", "Use ")
@@ -377,6 +393,7 @@ def _download(
 @contextlib.contextmanager
 def _offline_unless_reachable(hub_id: str) -> Iterator[None]:
     """Set `datasets` offline if the hub does not answer one short request: else it retries for half a minute."""
+    import datasets
     from huggingface_hub import HfApi, constants
     from huggingface_hub.utils import httpx
 

@@ -1,10 +1,13 @@
 """Build one HTML file that opens without a network, light or dark as the reader's system is."""
 
+from __future__ import annotations
+
 import html
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-import plotly.graph_objects as go
+if TYPE_CHECKING:
+    import plotly.graph_objects as go
 
 _STYLE = """
 :root { color-scheme: light dark; --ink: #1b1f24; --faint: #59636e; --page: #ffffff; --line: #d5dae0;

@@ -56,7 +56,6 @@ def bench(
 
     from lab.basics.commas import numbers, words
     from lab.bench.config import BenchConfig
-    from lab.bench.report import print_table, write_report
     from lab.bench.run import run_bench
 
     if task is not None and lengths is not None:
@@ -81,6 +80,8 @@ def bench(
     )
     folder = output_dir or Path("runs") / f"bench-{datetime.now():%Y%m%d-%H%M%S}"
     measured = run_bench(config.as_quick() if quick else config, folder)
+    from lab.bench.report import print_table, write_report  # imports plotly
+
     report = write_report(measured, folder)
     print_table(measured)
     print(f"Report: {report}; every measurement: {folder / 'bench.json'}")

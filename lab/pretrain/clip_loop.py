@@ -34,6 +34,7 @@ from lab.pretrain.drawings import altered, caption_of, picture
 _MOST_PHRASES = 5
 _LOG_EVERY = 50
 _PROBED = ("colour", "shape", "row", "column")
+_PROBE_ITERATIONS = 10_000  # far more than a probe takes: each must converge, whatever the processor's last digits
 
 
 @dataclass(frozen=True)
@@ -168,11 +169,10 @@ def clip_scores(model: MiniClip, count: int) -> dict[str, float]:
     train_scenes, test_scenes = _Seen(model, "train", 2 * count), _Seen(model, "test", count)
     scores = {}
     for number, name in enumerate(_PROBED):
-        probe = LogisticRegression(max_iter=300).fit(
-            train_scenes.shapes, [fact[number] for fact in train_scenes.facts]
-        )
+        probe = LogisticRegression(max_iter=_PROBE_ITERATIONS)
+        probe.fit(train_scenes.shapes, [fact[number] for fact in train_scenes.facts])
         scores[name] = probe.score(test_scenes.shapes, [fact[number] for fact in test_scenes.facts])
-    probe = LogisticRegression(max_iter=300).fit(train_scenes.patches, train_scenes.occupied)
+    probe = LogisticRegression(max_iter=_PROBE_ITERATIONS).fit(train_scenes.patches, train_scenes.occupied)
     scores["occupied"] = probe.score(test_scenes.patches, test_scenes.occupied)
     scores["captions"] = _captions_told_apart(model, test_scenes)
     return {name: round(100 * score, 1) for name, score in scores.items()}
@@ -190,8 +190,9 @@ class _Seen:
         self.scenes = [scenes.scene(draw, split) for _ in range(count)]
         images = [scenes.draw(things, draw.randint(235, 255)) for things in self.scenes]
         self.pixels = as_pixels([np.asarray(Image.open(io.BytesIO(image)).convert("RGB")) for image in images])
-        grid = torch.cat([model.features(part) for part in self.pixels.split(128)]).numpy()  # [scenes, P, W]
-        self.patches: npt.NDArray[np.float32] = grid.reshape(-1, grid.shape[-1])
+        # In float64 the probes' line search does not end at float32's last digit. [scenes, P, W]
+        grid = torch.cat([model.features(part) for part in self.pixels.split(128)]).double().numpy()
+        self.patches: npt.NDArray[np.float64] = grid.reshape(-1, grid.shape[-1])
         side = math.isqrt(grid.shape[1])
         occupied = np.zeros(grid.shape[:2], dtype=int)
         own, shapes = set(scenes.pairs(split)), []

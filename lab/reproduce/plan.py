@@ -19,7 +19,6 @@ from dept.tasks import load_task
 from dept.tasks.registry import TASK_NAMES
 from dept.training.trackers import check_tracker
 from lab.jobs.job import Job, Notebook, Resources, new_job
-from lab.jobs.notebook import checked, declared
 from lab.paper import numbers as paper
 from lab.reproduce.preset import preset
 
@@ -104,6 +103,8 @@ def plan(
         DeptError: settings or tasks that cannot be; no such data; a task that was named and has no rows.
     """
     runnable, left_out = _tasks(request)
+    from lab.jobs.notebook import checked, declared  # imports papermill
+
     notebook = notebook_file(NOTEBOOK)
     names = declared(notebook)
     jobs = []

@@ -3,11 +3,13 @@
 A row that is no reproduction has its marks in every format, and its difference is in parentheses.
 """
 
+from __future__ import annotations
+
 import csv
 import io
 from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
 
-import plotly.graph_objects as go
 from rich import box
 from rich.console import Group
 from rich.markup import escape
@@ -19,6 +21,9 @@ from lab.basics.html_page import Cell
 from lab.paper import numbers as paper
 from lab.results.rows import LeftOut, Mean, Results, Row, Spread, backbone_name, varying_settings
 from lab.runs.compare import short
+
+if TYPE_CHECKING:
+    import plotly.graph_objects as go
 
 BENCHMARK_NAMES = {
     "glue": "GLUE",

@@ -1,20 +1,22 @@
 """`dept-lab results`: the results of a folder of runs and benchmarks, printed and written as files."""
 
+from __future__ import annotations
+
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import plotly.graph_objects as go
 from rich.console import Console
 
 from dept.basics.files import write_text
 from dept.errors import RunError
 from lab.bench.read import find_benches
-from lab.bench.report import figures as bench_figures
-from lab.bench.report import provenance as bench_provenance
 from lab.bench.summary import summarise
-from lab.results import paper_figures
 from lab.results.render import as_csv, as_html, as_latex, as_markdown, as_rich, left_out_lines
 from lab.results.rows import LeftOut, Results, read_results
+
+if TYPE_CHECKING:
+    import plotly.graph_objects as go
 
 
 def report_results(folder: Path, output_dir: Path) -> Results:
@@ -27,14 +29,17 @@ def report_results(folder: Path, output_dir: Path) -> Results:
     benches, damaged = find_benches(folder)
     if not (results.rows or results.left_out or benches or damaged):
         raise RunError(f"{folder} holds no runs: `dept train`, `dept-lab reproduce` and `dept-lab sweep` make them")
+    from lab.bench import report as bench_report  # these two import plotly
+    from lab.results import paper_figures
+
     broken = tuple(LeftOut(str(bad.path), bad.reason) for bad in damaged)
     results = Results(results.rows, results.means, (*results.left_out, *broken))
     figures: list[tuple[str, go.Figure]] = paper_figures.figures(results)
     notes = paper_figures.missing(results)
     for file, bench in benches:
         where = f" ({file.parent.name})" if len(benches) > 1 else ""
-        figures += [(heading + where, figure) for heading, figure in bench_figures(summarise(bench.measured))]
-        notes.append(f"{file}: {bench_provenance(bench)}")
+        figures += [(heading + where, figure) for heading, figure in bench_report.figures(summarise(bench.measured))]
+        notes.append(f"{file}: {bench_report.provenance(bench)}")
     if not benches:
         notes.append("Figure 3's costs and Figure 4 are not drawn: they need a benchmark (`dept-lab bench`) in there.")
     files = _write(results, figures, notes, output_dir)

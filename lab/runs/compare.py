@@ -11,7 +11,6 @@ from dept.runs.folder import FINGERPRINTS
 from lab.basics import html_page
 from lab.basics.html_page import Cell
 from lab.paper.marks import marks
-from lab.runs.figures import curves, rate_figures
 from lab.runs.read import Run, labels
 
 COLUMNS = (
@@ -109,6 +108,8 @@ def write_html(runs: Sequence[Run], path: Path, title: str) -> None:
     Args:
         runs: runs of one task, at least one of them with a result.
     """
+    from lab.runs.figures import curves, rate_figures  # imports plotly
+
     named = [(name, run.result) for name, run in zip(labels(runs), runs, strict=True) if run.result is not None]
     metric = named[0][1]["main_metric"]
     notes = {provenance(result): name for name, result in named}

@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from dept.basics.extras import check_extra
 from dept.flags import run_app
 
 
@@ -56,25 +57,25 @@ def serve(
     uploads: Annotated[bool, typer.Option(help="Whether visitors may bring their own rows.")] = True,
 ) -> None:
     """Serve the page: choose, train, watch, compare. Runs go on when it is stopped or closed."""
+    check_extra("lab", "the page")
     from lab.service.allowed import Allowed
     from lab.service.limits import Limits
-    from lab.ui.page import launch
-    from lab.ui.site import PageConfig, read_users
 
     aliases = Allowed().backbones
-    config = PageConfig(
-        root=runs,
-        limits=Limits.from_file(limits) if limits is not None else Limits(),
-        allowed=Allowed.named(
-            tuple(backbone_folder or ()),
-            tuple(data_folder or ()),
-            tuple(tower_folder or ()),
-            backbones=(*aliases, *(name for name in backbone or () if name not in aliases)),
-            hub=hub,
-            hub_images=hub_images,
-            uploads=uploads,
-        ),
+    checked_limits = Limits.from_file(limits) if limits is not None else Limits()
+    allowed = Allowed.named(
+        tuple(backbone_folder or ()),
+        tuple(data_folder or ()),
+        tuple(tower_folder or ()),
+        backbones=(*aliases, *(name for name in backbone or () if name not in aliases)),
+        hub=hub,
+        hub_images=hub_images,
+        uploads=uploads,
     )
+    from lab.ui.page import launch  # imports gradio
+    from lab.ui.site import PageConfig, read_users
+
+    config = PageConfig(root=runs, limits=checked_limits, allowed=allowed)
     launch(config, host=host, port=port, users=read_users(users) if users is not None else ())
 
 

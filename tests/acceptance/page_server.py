@@ -21,7 +21,7 @@ from transformers import AutoModelForSeq2SeqLM, T5Config
 
 from dept.basics.files import write_json
 from lab.basics.processes import our_environment, our_python
-from tests.conftest import VOCABULARY, tiny_tokenizer
+from tests.backbones import VOCABULARY, tiny_tokenizer
 
 START_SECONDS, ANSWER_SECONDS = 180.0, 90.0
 BACKBONE = "folder:small-t5"  # as the page's visitors name `small_t5`

@@ -13,7 +13,7 @@ import torch
 from dept.basics.allocator import kept_memory
 
 MIB = 2**20
-BLOCK = 96 * MIB  # more than glibc keeps by itself
+BLOCK = 48 * MIB  # more than glibc keeps by itself
 STEPS = 40  # so many that a block or two in a new place are few
 
 pytestmark = pytest.mark.skipif(

@@ -17,6 +17,7 @@ from dept.tasks import load_task
 installed = pytest.mark.skipif(importlib.util.find_spec("easy_vqa") is None, reason="easy-vqa is not installed")
 
 
+@pytest.mark.slow
 @installed
 def test_the_packages_own_splits_and_a_validation_part_of_train() -> None:
     rows = load_rows(load_task("vqa"), easy_vqa.NAME)
@@ -46,7 +47,8 @@ def test_questions_are_those_of_the_shared_rows(shared: Path) -> None:
 
 
 def test_without_the_package_it_says_how_to_install_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    find_spec = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "easy_vqa" else find_spec(name))
     with pytest.raises(DataError, match=r"optional package: pip install 'dept-lab\[easy-vqa\]'"):
         load_rows(load_task("vqa"), "easy-vqa")
 

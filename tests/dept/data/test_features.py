@@ -17,7 +17,7 @@ from dept.data.tokenised import tokenise
 from dept.errors import DataError
 from dept.tasks import load_task
 from dept.tasks.task import ImageValue
-from tests.conftest import tiny_tokenizer
+from tests.backbones import tiny_tokenizer
 from tests.dept.data.test_images import png
 from tests.dept.vision_helpers import POSITIONS, WIDTH, CountingTower, save_tower, tower_of
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import gc
+import itertools
 import json
 import pickle
 from pathlib import Path
@@ -35,16 +36,24 @@ from tests.dept.methods.methods import (
     small_config,
 )
 from tests.dept.tiny_models import backbone, snapshot
+from tests.support import cases
 
 INSIDE = ("lora", "bitfit", "peft", "dept+lora", "lora+bitfit")
+QUICK = (("lora", "t5"), ("bitfit", "gpt2"), ("dept", "llama"))
+
+over_inside = pytest.mark.parametrize(
+    ("method", "family"), cases(itertools.product(INSIDE, FAMILIES), lambda *pair: pair in QUICK)
+)
 
 
 def peft_config(**values: Any) -> PeftConfig:
     return PeftConfig(json.dumps({"peft_type": "LORA", "r": 2, "target_modules": ["q", "v"], **values}))
 
 
-@pytest.mark.parametrize("family", FAMILIES)
-@pytest.mark.parametrize("method", EVERY_METHOD)
+@pytest.mark.parametrize(
+    ("method", "family"),
+    cases(itertools.product(EVERY_METHOD, FAMILIES), lambda method, family: (method, family) in QUICK),
+)
 def test_a_bfloat16_backbone_trains_float32_tensors(method: str, family: str, tmp_path: Path) -> None:
     torch.manual_seed(0)
     model = get_prompted_model(backbone(family).bfloat16(), small_config(method, family)).train()
@@ -68,8 +77,7 @@ def test_a_bfloat16_backbone_trains_float32_tensors(method: str, family: str, tm
         assert torch.equal(again(**labelled(model)).logits, answer)
 
 
-@pytest.mark.parametrize("family", FAMILIES)
-@pytest.mark.parametrize("method", INSIDE)
+@over_inside
 def test_checkpointing_asked_of_the_backbone_itself_keeps_the_gradients(method: str, family: str) -> None:
     model = moved(fresh(method, family)).train()
     torch.manual_seed(0)
@@ -83,8 +91,7 @@ def test_checkpointing_asked_of_the_backbone_itself_keeps_the_gradients(method: 
         torch.testing.assert_close(checkpointed[name], gradient, rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize("family", FAMILIES)
-@pytest.mark.parametrize("method", INSIDE)
+@over_inside
 def test_a_model_that_nobody_holds_leaves_nothing_in_its_backbone(method: str, family: str) -> None:
     plain = backbone(family)
     model = moved(get_prompted_model(plain, small_config(method, family)))

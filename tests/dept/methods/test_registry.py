@@ -121,6 +121,7 @@ def test_listing_methods_needs_no_torch() -> None:
     subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT, capture_output=True)
 
 
+@pytest.mark.slow
 def test_peft_is_counted_in_a_process_of_its_own(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     file = tmp_path / "adapter_config.json"
     file.write_text(

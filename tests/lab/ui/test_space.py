@@ -10,6 +10,7 @@ import socket
 import subprocess
 import sys
 import time
+import tomllib
 import venv
 from collections.abc import Iterable
 from pathlib import Path
@@ -55,11 +56,16 @@ def environment_of(folder: Path, lines: Iterable[str]) -> Path:
 
 
 def test_the_spaces_ranges_are_those_of_the_package() -> None:
-    declared = set(importlib.metadata.requires("dept-lab") or [])
-    plain = {re.split(r"[<>=!~\[; ]", line)[0].lower(): line for line in declared if "extra ==" not in line}
-    for name, line in requirements().items():
-        assert name.lower() in plain, f"{name} is not among pyproject.toml's dependencies"
-        assert set(line[len(name) :].split(",")) == set(plain[name.lower()][len(name) :].split(","))
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    extras = project["optional-dependencies"]
+    declared = {Requirement(line) for line in [*project["dependencies"], *extras["lab"], *extras["vision"]]}
+    assert {Requirement(line) for line in requirements().values()} <= declared
+
+
+def test_a_space_has_what_the_commands_need_and_the_images() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    needed = [*project["dependencies"], *project["optional-dependencies"]["vision"]]
+    assert {Requirement(line) for line in needed} <= {Requirement(line) for line in requirements().values()}
 
 
 def test_no_range_shuts_out_an_older_torch() -> None:

@@ -7,8 +7,9 @@ RUNTIME := $(VENV)/.runtime-installed
 DEV := $(VENV)/.dev-installed
 DECLARED := pyproject.toml constraints.txt
 
-# Two workers on two cores; tests that need several threads ask torch for them.
-PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal
+# Two workers on two cores; tests that need several threads ask torch for them. A test that is not marked slow and
+# needs more than 3 s of CPU time fails.
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal --most-cpu 3
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test check lint acceptance docs format clean

@@ -3,8 +3,6 @@
 from collections.abc import Mapping
 from typing import Any
 
-import nbformat
-
 
 def as_notebook(settings: Mapping[str, Any]) -> str:
     """`notebooks/task.ipynb` with these parameters, as papermill would execute it, as JSON.
@@ -15,7 +13,8 @@ def as_notebook(settings: Mapping[str, Any]) -> str:
     Raises:
         ConfigError: the notebook is missing.
     """
-    from papermill.iorw import load_notebook_node  # imports Jupyter, which is slow
+    import nbformat  # it and papermill are slow to import
+    from papermill.iorw import load_notebook_node
     from papermill.parameterize import parameterize_notebook
 
     from lab.jobs.notebook import declared

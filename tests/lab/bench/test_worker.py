@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import json
 import os
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
@@ -29,11 +31,31 @@ from lab.bench.plan import MeasureJob, Measurement, job_of, pairs
 from lab.bench.run import measure_apart, run_bench
 from lab.bench.variant import BACKBONE, Variant, variant_of
 from lab.cli import main
+from tests.support import cases
 
 PT = variant_of("prompt_tuning", {"num_virtual_tokens": 100})
 DEPT = variant_of("dept", {"num_virtual_tokens": 20, "rank": 53})
 
-REST = ("adept", "lopt", "dept+lora")  # measured by the slow tests
+KINDS = {
+    "train": ("train", DEPT),
+    "memory": ("memory", PT),
+    "plain": ("inference", DEPT),
+    "cached": ("inference", dataclasses.replace(PT, cache_prompt=True)),
+    "backbone": ("inference", variant_of(BACKBONE, cache_prompt=True)),
+    "release": ("decoding", dataclasses.replace(DEPT, decoding="release")),
+}
+WITH_IMAGES = {**{name: KINDS[name] for name in ("train", "backbone", "release")}, "plain": ("inference", PT)}
+METHODS = ("bitfit", "lora", "adept", "lopt", "dept+lora")
+QUICK = (("bitfit", "tiny_gpt2"), ("lora", "tiny_t5"))
+
+
+def rotated(names: Iterable[str], families: Sequence[str]) -> list[Any]:
+    """Every name on every family; the quick tests take each name on one of them."""
+    names = [*names]
+    return cases(
+        itertools.product(names, families),
+        lambda name, family: family == families[names.index(name) % len(families)],
+    )
 
 
 def made(seconds: float) -> Measurement:
@@ -55,21 +77,10 @@ def quick_peak(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("quick_peak")
-@pytest.mark.parametrize("kind", ["tiny_t5", "tiny_gpt2", "tiny_llama"])
-@pytest.mark.parametrize(
-    ("what", "variant"),
-    [
-        ("train", DEPT),
-        ("memory", PT),
-        ("inference", DEPT),
-        ("inference", dataclasses.replace(PT, cache_prompt=True)),
-        ("inference", variant_of(BACKBONE, cache_prompt=True)),
-        ("decoding", dataclasses.replace(DEPT, decoding="release")),
-    ],
-    ids=["train", "memory", "plain", "cached", "backbone", "release"],
-)
-def test_every_kind_of_measurement(kind: str, what: str, variant: Variant, request: pytest.FixtureRequest) -> None:
-    found = bench_worker.measure(tiny_job(request.getfixturevalue(kind), what, variant))
+@pytest.mark.parametrize(("kind", "family"), rotated(KINDS, ["tiny_t5", "tiny_gpt2", "tiny_llama"]))
+def test_every_kind_of_measurement(kind: str, family: str, request: pytest.FixtureRequest) -> None:
+    what, variant = KINDS[kind]
+    found = bench_worker.measure(tiny_job(request.getfixturevalue(family), what, variant))
     assert found.fits
     assert len(found.pass_seconds) == (1 if what == "memory" else 2)
     assert (found.samples, found.steps) == (6, 2)
@@ -82,11 +93,15 @@ def test_every_kind_of_measurement(kind: str, what: str, variant: Variant, reque
 
 
 @pytest.mark.usefixtures("quick_peak")
-@pytest.mark.parametrize("kind", ["tiny_t5", "tiny_gpt2"])
-@pytest.mark.parametrize("what", ["train", "inference", "decoding"])
-@pytest.mark.parametrize("method", ["bitfit", "lora", *(pytest.param(name, marks=pytest.mark.slow) for name in REST)])
-def test_every_method_is_measured(method: str, what: str, kind: str, request: pytest.FixtureRequest) -> None:
-    folder = request.getfixturevalue(kind)
+@pytest.mark.parametrize(
+    ("method", "what", "family"),
+    cases(
+        itertools.product(METHODS, ["train", "inference", "decoding"], ["tiny_t5", "tiny_gpt2"]),
+        lambda method, what, family: (method, family) in QUICK,
+    ),
+)
+def test_every_method_is_measured(method: str, what: str, family: str, request: pytest.FixtureRequest) -> None:
+    folder = request.getfixturevalue(family)
     small = BenchConfig(batch_size=2, passes=1, threads=1, lengths=("fixed:6",), max_seq_length=16)
     config = dataclasses.replace(small, virtual_tokens=(20,), methods=(method,))
     group = Group(what, f"random:{folder}", "fixed:6")
@@ -100,21 +115,10 @@ def test_every_method_is_measured(method: str, what: str, kind: str, request: py
 
 
 @pytest.mark.usefixtures("quick_peak")
-@pytest.mark.parametrize("kind", ["tiny_t5", "tiny_gpt2"])
-@pytest.mark.parametrize(
-    ("what", "variant"),
-    [
-        ("train", DEPT),
-        ("inference", PT),
-        ("inference", variant_of(BACKBONE, cache_prompt=True)),
-        ("decoding", dataclasses.replace(DEPT, decoding="release")),
-    ],
-    ids=["train", "plain", "backbone", "release"],
-)
-def test_images_stand_before_every_source(
-    kind: str, what: str, variant: Variant, request: pytest.FixtureRequest
-) -> None:
-    blind = tiny_job(request.getfixturevalue(kind), what, variant)
+@pytest.mark.parametrize(("kind", "family"), rotated(WITH_IMAGES, ["tiny_t5", "tiny_gpt2"]))
+def test_images_stand_before_every_source(kind: str, family: str, request: pytest.FixtureRequest) -> None:
+    what, variant = WITH_IMAGES[kind]
+    blind = tiny_job(request.getfixturevalue(family), what, variant)
     job = dataclasses.replace(blind, tower=TowerInfo("made up", width=24, positions=16, flops=0))
     assert MeasureJob.from_dict(json.loads(json.dumps(job.to_dict()))) == job
     assert job.width((3, 2, 4)) == blind.width((3, 2, 4)) + 16

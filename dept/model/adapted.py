@@ -7,13 +7,12 @@ V vocabulary.
 """
 
 import inspect
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 import torch
 import torch.nn.functional as F  # noqa: N812 - the field's own name for it
 from torch import Tensor, nn
-from torch.utils.hooks import RemovableHandle
 from transformers import GenerationConfig, PretrainedConfig, PreTrainedModel
 from transformers.cache_utils import DynamicCache
 from transformers.utils import ModelOutput
@@ -28,7 +27,7 @@ from dept.model.loss import next_attended, target_loss
 from dept.model.padding import padded_left
 from dept.model.prompt_cache import PromptCache
 from dept.model.state import hold_parts_alone
-from dept.parts.acting import Running, acting, checkpoint_contexts
+from dept.parts.acting import Attached, Running, acting, checkpoint_contexts
 from dept.parts.contract import IMAGE, Inputs, Part, Route
 
 
@@ -77,12 +76,9 @@ class AdaptedModel(nn.Module):
         forward_arguments = inspect.signature(backbone.forward).parameters
         self._takes_position_ids = "position_ids" in forward_arguments
         self._takes_logits_to_keep = "logits_to_keep" in forward_arguments
-        self._handles: list[RemovableHandle | Callable[[], None]] = [
-            handle for part in self.parts for handle in part.attach(backbone)
-        ]
-        self._owner = id(self)  # of the handles: a shallow copy has them too, and they are not its own
+        self._attached = Attached(handle for part in self.parts for handle in part.attach(backbone))
         try:
-            check_places(self._handles)
+            check_places(self._attached.handles)
         except ConfigError:
             self.detach()
             raise
@@ -93,16 +89,9 @@ class AdaptedModel(nn.Module):
         """The method's parts, and the visual projection of a model that reads images."""
         return tuple(getattr(self, key) for key in self._keys)
 
-    def __del__(self) -> None:
-        """The hooks of a model that nobody holds are taken out of its backbone, which others may hold."""
-        if self.__dict__.get("_owner") == id(self):
-            self.detach()
-
     def detach(self) -> PreTrainedModel:
         """Remove the parts' hooks from the backbone; return the backbone, which is as it was before."""
-        handles, self._handles = self._handles, []
-        for handle in reversed(handles):
-            handle.remove() if isinstance(handle, RemovableHandle) else handle()
+        self._attached.remove()
         return self.backbone
 
     def acting(self, route: Route | None = None) -> acting:
@@ -167,7 +156,7 @@ class AdaptedModel(nn.Module):
             ValueError: reentrant checkpointing of a backbone that parts act in.
         """
         how = dict(gradient_checkpointing_kwargs or {"use_reentrant": False})
-        if self._handles:
+        if self._attached.handles:
             if how.get("use_reentrant"):
                 raise ValueError("this method acts inside the backbone: pass use_reentrant=False")
             how["context_fn"] = checkpoint_contexts
@@ -304,7 +293,7 @@ class AdaptedModel(nn.Module):
             ValueError: see `embed`; labels outside the kept logits; neither labels nor decoder_input_ids.
         """
         route = Route(adapter_ids, task_ids)
-        if self._handles:
+        if self._attached.handles:
             self._keep_hooks_acting()
         inputs = self.embed(input_ids, attention_mask, source_mask, visual_features, route)
         reused = None

@@ -8,11 +8,14 @@ same state there (`checkpoint_contexts`).
 from __future__ import annotations
 
 import contextlib
+import sys
+from collections.abc import Callable, Iterable
 from contextvars import ContextVar, Token
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
 
 from dept.parts.contract import Part, Route
 
@@ -68,6 +71,22 @@ class PartHook:
 
     def __init__(self, part: Part) -> None:
         self.part = part
+
+
+class Attached:
+    """What takes a model's hooks out of its backbone, which others may hold: they go with the model's last copy."""
+
+    def __init__(self, handles: Iterable[RemovableHandle | Callable[[], None]]) -> None:
+        self.handles = list(handles)
+
+    def remove(self) -> None:
+        handles, self.handles = self.handles, []
+        for handle in reversed(handles):
+            handle.remove() if isinstance(handle, RemovableHandle) else handle()
+
+    def __del__(self, ending: Callable[[], bool] = sys.is_finalizing) -> None:
+        if not ending():  # then everything goes
+            self.remove()
 
 
 def is_acted_on(module: nn.Module) -> bool:

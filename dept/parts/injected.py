@@ -29,8 +29,8 @@ _NAME = "default"  # what PEFT calls an adapter that nobody names
 _BEFORE_NAMES = "base_model.model."  # in PEFT's files
 # Of a config: what the adapter was made with and for, which is not its structure.
 _CIRCUMSTANCES = {"auto_mapping", "base_model_name_or_path", "inference_mode", "peft_version", "revision", "task_type"}
-# Of `init_lora_weights`: the others (PiSSA, OLoRA, ...) take something out of the backbone's weights.
-_PLAIN_STARTS = (True, False, None, "gaussian")
+# Of `init_lora_weights`: others take something out of the backbone's weights (PiSSA, OLoRA) or want rows (EVA).
+_PLAIN_STARTS = (True, False, None, "gaussian", "orthogonal")
 # What PEFT raises for a config that does not fit.
 _FAULTS = (ValueError, TypeError, KeyError, AttributeError, NotImplementedError, RuntimeError, ImportError, re.error)
 
@@ -54,7 +54,7 @@ class Injected(Part):
         super().__init__()
         self.key = key
         _check(values)
-        frozen = [(parameter, parameter.data_ptr(), parameter._version) for parameter in backbone.parameters()]
+        frozen = [(parameter, _written(parameter)) for parameter in backbone.parameters()]
         children = {name: (module, dict(module._modules)) for name, module in backbone.named_modules()}
         attributes = set(vars(backbone))
         layers: dict[str, nn.Module] = {}
@@ -79,7 +79,7 @@ class Injected(Part):
                         module._modules[child] = original
             for name in set(vars(backbone)) - attributes:
                 delattr(backbone, name)
-        if any((parameter.data_ptr(), parameter._version) != (place, writes) for parameter, place, writes in frozen):
+        if any(_written(parameter) != before for parameter, before in frozen):
             raise ConfigError("this config of PEFT's writes into the backbone, which must be loaded again now")
         if not layers or not saved:
             raise ConfigError("PEFT finds no layer of the backbone for this config")
@@ -115,6 +115,11 @@ class Injected(Part):
         ]
 
 
+def _written(parameter: nn.Parameter) -> tuple[int, int]:
+    """Where a parameter lies and how often it was written; tensors of inference mode do not count that."""
+    return parameter.data_ptr(), 0 if parameter.is_inference() else parameter._version
+
+
 def _names_of(backbone: PreTrainedModel, place: str, names: list[str]) -> int:
     """How many names a module has in the backbone."""
     module = backbone.get_submodule(place)
@@ -129,7 +134,7 @@ def _check(values: Mapping[str, Any]) -> None:
         raise ConfigError(f"peft_config: this version of PEFT knows no {unknown[0]!r} for {values['peft_type']}")
     start = values.get("init_lora_weights", True)
     if start not in _PLAIN_STARTS:
-        raise ConfigError(f"peft_config: init_lora_weights {start!r} changes the backbone's own weights; leave it out")
+        raise ConfigError(f"peft_config: init_lora_weights {start!r} is not taken: it needs more than the new layers")
     for name in ("bias", "trainable_token_indices", "layer_replication", "alora_invocation_tokens"):
         if values.get(name) not in (None, "none", "", [], {}):
             hint = ": add +bitfit to the method" if name == "bias" else ""

@@ -39,6 +39,7 @@ class Child:
 
     Attributes:
         late: whether it has exceeded its time.
+        stopped: whether it was asked to end.
         answer: what it wrote to stdout, once it has ended.
         memory_ran_out: whether the system ended a process for lack of memory in the meantime; None if it doesn't say.
     """
@@ -61,7 +62,8 @@ class Child:
         self._log = log
         self._grace_s = grace_s
         self._memory_kills = _memory_kills()
-        self._ended = self._stopped = False
+        self.stopped = self._ended = False
+        self._ending = threading.Lock()  # a server's threads may poll at the same time
         self._late_at = float("inf") if limit_s is None else time.monotonic() + limit_s
         self._kill_at = float("inf")
         self._stdout = None if question is None else tempfile.TemporaryFile()  # noqa: SIM115 - closed at its end
@@ -101,8 +103,7 @@ class Child:
                 self.stop(self._grace_s)
             if now > self._kill_at:
                 self.kill()
-        if self.code is not None and not self._ended:
-            self._end(self.code)
+        self._end()
         return self.code
 
     def wait(self) -> int:
@@ -115,15 +116,16 @@ class Child:
     def stop(self, grace_s: float = float("inf")) -> None:
         """Ask the child to end (SIGTERM, once); `poll` kills it if it has not ended after `grace_s` seconds."""
         self._kill_at = min(self._kill_at, time.monotonic() + grace_s)
-        if not self._stopped:
-            self._stopped = True
+        if not self.stopped:
+            self.stopped = True
             self._process.send_signal(signal.SIGTERM)
 
     def kill(self) -> None:
-        """Kill the child, all its descendants and what is left of its session; nothing if it has ended."""
+        """Kill the child, all its descendants and what is left of its session."""
         if self._process.poll() is None:
             kill_tree(self.pid)
             self._process.wait()
+        self._end()
 
     def reason(self, advice: str = "") -> str:
         """Why the child ended, in one line, from its exit code and its log.
@@ -134,18 +136,22 @@ class Child:
         log = tail(self._log, since=self._log_began)
         return reason_of_exit(self.code or 0, log, memory_ran_out=self.memory_ran_out, advice=advice)
 
-    def _end(self, code: int) -> None:
-        self._ended = True
-        if self._memory_kills is not None:
-            self.memory_ran_out = (_memory_kills() or 0) > self._memory_kills
-        else:
-            self.memory_ran_out = None
-        if self._stdout is not None:
-            self._stdout.seek(0)
-            self.answer = self._stdout.read().decode()
-            self._stdout.close()
-        if code:
-            kill_tree(self.pid)
+    def _end(self) -> None:
+        """Keep what an ended child leaves, once."""
+        with self._ending:
+            if self.code is None or self._ended:
+                return
+            self._ended = True
+            if self._memory_kills is not None:
+                self.memory_ran_out = (_memory_kills() or 0) > self._memory_kills
+            else:
+                self.memory_ran_out = None
+            if self.code:
+                kill_tree(self.pid)
+            if self._stdout is not None:
+                self._stdout.seek(0)
+                self.answer = self._stdout.read().decode(errors="replace")
+                self._stdout.close()
 
 
 @contextlib.contextmanager

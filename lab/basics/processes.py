@@ -81,7 +81,7 @@ def kill_tree(pid: int) -> None:
         if not alive:
             return
         for process in alive:
-            with contextlib.suppress(psutil.NoSuchProcess):
+            with contextlib.suppress(psutil.Error):  # gone, or another user's: a program may change its own
                 process.kill()
         time.sleep(0.01)
 

@@ -55,7 +55,7 @@ def workload(config: TrainConfig) -> Workload:
     elif shipped and config.data == "sample":
         full = _of_sample(config.task, limits)
     else:
-        full = _of_rows(config.task, config.data, (_changed(config.task), _changed(config.data)))
+        full = _of_rows(config.task, config.data, _versions(config))
     rows = [count if limit is None else min(count, limit) for count, limit in zip(full.rows, limits, strict=True)]
     images = min(full.images, sum(rows))
     return Workload((rows[0], rows[1], rows[2]), full.source_tokens, full.target_tokens, images)
@@ -82,7 +82,7 @@ def _of_sample(task_name: str, limits: tuple[int | None, ...]) -> Workload:
 
 
 @functools.lru_cache(maxsize=64)
-def _of_rows(task_name: str, data: str, _versions: tuple[int, ...]) -> Workload:
+def _of_rows(task_name: str, data: str, _read_as: tuple[int, ...]) -> Workload:
     task = load_task(task_name)
     if data == easy_vqa.NAME and task_name == easy_vqa.TASK:
         made = {name: easy_vqa.easy_vqa_rows(name) for name in _SPLITS}
@@ -95,12 +95,18 @@ def _of_rows(task_name: str, data: str, _versions: tuple[int, ...]) -> Workload:
     return _of_lengths(task, rows.sizes, train.select(range(min(_ROWS_READ, len(train)))))
 
 
-def _changed(place: str) -> int:
-    """When a file or folder was changed, so that what was read of an older one is not taken for it; else 0."""
+def _versions(config: TrainConfig) -> tuple[int, ...]:
+    """When a run's task and rows were changed, so that what was read of older ones is not taken for them; 0 for names.
+
+    Rows in a folder are `FOLDER/<task>/<split>.jsonl`, and a file that is written again leaves its folder as it was.
+    """
     try:
-        return Path(place).expanduser().stat().st_mtime_ns
-    except (OSError, ValueError, RuntimeError):  # a name, or no path at all
-        return 0
+        task, rows = Path(config.task).expanduser(), Path(config.data).expanduser()
+        of_task = rows / task.stem
+        places = [task, rows, *(of_task.iterdir() if of_task.is_dir() else ())]
+        return tuple(place.stat().st_mtime_ns if place.exists() else 0 for place in places)
+    except (OSError, ValueError, RuntimeError):  # no path at all
+        return ()
 
 
 def _of_lengths(task: Task, sizes: Mapping[str, int], rows: Iterable[Mapping[str, Any]]) -> Workload:

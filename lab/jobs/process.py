@@ -58,8 +58,7 @@ class JobProcess:
 
     def _outcome(self, code: int) -> Outcome:
         seconds = round(time.monotonic() - self._started, 1)
-        lines = self._child.answer.splitlines()
-        answer: dict[str, Any] = json.loads(lines[-1]) if lines else {}
+        answer = _last_object(self._child.answer)
         if is_done(self.job):
             return Outcome(self.job, "completed", seconds=seconds)
         if self._ends_as is not None:
@@ -70,3 +69,13 @@ class JobProcess:
             return Outcome(self.job, answer["status"], answer["error"], seconds)
         without_run = "it ended, but its folder does not hold the completed run"
         return Outcome(self.job, "failed", self._child.reason() if code else without_run, seconds)
+
+
+def _last_object(text: str) -> dict[str, Any]:
+    """The JSON object of the last line; {} if there is none, as from a process that was killed while it wrote."""
+    lines = text.splitlines()
+    try:
+        answer: dict[str, Any] = json.loads(lines[-1]) if lines else {}
+    except ValueError:
+        return {}
+    return answer

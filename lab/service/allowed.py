@@ -40,7 +40,10 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9 _.-]{0,59}")
 _LAYER_NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9_.-]{0,119}|")
 _UNCHECKED = ("auto_mapping", "base_model_name_or_path", "peft_version", "revision")  # they change nothing here
 _NOT_HERE = ("modules_to_save",)  # whole layers of the backbone would be trained and stored
-_LARGE = ("lora_alpha", "alpha", "alpha_pattern", "n_frequency", "random_loc_seed", "seed")
+_LARGE = (
+    *("lora_alpha", "alpha", "alpha_pattern", "scaling", "n_frequency", "n_frequency_pattern"),
+    *("random_loc_seed", "seed"),
+)
 _MOST = 1_000_000
 
 
@@ -270,7 +273,7 @@ def _check_json(name: str, text: object, most: int) -> None:
     for key, value in values.items():
         if key in _UNCHECKED:
             continue
-        if key in _NOT_HERE and value:
+        if (key in _NOT_HERE or key.endswith("_config")) and value:
             raise ConfigError(f"{name}: {key} is not taken here")
         of_layers = key.endswith("_pattern") and isinstance(value, dict)
         items = [*value, *value.values()] if of_layers else value if isinstance(value, list) else [value]

@@ -148,6 +148,7 @@ class BenchJobs:
             lent.stop()
         elif child is not None:
             child.stop(_STOP_SECONDS)
+            threading.Thread(target=child.wait, daemon=True).start()  # kills it in time though nobody looks
         else:  # an earlier server started it
             terminate(read_json(self.root / bench_id / "worker.json"))
 
@@ -166,7 +167,11 @@ class BenchJobs:
         status = bench.status if bench is not None else "running"
         error = None
         if not alive and status in ("running", "failed"):
-            status, error = "failed", self._reason(folder)
+            child = self._child(bench_id)
+            if child is not None and child.stopped:
+                status = "stopped"
+            else:
+                status, error = "failed", self._reason(folder)
         elapsed = bench.elapsed_s if bench is not None and not alive else time.time() - worker["started"]
         may_change = visitor.may_change(worker.get("owner"))
         return BenchState(bench_id, status, bench, worker["planned"], elapsed, error, may_change)

@@ -7,6 +7,8 @@ import gc
 import itertools
 import json
 import pickle
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +40,7 @@ from tests.dept.methods.methods import (
 from tests.dept.tiny_models import backbone, snapshot
 from tests.support import cases
 
+ROOT = Path(__file__).resolve().parents[3]
 INSIDE = ("lora", "bitfit", "peft", "dept+lora", "lora+bitfit")
 QUICK = (("lora", "t5"), ("bitfit", "gpt2"), ("dept", "llama"))
 
@@ -96,10 +99,10 @@ def test_a_model_that_nobody_holds_leaves_nothing_in_its_backbone(method: str, f
     plain = backbone(family)
     model = moved(get_prompted_model(plain, small_config(method, family)))
     shallow = copy.copy(model)
-    del shallow
-    gc.collect()
-    assert _hooks_in(plain), "a shallow copy took the hooks along"
     del model
+    gc.collect()
+    assert _hooks_in(plain), "the shallow copy lost its hooks"
+    del shallow
     gc.collect()
     assert not _hooks_in(plain)
 
@@ -108,6 +111,15 @@ def _hooks_in(plain: torch.nn.Module) -> bool:
     return any(
         "forward" in vars(module) or module._forward_hooks or module._forward_pre_hooks for module in plain.modules()
     )
+
+
+def test_a_program_that_holds_a_model_ends_in_silence() -> None:
+    code = (
+        "from tests.dept.methods.methods import fresh\n"
+        "model, other = fresh('lora', 't5'), fresh('dept+bitfit', 'gpt2')\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=True)
+    assert done.stderr == ""
 
 
 @pytest.mark.parametrize("start", ["pissa", "olora", "pissa_niter_4", "eva"])
@@ -150,6 +162,14 @@ def test_other_configs_that_cannot_be_are_one_line(values: dict[str, Any], said:
     with pytest.raises(ConfigError, match=said) as fault:
         get_prompted_model(backbone("t5"), peft_config(**values))
     assert "\n" not in str(fault.value)
+
+
+def test_starts_that_touch_the_new_layers_alone_are_taken() -> None:
+    for start in ("gaussian", "orthogonal", True):
+        get_prompted_model(backbone("t5"), peft_config(init_lora_weights=start))
+    with torch.inference_mode():
+        plain = backbone("t5")
+    get_prompted_model(plain, peft_config())
 
 
 def test_a_random_start_says_so() -> None:

@@ -33,6 +33,7 @@ def chunks(mixture: Mixture) -> list[Example]:
     return [*mixture.chunk(0, 0.6), *mixture.chunk(1, 1.0)]
 
 
+@pytest.mark.slow
 def test_a_chunk_follows_from_seed_and_number(mixture: Mixture, materials: Materials) -> None:
     again = Mixture(materials.corpora, materials.vocabulary, materials.tokenizer, seed=3)
     other = Mixture(materials.corpora, materials.vocabulary, materials.tokenizer, seed=4)

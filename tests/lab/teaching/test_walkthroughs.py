@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import importlib
 import re
 import subprocess
 import sys
@@ -57,6 +58,10 @@ def test_it_is_clean_and_holds_no_logic(notebook: Path) -> None:
     assert not kinds & {ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef, ast.Lambda, ast.Try, ast.If, ast.While}
     modules = {node.module for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
     assert {str(module).partition(".")[0] for module in modules} <= {"dept", "lab", "datetime", "pathlib"}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom) and node.module is not None:
+            module = importlib.import_module(node.module)
+            assert [name.name for name in node.names if not hasattr(module, name.name)] == []
     for link in re.findall(r"\]\(([^)]+)\)", "\n".join(cells(content, "markdown"))):
         assert link.startswith("https://arxiv.org/") or (NOTEBOOKS / link).is_file(), link
 

@@ -113,6 +113,7 @@ def _hooks_in(plain: torch.nn.Module) -> bool:
     )
 
 
+@pytest.mark.slow
 def test_a_program_that_holds_a_model_ends_in_silence() -> None:
     code = (
         "from tests.dept.methods.methods import fresh\n"

@@ -19,7 +19,7 @@ help: ## show this list
 demo: $(RUNTIME) ## PT beside DePT on sst2, then a report (BACKBONE=smollm2-135m; DATA=folder: its rows)
 	$(BIN)/dept-lab demo $(if $(BACKBONE),--backbone "$(BACKBONE)") $(if $(DATA),--data "$(DATA)")
 
-test: $(DEV) lint ## lint, types and every test (under 25 minutes on 2 cores)
+test: $(DEV) lint ## lint, types and every test (under 15 minutes on 2 cores)
 	$(PYTEST) --most-cpu 6 -m "not acceptance"
 
 # A test that is not marked slow and needs more CPU time fails; `make test` also runs on slower machines.

@@ -68,6 +68,18 @@ def loss(model: PromptedModel) -> Tensor:
     return value
 
 
+def learn(model: PromptedModel, optimizer: torch.optim.Optimizer, steps: int) -> list[float]:
+    """Train on the batch of `labelled`; the loss before each step."""
+    losses = []
+    for _ in range(steps):
+        value = loss(model)
+        value.backward()
+        optimizer.step()
+        optimizer.zero_grad()
+        losses.append(value.item())
+    return losses
+
+
 def gradients(model: PromptedModel) -> dict[str, Tensor]:
     """Of every trained tensor, by name."""
     model.zero_grad()

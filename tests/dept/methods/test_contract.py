@@ -32,7 +32,7 @@ from tests.dept.methods.methods import (
     fresh,
     gradients,
     labelled,
-    loss,
+    learn,
     moved,
     small_config,
 )
@@ -108,13 +108,7 @@ def test_only_its_tensors_change_in_training(method: str, family: str) -> None:
     frozen = {name: tensor.clone() for name, tensor in model.backbone.named_parameters()}
     before = {name: tensor.detach().clone() for name, tensor in model.adapter_tensors().items()}
     optimizer = build_groups(model, dict.fromkeys(model.grouped_tensors(), 0.05))
-    losses = []
-    for _ in range(4):
-        value = loss(model.train())
-        value.backward()
-        optimizer.step()
-        optimizer.zero_grad()
-        losses.append(value.item())
+    losses = learn(model.train(), optimizer, 4)
     assert losses[-1] < losses[0]
     assert all(torch.equal(frozen[name], tensor) for name, tensor in model.backbone.named_parameters())
     for group, tensors in model.grouped_tensors().items():
@@ -155,22 +149,16 @@ def test_saved_and_loaded_it_answers_the_same(method: str, family: str, tmp_path
 def test_its_moments_and_tensors_resume_exactly(method: str, family: str) -> None:
     """Two steps, saved and put into a fresh model, and two more are four steps."""
 
-    def steps(model: PromptedModel, optimizer: torch.optim.Optimizer, count: int) -> None:
-        for _ in range(count):
-            loss(model).backward()
-            optimizer.step()
-            optimizer.zero_grad()
-
     whole, first = fresh(method, family), fresh(method, family)
     rates = dict.fromkeys(whole.grouped_tensors(), 0.05)
     for model, count in ((whole, 4), (first, 2)):
         optimizer = build_groups(model, rates)
-        steps(model, optimizer, count)
+        learn(model, optimizer, count)
     second = fresh(method, family, seed=3)
     second.load_state_dict(first.state_dict())
     resumed = build_groups(second, rates)
     resumed.load_state_dict(copy.deepcopy(optimizer.state_dict()))
-    steps(second, resumed, 2)
+    learn(second, resumed, 2)
     for name, tensor in whole.adapter_tensors().items():
         assert torch.equal(tensor, second.adapter_tensors()[name]), name
 

@@ -33,6 +33,7 @@ from tests.dept.methods.methods import (
     fresh,
     gradients,
     labelled,
+    learn,
     loss,
     moved,
     small_config,
@@ -62,13 +63,7 @@ def test_a_bfloat16_backbone_trains_float32_tensors(method: str, family: str, tm
     model = get_prompted_model(backbone(family).bfloat16(), small_config(method, family)).train()
     assert {tensor.dtype for tensor in model.adapter_tensors().values()} == {torch.float32}
     optimizer = build_groups(model, dict.fromkeys(model.grouped_tensors(), 0.02))
-    losses = []
-    for _ in range(6):
-        value = loss(model)
-        value.backward()
-        optimizer.step()
-        optimizer.zero_grad()
-        losses.append(value.item())
+    losses = learn(model, optimizer, 6)
     assert min(losses[1:]) < losses[0]
     model.eval().generate(**batch("left"), max_new_tokens=2, do_sample=False)
     with torch.no_grad():

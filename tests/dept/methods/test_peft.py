@@ -15,7 +15,7 @@ from dept.errors import AdapterError, ConfigError
 from dept.methods.peft import INJECTED, PeftConfig
 from dept.prompted import PromptedModel, get_prompted_model
 from dept.training.optim import build_groups
-from tests.dept.methods.methods import FAMILIES, TARGETS, fresh, labelled, loss, moved
+from tests.dept.methods.methods import FAMILIES, TARGETS, fresh, labelled, learn, moved
 from tests.dept.tiny_models import backbone, tokens
 
 # What a method wants beside its targets, for a backbone of 16 dimensions.
@@ -62,13 +62,7 @@ def test_each_listed_method_trains_saves_and_loads(kind: str, family: str, tmp_p
         torch.testing.assert_close(ours, plain, rtol=0, atol=1e-5)
     before = {name: tensor.clone() for name, tensor in model.backbone.named_parameters()}
     optimizer = build_groups(model, {"peft": 0.03})
-    losses = []
-    for _ in range(5):
-        value = loss(model.train())
-        value.backward()
-        optimizer.step()
-        optimizer.zero_grad()
-        losses.append(value.item())
+    losses = learn(model.train(), optimizer, 5)
     assert losses[-1] < losses[0]
     assert all(torch.equal(before[name], tensor) for name, tensor in model.backbone.named_parameters())
     model.eval().save_pretrained(tmp_path / "adapter")

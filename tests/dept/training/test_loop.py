@@ -26,20 +26,14 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @pytest.fixture
-def config(tiny_t5: Path, tmp_path: Path) -> TrainConfig:
-    return TrainConfig(
+def config(config: TrainConfig) -> TrainConfig:
+    """A longer run of another task."""
+    return dataclasses.replace(
+        config,
         task="sst2",
-        backbone=str(tiny_t5),
-        data="sample",
-        output_dir=str(tmp_path / "run"),
-        num_virtual_tokens=4,
-        budget_tokens=20,
-        max_seq_length=64,
         max_steps=8,
         eval_every=4,
         batch_size=8,
-        prompt_lr=0.1,
-        low_rank_lr=0.01,
         max_train_rows=40,
         max_validation_rows=16,
         max_test_rows=16,

@@ -18,27 +18,6 @@ from dept.training.loop import Silent, train
 pytestmark = pytest.mark.usefixtures("one_thread")
 
 
-@pytest.fixture
-def config(tiny_t5: Path, tmp_path: Path) -> TrainConfig:
-    return TrainConfig(
-        task="rte",
-        backbone=str(tiny_t5),
-        data="sample",
-        output_dir=str(tmp_path / "run"),
-        num_virtual_tokens=4,
-        budget_tokens=20,
-        max_seq_length=64,
-        max_steps=4,
-        eval_every=2,
-        batch_size=4,
-        prompt_lr=0.1,
-        low_rank_lr=0.01,
-        max_train_rows=16,
-        max_validation_rows=8,
-        max_test_rows=8,
-    )
-
-
 def test_the_test_rows_can_wait_and_give_the_same_score_later(config: TrainConfig, tmp_path: Path) -> None:
     whole = train(dataclasses.replace(config, output_dir=str(tmp_path / "whole")))
     assert not is_untested(whole)

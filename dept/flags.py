@@ -6,14 +6,15 @@ import os
 import sys
 import typing
 import warnings
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
 import typer
 from typer.exceptions import TyperException
 
-from dept.basics.settings_file import options_of, parse_value, read_config
+from dept.basics.checked import options_of
+from dept.basics.settings_file import parse_value, read_config
 from dept.errors import DeptError
 
 STOPPED = 130  # the exit code of a command that was asked to stop
@@ -64,9 +65,9 @@ class Given(dict[str, Any]):
         flags: the names that were given as flags; a file may hold settings of several methods.
     """
 
-    def __init__(self, values: Mapping[str, Any], flags: Iterable[str] = ()) -> None:
+    def __init__(self, values: Mapping[str, Any]) -> None:
         super().__init__(values)
-        self.flags = set(flags)
+        self.flags: set[str] = set()
 
 
 def with_flags(

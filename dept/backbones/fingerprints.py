@@ -39,6 +39,11 @@ def fingerprint(backbone: PreTrainedModel) -> str:
     return _digest(backbone.config, backbone.named_parameters())  # yields tied weights once
 
 
+def signature(tensors: Iterable[Tensor]) -> tuple[tuple[int, int], ...]:
+    """A value that changes when a tensor is replaced, moved or written to (torch counts the writes)."""
+    return tuple((tensor.data_ptr(), 0 if tensor.is_inference() else tensor._version) for tensor in tensors)
+
+
 def knows_checkpoint(backbone: PreTrainedModel) -> bool:
     """Whether `fingerprint` gives the checkpoint's: it can't for rounded weights that `load_backbone` did not load."""
     import torch

@@ -56,6 +56,11 @@ class Setting:
         return _matches(None, self.kind)
 
     @property
+    def takes_whole(self) -> bool:
+        """Whether it takes whole numbers."""
+        return int in options_of(self.kind)
+
+    @property
     def flag(self) -> str:
         return f"--{self.name.replace('_', '-')}"
 
@@ -89,10 +94,14 @@ def setting(
     choices: tuple[str, ...] = (),
 ) -> Any:
     """A dataclass field that says what it is; see `Setting`."""
-    said = {"help": help, "label": label, "letter": letter, "least": least, "most": most, "widget": widget}
-    return dataclasses.field(
-        default=default, metadata={**said, "of": of, "page": page, "since": since, "choices": choices}
-    )
+    return field_of(Setting("", None, default, help, label, letter, least, most, widget, of, page, since, choices))
+
+
+def field_of(one: Setting) -> Any:
+    """The dataclass field of a setting, whose name and kind are those that the class gives it."""
+    said = {item.name: getattr(one, item.name) for item in dataclasses.fields(one)}
+    del said["name"], said["kind"], said["default"]
+    return dataclasses.field(default=one.default, metadata=said)
 
 
 def settings_of(config: Any) -> Mapping[str, Setting]:
@@ -100,9 +109,9 @@ def settings_of(config: Any) -> Mapping[str, Setting]:
     return _settings(config)
 
 
-@functools.cache
+@functools.cache  # beneath a function of its own, since a type checker takes config classes for unhashable
 def _settings(config: Any) -> Mapping[str, Setting]:
-    kinds = _kinds(config)
+    kinds = typing.get_type_hints(config)
     return types.MappingProxyType(
         {
             item.name: Setting(item.name, kinds[item.name], item.default, **{"help": "", **item.metadata})
@@ -111,31 +120,31 @@ def _settings(config: Any) -> Mapping[str, Setting]:
     )
 
 
-@functools.cache
-def _kinds(config: Any) -> dict[str, Any]:
-    """The annotations of a config class: reading them anew takes longer than all the checks."""
-    return typing.get_type_hints(config)
+@functools.cache  # a sweep makes thousands of configs, and typing's own answers take longer than the checks
+def options_of(kind: Any) -> tuple[Any, ...]:
+    """The kinds that a union is made of; another kind alone."""
+    return typing.get_args(kind) if typing.get_origin(kind) in (Union, types.UnionType) else (kind,)
 
 
 def _matches(value: object, kind: Any) -> bool:
     """Whether a value is of an annotated kind; a bool never passes as a number."""
-    origin = typing.get_origin(kind)
-    if origin in (Union, types.UnionType):
-        return any(_matches(value, option) for option in typing.get_args(kind))
-    if origin is Literal:
-        return any(type(value) is type(option) and value == option for option in typing.get_args(kind))
+    options = options_of(kind)
+    if len(options) > 1:
+        return any(_matches(value, option) for option in options)
     if kind is float:
         return isinstance(value, float) and math.isfinite(value)
     if kind is int:
         return isinstance(value, int) and not isinstance(value, bool)
-    return isinstance(value, kind)
+    if isinstance(kind, type):
+        return isinstance(value, kind)
+    return any(type(value) is type(option) and value == option for option in typing.get_args(kind))  # a Literal
 
 
 def describe(kind: Any) -> str:
-    origin = typing.get_origin(kind)
-    if origin in (Union, types.UnionType):
-        return " or ".join(describe(option) for option in typing.get_args(kind))
-    if origin is Literal:
+    options = options_of(kind)
+    if len(options) > 1:
+        return " or ".join(describe(option) for option in options)
+    if typing.get_origin(kind) is Literal:
         return " or ".join(repr(option) for option in typing.get_args(kind))
     names = {int: "a whole number", float: "a finite number", str: "text", bool: "true or false"}
     return "null" if kind is type(None) else names[kind]
@@ -143,8 +152,8 @@ def describe(kind: Any) -> str:
 
 def _as_float(value: object, kind: Any) -> object:
     """A whole number as float where that is wanted, so that 8 and 8.0 are one setting (and one run's key)."""
-    kinds = (kind, *typing.get_args(kind))
-    if float not in kinds or int in kinds or isinstance(value, bool) or not isinstance(value, int):
+    options = options_of(kind)
+    if float not in options or int in options or isinstance(value, bool) or not isinstance(value, int):
         return value
     return float(value) if abs(value) < 2**1000 else value  # a larger one is no float and fails its check
 
@@ -190,7 +199,8 @@ class Checked:
         return cls(**values)
 
     def to_dict(self) -> dict[str, Any]:
-        return dataclasses.asdict(self)  # type: ignore[call-overload]
+        """The fields by name; each is a single value, so that nothing has to be copied."""
+        return {name: getattr(self, name) for name in settings_of(type(self))}
 
     def identity(self) -> dict[str, Any]:
         """What tells this config from others, for keys and comparisons.

@@ -4,10 +4,11 @@ import json
 import re
 import typing
 from pathlib import Path
-from typing import Any, Literal, Union
+from typing import Any, Literal
 
 import yaml
 
+from dept.basics.checked import options_of
 from dept.errors import ConfigError
 
 _MAX_CONFIG_BYTES = 1_000_000
@@ -32,13 +33,6 @@ _SettingsLoader.add_implicit_resolver(
     re.compile(r"[-+]?((\d+\.\d*|\.\d+)([eE][-+]?\d+)?|\d+[eE][-+]?\d+|(?i:\.inf|\.nan))$"),
     list("-+.0123456789"),
 )
-
-
-def options_of(kind: Any) -> tuple[Any, ...]:
-    """The kinds that a union is made of."""
-    if typing.get_origin(kind) is Union or isinstance(kind, type(int | str)):
-        return typing.get_args(kind)
-    return (kind,)
 
 
 def parse_value(name: str, text: object, kind: Any) -> Any:

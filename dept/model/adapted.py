@@ -76,6 +76,10 @@ class AdaptedModel(nn.Module):
         forward_arguments = inspect.signature(backbone.forward).parameters
         self._takes_position_ids = "position_ids" in forward_arguments
         self._takes_logits_to_keep = "logits_to_keep" in forward_arguments
+        # In a list, since every training step looks at them: a backbone has hundreds of other modules.
+        self._checkpointable: list[Any] = [
+            module for module in backbone.modules() if hasattr(module, "gradient_checkpointing")
+        ]
         self._attached = Attached(handle for part in self.parts for handle in part.attach(backbone))
         try:
             check_places(self._attached.handles)
@@ -145,7 +149,7 @@ class AdaptedModel(nn.Module):
 
     @property
     def is_gradient_checkpointing(self) -> bool:
-        return any(getattr(module, "gradient_checkpointing", False) for module in self.backbone.modules())
+        return any(module.gradient_checkpointing for module in self._checkpointable)
 
     def gradient_checkpointing_enable(
         self, gradient_checkpointing_kwargs: Mapping[str, Any] | None = None, **kwargs: Any
@@ -175,9 +179,8 @@ class AdaptedModel(nn.Module):
             raise ValueError("this method acts inside the backbone: use one process a GPU, not nn.DataParallel")
         if not self.training:
             return
-        for module in self.backbone.modules():
-            checkpoint = getattr(module, "_gradient_checkpointing_func", None)
-            how = getattr(checkpoint, "keywords", None)
+        for module in self._checkpointable:
+            how = getattr(vars(module).get("_gradient_checkpointing_func"), "keywords", None)
             if how is not None and how.get("context_fn") is not checkpoint_contexts:
                 # It was asked of the backbone itself, which knows no parts.
                 self.gradient_checkpointing_enable({"use_reentrant": False, **how})

@@ -5,13 +5,15 @@ the prompt serves every batch. A cache is filled and used only in eval mode with
 when any parameter has changed.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 from transformers.cache_utils import DynamicCache, DynamicLayer
+
+from dept.backbones.fingerprints import signature
 
 
 class PromptCache:
@@ -38,12 +40,12 @@ class PromptCache:
         self.usable = plain
         self._layers = [(layer.keys, layer.values) for layer in cache.layers] if plain else []
         self._prompt = prompt.detach().clone()
-        self._parameters = _signature((*body.parameters(), *trained))
+        self._parameters = signature((*body.parameters(), *trained))
 
     def still_holds(self, backbone: PreTrainedModel, prompt: Tensor, trained: Sequence[Tensor]) -> bool:
         """Whether neither the adapter nor the backbone has changed; the prompt is compared by value, too."""
         same_place = prompt.device == self._prompt.device and prompt.shape == self._prompt.shape
-        signed = _signature((*backbone.base_model.parameters(), *trained))
+        signed = signature((*backbone.base_model.parameters(), *trained))
         return same_place and signed == self._parameters and torch.equal(prompt, self._prompt)
 
     def for_batch(self, batch_size: int) -> DynamicCache:
@@ -52,8 +54,3 @@ class PromptCache:
         for index, (keys, values) in enumerate(self._layers):
             cache.update(keys.expand(batch_size, -1, -1, -1), values.expand(batch_size, -1, -1, -1), index)
         return cache
-
-
-def _signature(tensors: Iterable[Tensor]) -> tuple[tuple[int, int], ...]:
-    """A value that changes when a tensor is replaced, moved or written to (torch counts the writes)."""
-    return tuple((p.data_ptr(), 0 if p.is_inference() else p._version) for p in tensors)

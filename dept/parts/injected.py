@@ -7,6 +7,7 @@ PEFT puts its layers in place of the backbone's. Here they are taken out again a
 import logging
 import re
 import warnings
+from collections import Counter
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -20,6 +21,7 @@ from torch import Tensor, nn  # noqa: E402
 from torch.utils.hooks import RemovableHandle  # noqa: E402
 from transformers import PreTrainedModel  # noqa: E402
 
+from dept.backbones.fingerprints import signature  # noqa: E402
 from dept.basics.faults import first_line  # noqa: E402
 from dept.errors import ConfigError  # noqa: E402
 from dept.parts.acting import stand_in_for  # noqa: E402
@@ -54,7 +56,8 @@ class Injected(Part):
         super().__init__()
         self.key = key
         _check(values)
-        frozen = [(parameter, _written(parameter)) for parameter in backbone.parameters()]
+        frozen = list(backbone.parameters())
+        before = signature(frozen)
         children = {name: (module, dict(module._modules)) for name, module in backbone.named_modules()}
         attributes = set(vars(backbone))
         layers: dict[str, nn.Module] = {}
@@ -72,14 +75,14 @@ class Injected(Part):
         except _FAULTS as fault:
             raise ConfigError(f"PEFT does not take this config for the backbone: {first_line(fault)}") from fault
         finally:
-            for name, (module, before) in children.items():
-                for child, original in before.items():
+            for name, (module, own) in children.items():
+                for child, original in own.items():
                     if module._modules[child] is not original and original is not None:
                         layers[f"{name}.{child}".lstrip(".")] = module._modules[child]
                         module._modules[child] = original
             for name in set(vars(backbone)) - attributes:
                 delattr(backbone, name)
-        if any(_written(parameter) != before for parameter, before in frozen):
+        if signature(frozen) != before:
             raise ConfigError("this config of PEFT's writes into the backbone, which must be loaded again now")
         if not layers or not saved:
             raise ConfigError("PEFT finds no layer of the backbone for this config")
@@ -88,8 +91,8 @@ class Injected(Part):
             raise ConfigError(
                 f"PEFT's config names {table}: embeddings are looked up before the backbone's layers here"
             )
-        names = [name for name, _ in backbone.named_modules(remove_duplicate=False)]
-        shared = next((place for place in layers if _names_of(backbone, place, names) > 1), None)
+        names = Counter(module for _, module in backbone.named_modules(remove_duplicate=False))
+        shared = next((place for place in layers if names[backbone.get_submodule(place)] > 1), None)
         if shared is not None:
             raise ConfigError(f"PEFT's config names {shared}, which the backbone has in several places")
         self._places = list(layers)
@@ -113,17 +116,6 @@ class Injected(Part):
             stand_in_for(backbone.get_submodule(place), self, layer)
             for place, layer in zip(self._places, self.layers, strict=True)
         ]
-
-
-def _written(parameter: nn.Parameter) -> tuple[int, int]:
-    """Where a parameter lies and how often it was written; tensors of inference mode do not count that."""
-    return parameter.data_ptr(), 0 if parameter.is_inference() else parameter._version
-
-
-def _names_of(backbone: PreTrainedModel, place: str, names: list[str]) -> int:
-    """How many names a module has in the backbone."""
-    module = backbone.get_submodule(place)
-    return sum(backbone.get_submodule(name) is module for name in names)
 
 
 def _check(values: Mapping[str, Any]) -> None:

@@ -8,7 +8,7 @@ import dataclasses
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeVar
 
-from dept.basics.checked import Checked, setting
+from dept.basics.checked import Checked, field_of, setting
 from dept.errors import ConfigError
 from dept.methods.combined import SUM
 from dept.methods.contract import MethodConfig
@@ -51,25 +51,13 @@ def _enter(config: Any, name: str) -> Any:
     """Add a field for a method's setting to the class; return the field's annotation."""
     one = method_settings()[name]
     theirs = {method.name: method.own_settings()[name] for method in declarations() if name in method.own_settings()}
-    own, kind = [other.default for other in theirs.values()], one.kind
-    changes: dict[str, Any] = {"default": one.default, "help": one.help}
-    if any(default != one.default for default in own):
+    least = min((other.least for other in theirs.values() if other.least is not None), default=None)
+    entered = dataclasses.replace(one, least=least)
+    if any(other.default != one.default for other in theirs.values()):
         defaults = ", ".join(f"{method}: {other.default}" for method, other in theirs.items())
-        changes, kind = {"default": None, "help": f"{one.help} [{defaults}]"}, one.kind | None
-    lowest = [other.least for other in theirs.values() if other.least is not None]
-    entered = setting(
-        **changes,
-        label=one.label,
-        letter=one.letter,
-        least=min(lowest) if lowest else None,
-        most=one.most,
-        widget=one.widget,
-        of=one.of,
-        page=one.page,
-        since=one.since,
-    )
-    setattr(config, name, entered)
-    return kind
+        entered = dataclasses.replace(entered, kind=one.kind | None, default=None, help=f"{one.help} [{defaults}]")
+    setattr(config, name, field_of(entered))
+    return entered.kind
 
 
 @_with_methods

@@ -11,14 +11,8 @@ from dept.methods.registry import BASELINE, DEFAULT_METHOD, method_config
 from lab.bench.lengths import Lengths
 
 WHATS = ("train", "inference", "memory", "decoding")
-
-
 DEFAULT_BACKBONES = ("random:t5-small",)
-
-
 PAPER_VIRTUAL_TOKENS = (0, 20, 40, 60, 80)
-
-
 _DTYPES = ("float32", "bfloat16")
 
 

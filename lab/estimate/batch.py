@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from dept.backbones.known import default_tower
 from dept.runs.settings import TrainConfig
 from lab.basics.units import duration
+from lab.estimate.cost import RunCost
 from lab.estimate.expect import expect
 from lab.estimate.pace import Pace
 
@@ -44,8 +45,22 @@ class Estimate:
         return lines
 
 
+def costs_of(runs: Sequence[TrainConfig]) -> list[RunCost]:
+    """What each run costs.
+
+    Raises:
+        DeptError: as `expect`; what a run costs cannot be told from sizes.
+    """
+    return [expect(config).known_cost() for config in runs]
+
+
 def estimate(
-    training: Sequence[TrainConfig], testing: Sequence[TrainConfig], *, workers: int, pace: Pace | None
+    training: Sequence[TrainConfig],
+    testing: Sequence[TrainConfig],
+    *,
+    workers: int,
+    pace: Pace | None,
+    costs: Sequence[RunCost] | None = None,
 ) -> Estimate:
     """What it takes to make runs without a test, and to score some of them on test in processes of their own.
 
@@ -53,14 +68,15 @@ def estimate(
 
     Args:
         workers: runs at a time: they share the machine's pace, but start side by side.
+        costs: `costs_of` the runs to be made, where they are known already.
 
     Raises:
-        DeptError: as `expect`; what a run costs cannot be told from sizes.
+        DeptError: see `costs_of`.
     """
-    costs = [expect(config).known_cost() for config in training]
+    costs = costs_of(training) if costs is None else costs
     looks = {_look(config): cost.features for config, cost in zip(training, costs, strict=True)}
     flops = sum(cost.flops(test=False) for cost in costs) + sum(looks.values())
-    flops += sum(expect(config).known_cost().test for config in testing)
+    flops += sum(cost.test for cost in costs_of(testing))
     processes = len(training) + len(testing)
     seconds = None if pace is None else pace.seconds(flops, starts=processes / workers)
     return Estimate(len(training), len(testing), flops, pace, seconds)

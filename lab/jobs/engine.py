@@ -8,7 +8,7 @@ from typing import Literal, Protocol
 
 from lab.jobs.job import Job, Outcome
 
-_POLL_SECONDS = 0.05
+POLL_SECONDS = 0.05
 
 
 @dataclass(frozen=True)

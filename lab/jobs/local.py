@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from lab.basics.guards import stop_signals
-from lab.jobs.engine import _POLL_SECONDS, Event
+from lab.jobs.engine import POLL_SECONDS, Event
 from lab.jobs.job import Job, Outcome, is_done
 from lab.jobs.process import JobProcess
 
@@ -41,13 +41,13 @@ class LocalEngine:
                         ended(number, Outcome(job, "completed", attempts=0))
                         continue
                     while len(running) == workers:
-                        time.sleep(_POLL_SECONDS)
+                        time.sleep(POLL_SECONDS)
                         collect()
                     worker = next(worker for worker in range(workers) if worker not in running)
                     on_event(Event("started", job))
                     running[worker] = number, JobProcess(job, gpus[worker % len(gpus)] if gpus else None)
                 while running:
-                    time.sleep(_POLL_SECONDS)
+                    time.sleep(POLL_SECONDS)
                     collect()
         except KeyboardInterrupt:
             with stop_signals():
@@ -55,7 +55,7 @@ class LocalEngine:
                     process.stop("stopped", "on request")
                 with contextlib.suppress(KeyboardInterrupt):  # a second one: the processes are killed below
                     while running:
-                        time.sleep(_POLL_SECONDS)
+                        time.sleep(POLL_SECONDS)
                         collect()
         finally:
             for number, process in running.values():

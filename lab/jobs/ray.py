@@ -32,7 +32,7 @@ from lab.jobs.job import Job, Notebook, Outcome, is_done
 from lab.jobs.process import JobProcess
 
 RETRIES = 3  # new starts of a job whose worker was lost
-_POLL_SECONDS = 0.2
+POLL_SECONDS = 0.2
 _CONNECT_SECONDS = 10.0
 _ADDRESS = re.compile(r"(?:ray://)?(?P<host>[^/\s]+):(?P<port>[0-9]+)")
 _ASK_SECONDS = 1.0  # how often a task asks whether it should stop
@@ -193,7 +193,7 @@ class _Run:
 
     def _collect(self, again: bool = True) -> None:
         """Collect finished tasks, and submit lost jobs again."""
-        done, _ = ray.wait(list(self._on_the_way), timeout=_POLL_SECONDS)
+        done, _ = ray.wait(list(self._on_the_way), timeout=POLL_SECONDS)
         for future in done:
             number, attempts = self._on_the_way.pop(future)
             job = self._jobs[number]
@@ -251,7 +251,7 @@ def _process(job: Job, stop: Any) -> dict[str, Any]:
     outcome = None
     try:
         while (outcome := process.poll()) is None:
-            time.sleep(_POLL_SECONDS)
+            time.sleep(POLL_SECONDS)
             if not stop_sent and time.monotonic() > ask_at:
                 ask_at = time.monotonic() + _ASK_SECONDS
                 stop_sent = ray.get(stop.is_asked.remote())

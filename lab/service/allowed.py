@@ -6,7 +6,6 @@ No path, hub id or file is taken from a browser as it is. Its settings are a map
 
 import json
 import re
-import typing
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from itertools import chain
@@ -244,8 +243,7 @@ def plain(request: Mapping[str, Any]) -> dict[str, Any]:
         longest = _LONGEST_JSON if SETTINGS[name].widget == "json" else _LONGEST_TEXT
         if isinstance(value, str) and len(value) > longest:
             raise ConfigError(f"{name} is longer than {longest:,} characters")
-        kind = SETTINGS[name].kind
-        if int in (kind, *typing.get_args(kind)) and isinstance(value, float) and value.is_integer():
+        if SETTINGS[name].takes_whole and isinstance(value, float) and value.is_integer():
             value = int(value)
         values[name] = value
     return values

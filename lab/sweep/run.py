@@ -20,8 +20,7 @@ from dept.basics.files import read_json, write_json
 from dept.errors import BackboneError, ConfigError, RunError
 from dept.runs.settings import TrainConfig
 from lab.basics.guards import locked_folder
-from lab.estimate.batch import estimate
-from lab.estimate.expect import expect
+from lab.estimate.batch import costs_of, estimate
 from lab.estimate.pace import Pace, measured_pace
 from lab.jobs.engine import Engine
 from lab.jobs.job import Job, is_done
@@ -53,9 +52,11 @@ def preview(
     rows = choices(runs)
     lines = [f"sweep {plan.sweep.name}: {len(rows):,} rows, {len(runs):,} runs, {len(training):,} of them to be made"]
     try:
+        costs = costs_of(training)
         if pace is None and training:
-            pace = measured_pace(max(training, key=lambda config: expect(config).known_cost().training))
-        return lines + estimate(training, testing, workers=workers, pace=pace).lines(price_per_hour)
+            costliest = max(range(len(training)), key=lambda index: costs[index].training)
+            pace = measured_pace(training[costliest])
+        return lines + estimate(training, testing, workers=workers, pace=pace, costs=costs).lines(price_per_hour)
     except (BackboneError, ConfigError) as fault:  # of another family, or a method that is known on its layers alone
         return [*lines, f"no estimate: {fault}"]
 

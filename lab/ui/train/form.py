@@ -150,7 +150,8 @@ def _lower(label: str) -> str:
 
 def problems(form: Mapping[str, Any], queue: RunQueue, visitor: Visitor) -> dict[str, str]:
     """Errors by the field's name, "form" for one that belongs to no single field; empty if the runs can start."""
-    empty = [name for name in FIELDS if name in shown_fields(form) and form[name] is None]
+    shown = shown_fields(form)
+    empty = [name for name in FIELDS if name in shown and form[name] is None]
     wrong = {name: "a number is needed here" for name in empty if FIELDS[name].kind in (int, float)}
     wrong |= {name: f"JSON is needed here. {help_of(name)}" for name in empty if FIELDS[name].widget == "json"}
     for request in requests(form):

@@ -1,7 +1,6 @@
 """The Train tab: choose settings, see their cost and their errors, launch runs."""
 
 import html
-import typing
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -349,8 +348,7 @@ def _field(name: str, value: Any, choices: Sequence[tuple[str, str]], longest: i
     if one.widget == "slider":
         return Amount(one.least or 0, longest, value=value, step=1, precision=0, elem_id=elem_id, **shared)
     if one.widget == "number" and one.default != "auto":
-        is_integer = int in (one.kind, *typing.get_args(one.kind))
-        return gr.Number(value, precision=0 if is_integer else None, min_width=120, elem_id=elem_id, **shared)
+        return gr.Number(value, precision=0 if one.takes_whole else None, min_width=120, elem_id=elem_id, **shared)
     if one.widget == "number":
         return gr.Textbox(value or "", placeholder="auto", min_width=120, elem_id=elem_id, **shared)
     return gr.Textbox(value or "", lines=4 if one.widget == "json" else 1, min_width=240, elem_id=elem_id, **shared)
